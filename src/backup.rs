@@ -1,0 +1,112 @@
+//! A copy of a store while it is being used.
+//!
+//! A checkpoint names one frame. From then on until the copy is done no segment file is removed; each is copied up to its
+//! end as of that frame. The manifest comes after the segments and `STORE` comes last, so half a copy is no store. The copy
+//! has an id of its own and starts a life of its own.
+
+use std::collections::BTreeMap;
+
+use crate::env::{Access, Disk};
+use crate::error::{Error, Result};
+use crate::format::manifest::{LogRow, Root};
+use crate::format::store::StoreFile;
+use crate::id::StoreId;
+use crate::manifest::Manifest;
+use crate::recovery;
+use crate::segment::segment_path;
+use crate::store::Store;
+
+/// What a backup copied.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = braidlog::Store::open(dir.path().join("store"))?;
+/// store.create_log("clicks", Default::default())?.append("hello")?;
+/// let report = store.backup(dir.path().join("copy"))?;
+/// assert_eq!(report.logs, 1);
+/// assert_eq!(braidlog::Store::open(dir.path().join("copy"))?.log("clicks")?.end(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// The journal frame it shows.
+    pub frame: u64,
+    /// Logs copied.
+    pub logs: u64,
+    /// Segments copied.
+    pub segments: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
+    let core = store.core();
+    let target = core.env.disk.sibling(path).map_err(Error::io("open", path))?;
+    if let Some(found) = target.list("").map_err(Error::io("list", path))?.first() {
+        return Err(Error::NotAStore { root: path.to_owned(), found: found.name.clone() });
+    }
+    // From here on files that a checkpoint retires stay until the copy is done.
+    let _kept = core.keep_files();
+    store.checkpoint()?;
+    let (root, rows) = {
+        let manifest = core.manifest.lock();
+        let rows = manifest.rows().collect::<Result<Vec<_>>>()?;
+        (manifest.root.clone(), rows.into_iter().flatten().collect::<Vec<LogRow>>())
+    };
+    let mut report = BackupReport { frame: root.frame, logs: rows.len() as u64, ..BackupReport::default() };
+    recovery::make_folders(&*target)?;
+    let mut folders = std::collections::BTreeSet::new();
+    for segment in rows.iter().flat_map(|row| &row.segments) {
+        let path = segment_path(segment.id);
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        if folders.insert(folder.clone()) {
+            target.create_dir(&folder).map_err(Error::io("make folder", &folder))?;
+        }
+        copy(&*core.env.disk, &*target, &path, segment.bytes)?;
+        report.segments += 1;
+        report.bytes += segment.bytes;
+    }
+    for folder in folders.iter().map(String::as_str).chain(["segments"]) {
+        target.sync_dir(folder).map_err(Error::io("sync folder", folder))?;
+    }
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
+    id[8..].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
+    let generation = root.generations.last().map_or(0, |g| g.0) + 1;
+    let copied = Root {
+        generations: vec![(generation, root.frame + 1)],
+        clean: true,
+        retired: Vec::new(),
+        touched: Vec::new(),
+        pages: Vec::new(),
+        chain: 0,
+        ..root
+    };
+    let identity = StoreFile { id: StoreId(id), ..core.identity };
+    let mut manifest = Manifest::create(target.clone(), identity.origin, copied.clone())?;
+    let changes: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id, Some(row))).collect();
+    manifest.write(copied, changes)?;
+    recovery::make_lock(&*target)?;
+    recovery::write_identity(&*target, &identity)?;
+    Ok(report)
+}
+
+fn copy(from: &dyn Disk, to: &dyn Disk, path: &str, bytes: u64) -> Result<()> {
+    let source = from.open(path, Access::Read).map_err(Error::io("open", path))?;
+    let target = to.open(path, Access::CreateNew).map_err(Error::io("create", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < bytes {
+        let n = buffer.len().min((bytes - at) as usize);
+        let read = source.read_at(&mut buffer[..n], at).map_err(Error::io("read", path))?;
+        if read < n {
+            return Err(Error::damaged(path, at + read as u64)(crate::format::Damage::Short));
+        }
+        target.write_at(&buffer[..n], at).map_err(Error::io("write", path))?;
+        at += n as u64;
+    }
+    target.sync_data().map_err(Error::io("sync", path))
+}

@@ -1,0 +1,316 @@
+//! Every log: its row, every batch of its segments, what the journal adds.
+
+use crate::env::DiskFile;
+use crate::error::Result;
+use crate::format::Damage;
+use crate::format::batch::{BatchHeader, HEADER_BYTES, Records};
+use crate::format::checksum::Salt;
+use crate::format::manifest::{DurabilityByte, LogRow, SegmentRow};
+use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::id::{LogId, SegmentId, SequenceNumber};
+use crate::manifest::Manifest;
+use crate::segment::segment_path;
+
+use super::finding::Finding;
+use super::identity::too_new;
+use super::index::{self, Rebuilt};
+use super::inspection::Inspection;
+use super::journal::dirty;
+use super::replay::{Claim, Claims};
+use super::salvage::Salvager;
+use super::walk::{Event, walk};
+
+const SALVAGE: &str = "Restore the file from a backup of this store, or copy what can be read into a new store with \
+                       `braidlog check --salvage DEST`.";
+
+/// Bytes behind an end are looked at so many at a time.
+const BEHIND_BYTES: u64 = 256 << 10;
+
+/// One entry of a batch's directory for so many records.
+const DIRECTORY_STEP: u64 = 8;
+
+/// Bounds that the manifest's root sets.
+struct Bounds {
+    next_log: u64,
+    segments_reserved: u64,
+}
+
+/// Verifies every log that exists.
+pub(super) fn inspect(
+    ins: &mut Inspection<'_>,
+    manifest: &Manifest,
+    claims: &mut Claims,
+    mut salvager: Option<&mut Salvager>,
+) -> Result<()> {
+    let bounds = Bounds { next_log: claims.next_log, segments_reserved: manifest.root.segments_reserved };
+    let mut names: std::collections::HashMap<String, LogId> = Default::default();
+    let mut take_name = |ins: &mut Inspection<'_>, row: &LogRow| {
+        if let Some(other) = names.insert(row.name.clone(), row.id) {
+            let what = format!("two logs have this name; the other is {other}");
+            let advice = "Only one of them can be opened. Please report this: no flipped bit does it.";
+            ins.find(Finding::damage("manifest", what).log(row.id, &row.name).advice(advice));
+        }
+    };
+    for page in &manifest.root.pages {
+        // Pages that can't be read were told with the manifests.
+        for row in manifest.rows_of(page).unwrap_or_default() {
+            if !claims.logs.contains_key(&row.id) && !claims.gone.contains(&row.id) {
+                take_name(ins, &row);
+                inspect_log(ins, &bounds, &Claim::new(row), &mut claims.named, salvager.as_deref_mut());
+            }
+        }
+    }
+    for claim in std::mem::take(&mut claims.logs).values() {
+        if !claim.is_stranded {
+            take_name(ins, &claim.row);
+        }
+        inspect_log(ins, &bounds, claim, &mut claims.named, salvager.as_deref_mut());
+    }
+    Ok(())
+}
+
+fn inspect_log(
+    ins: &mut Inspection<'_>,
+    bounds: &Bounds,
+    claim: &Claim,
+    named: &mut std::collections::HashSet<SegmentId>,
+    mut salvager: Option<&mut Salvager>,
+) {
+    let row = &claim.row;
+    let about = |finding: Finding| finding.log(row.id, &row.name);
+    ins.report.logs += u64::from(!claim.is_stranded);
+    if row.id.0 >> LogId::BUCKET_BITS >= bounds.next_log {
+        let what = format!("its id is at or above the next one to be given ({})", bounds.next_log);
+        ins.find(
+            about(Finding::warning("manifest", what)).advice("A later log could get the same id. Please report this."),
+        );
+    }
+    if let Some(at) = row.stopped_at {
+        let what = format!("an earlier recovery found it damaged from number {at} on, and stopped it");
+        ins.find(about(Finding::damage("manifest", what)).records(at..row.end).advice(
+            "It can be read up to there and not be appended to. Copy it into a new store with `braidlog check --salvage \
+             DEST`, or go on in a log with another name.",
+        ));
+    }
+    let salvaged = claim.stranded_row.as_ref().filter(|later| salvager.is_some() && later.end > row.end);
+    if let Some(salvager) = salvager.as_deref_mut() {
+        salvager.begin_log(row, claim.beyond, ins.origin);
+    }
+    let segments = &salvaged.unwrap_or(row).segments;
+    named.extend(claim.stranded_row.iter().flat_map(|later| &later.segments).map(|segment| segment.id));
+    let mut state = LogState { next: row.horizon, arrival_ms: 0 };
+    for segment in segments {
+        let fresh = named.insert(segment.id) || claim.stranded_row.is_some();
+        if !fresh || segment.id.0 >= bounds.segments_reserved {
+            let what = if fresh { "its id is above all that were given" } else { "two logs, or two rows, name it" };
+            let finding = Finding::damage(segment_path(segment.id), what);
+            ins.find(about(finding).advice("Please report this: no flipped bit does it."));
+        }
+        if segment.base > state.next {
+            gap(ins, row, state.next..segment.base);
+        }
+        inspect_segment(ins, row, segment, &mut state, salvager.as_deref_mut());
+        state.next = state.next.max(segment.end);
+    }
+    for batch in &claim.pending {
+        if let Some(salvager) = salvager.as_deref_mut() {
+            salvager.batch(&batch.header, &batch.bytes[..batch.header.len()]);
+        }
+        if batch.header.first > state.next {
+            gap(ins, row, state.next..batch.header.first);
+        }
+        state.next = state.next.max(batch.header.end());
+    }
+    if state.next < claim.next && row.stopped_at.is_none() {
+        gap(ins, row, state.next..claim.next);
+    }
+    if let Some(salvager) = salvager {
+        for batch in &claim.stranded {
+            salvager.batch(&batch.header, &batch.bytes[..batch.header.len()]);
+        }
+        salvager.end_log();
+    }
+}
+
+/// Numbers that no segment holds and nobody says were lost.
+fn gap(ins: &mut Inspection<'_>, row: &LogRow, numbers: std::ops::Range<SequenceNumber>) {
+    let finding = match row.durability {
+        DurabilityByte::Buffered => Finding::note("manifest", "numbers that no record has")
+            .advice("A buffered log goes on above the numbers it had reserved after a store was not closed."),
+        DurabilityByte::Durable => Finding::note("manifest", "numbers that no record has")
+            .advice("A salvaged log has gaps where records were lost. In any other log this is not as it should be."),
+    };
+    ins.find(finding.log(row.id, &row.name).records(numbers));
+}
+
+/// What one segment hands to the next.
+struct LogState {
+    next: SequenceNumber,
+    arrival_ms: u64,
+}
+
+/// What a walk over one segment adds up.
+#[derive(Default)]
+struct Sum {
+    rebuilt: Rebuilt,
+    damaged: bool,
+    first_arrival_ms: Option<u64>,
+    last_arrival_ms: u64,
+    findings: Vec<Finding>,
+}
+
+fn inspect_segment(
+    ins: &mut Inspection<'_>,
+    log: &LogRow,
+    row: &SegmentRow,
+    state: &mut LogState,
+    mut salvager: Option<&mut Salvager>,
+) {
+    let path = segment_path(row.id);
+    ins.report.segments += 1;
+    let (file, len) = match ins.open(&path) {
+        Ok(opened) => opened,
+        Err(_) if row.end <= log.horizon => {
+            let what =
+                "it is missing, and below the trim horizon: it was freed, and an older entry of the journal names it";
+            return ins.find(Finding::note(path, what).log(log.id, &log.name));
+        }
+        Err(finding) => {
+            ins.find(finding.log(log.id, &log.name).records(row.base..row.end).advice(SALVAGE));
+            return index::inspect(ins, row, (log.id, &log.name), None);
+        }
+    };
+    ins.begin_file(&path);
+    header(ins, &path, &*file, log, row);
+    let salt = Salt::batches(ins.origin, log.id);
+    let mut sum = Sum { last_arrival_ms: state.arrival_ms, ..Sum::default() };
+    walk(&*file, len, salt, row, false, &mut |event| match event {
+        Event::Batch { position, header, bytes } => {
+            sum.batch(&path, row, position, &header, bytes);
+            ins.report.batches += 1;
+            ins.report.records += u64::from(header.count);
+            if let Some(salvager) = salvager.as_deref_mut() {
+                salvager.batch(&header, bytes);
+            }
+        }
+        Event::Damaged { position, upto, what, lost } => {
+            sum.damaged = true;
+            let finding = match what {
+                Damage::TooNew(version) => too_new(&path, version).at(position),
+                what => {
+                    let text = format!("{what}; the damage reaches up to byte {upto}");
+                    if !lost.is_empty() && lost.end <= log.horizon {
+                        let advice = "Its records lie below the trim horizon: nobody can read them any more.";
+                        Finding::warning(&path, text).at(position).advice(advice)
+                    } else if what == Damage::Short {
+                        let advice =
+                            format!("Reads of the whole segment may fail; a salvage gets what is there. {SALVAGE}");
+                        Finding::damage(&path, text).at(position).advice(advice)
+                    } else {
+                        Finding::damage(&path, text).at(position).advice(SALVAGE)
+                    }
+                }
+            };
+            sum.findings.push(finding.records(lost));
+        }
+        Event::Dirt { position } => sum.findings.push(
+            Finding::warning(&path, "padding that is not zero")
+                .at(position)
+                .advice("Harmless: nothing reads it. Watch the device it lies on."),
+        ),
+        Event::Read(bytes) => ins.verified(bytes),
+    });
+    state.arrival_ms = sum.last_arrival_ms;
+    let arrival = (sum.first_arrival_ms.unwrap_or(row.first_arrival_ms), sum.last_arrival_ms);
+    if !sum.damaged && arrival != (row.first_arrival_ms, row.last_arrival_ms) {
+        let told = (row.first_arrival_ms, row.last_arrival_ms);
+        let what = format!("its records arrived from {arrival:?} ms, its row says {told:?}");
+        sum.findings.push(Finding::warning(&path, what).advice("Reads by time may miss. Please report this."));
+    }
+    for finding in std::mem::take(&mut sum.findings) {
+        ins.find(finding.log(log.id, &log.name));
+    }
+    if len > row.bytes {
+        behind(ins, &path, &*file, (row.bytes, len), log);
+    }
+    index::inspect(ins, row, (log.id, &log.name), (!sum.damaged).then_some(&sum.rebuilt));
+}
+
+/// What lies behind a segment's end means nothing; zeros, of room that was reserved, are not worth a word.
+fn behind(ins: &mut Inspection<'_>, path: &str, file: &dyn DiskFile, (mut at, len): (u64, u64), log: &LogRow) {
+    let end = at;
+    while at < len {
+        let n = (len - at).min(BEHIND_BYTES) as usize;
+        match ins.read(file, at, n) {
+            Ok(bytes) => {
+                if let Some(dirt) = dirty(&bytes, 0, n) {
+                    ins.passed(len - at - n as u64);
+                    let what = format!("{} bytes behind its end mean nothing", len - end);
+                    return ins.find(Finding::note(path, what).at(at + dirt as u64).log(log.id, &log.name));
+                }
+            }
+            // Nothing reads them, so it doesn't matter that nobody can.
+            Err(_) => return ins.passed(len - at),
+        }
+        at += n as u64;
+    }
+}
+
+fn header(ins: &mut Inspection<'_>, path: &str, file: &dyn DiskFile, log: &LogRow, row: &SegmentRow) {
+    let expected = SegmentHeader { origin: ins.origin, log: log.id, segment: row.id, base: row.base };
+    let parsed = ins.read(file, 0, SEGMENT_HEADER_BYTES).and_then(|bytes| SegmentHeader::parse(&bytes));
+    let what = match parsed {
+        Ok(header) if header == expected => return,
+        Ok(_) => Damage::Misplaced,
+        Err(Damage::TooNew(version)) => return ins.find(too_new(path, version).log(log.id, &log.name)),
+        Err(what) => what,
+    };
+    let finding = Finding::damage(path, format!("the segment's header: {what}")).at(0).log(log.id, &log.name);
+    ins.find(finding.advice(
+        "Reads go without it, so no record is lost by this alone; it would be missed if the manifests were lost too. \
+         `braidlog check --salvage DEST` makes a copy with new headers.",
+    ));
+}
+
+impl Sum {
+    fn batch(&mut self, path: &str, row: &SegmentRow, position: u64, header: &BatchHeader, bytes: &[u8]) {
+        self.rebuilt.note(row.base, position, header);
+        self.first_arrival_ms.get_or_insert(header.first_arrival_ms);
+        let mut at = header.first;
+        let mut arrival_ms = header.first_arrival_ms;
+        let mut wrong = (header.first_arrival_ms < self.last_arrival_ms).then_some("arrival goes back");
+        let records = &bytes[HEADER_BYTES..];
+        let mut walk = Records::new(header, records);
+        // The directory behind the records says where each eighth one starts.
+        let mut directory = records[walk.remaining()..].chunks_exact(4);
+        let mut offset = 0;
+        while let Some(record) = walk.next() {
+            let index = at - header.first;
+            if index > 0 && index.is_multiple_of(DIRECTORY_STEP) {
+                let entry = directory.next().and_then(|entry| entry.first_chunk());
+                if entry.map(|entry| u32::from_le_bytes(*entry) as usize) != Some(offset) {
+                    wrong = wrong.or(Some("its directory is not the directory of its records, under a right checksum"));
+                }
+            }
+            match record {
+                Ok(record) if record.arrival_ms < arrival_ms => wrong = wrong.or(Some("arrival goes back within it")),
+                Ok(record) => arrival_ms = record.arrival_ms,
+                Err(_) => {
+                    wrong = Some("its records don't add up, under a right checksum");
+                    break;
+                }
+            }
+            at += 1;
+            offset = walk.offset(header);
+        }
+        if arrival_ms != header.last_arrival_ms {
+            wrong = wrong.or(Some("its last record did not arrive when its header says"));
+        }
+        self.last_arrival_ms = self.last_arrival_ms.max(header.last_arrival_ms);
+        if let Some(wrong) = wrong {
+            let finding = if at < header.end() { Finding::damage(path, wrong) } else { Finding::warning(path, wrong) };
+            let finding = finding.at(position).records(at.min(header.first)..header.end());
+            self.findings.push(finding.advice("Please report this: no flipped bit does it."));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Every name in the folders: ours and needed, ours and left over, or foreign.
+
+use crate::error::Result;
+use crate::format::manifest::Root;
+use crate::format::segment::{HEADER_BYTES, SegmentHeader};
+use crate::id::SegmentId;
+use crate::manifest::manifest_path;
+use crate::segment::{index_path, segment_path};
+
+use super::finding::{Action, Finding};
+use super::identity::RESERVE_PATH;
+use super::inspection::{Inspection, LOCK_PATH};
+use super::journal::number_of;
+use super::repair::ASIDE;
+use super::replay::Claims;
+use super::tails::may_be_left_over;
+
+/// The segment that a file of this name in this folder would be, index or not. Only exactly our names count.
+fn id_of(folder: &str, name: &str) -> Option<SegmentId> {
+    let stem = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".idx"))?;
+    let id = SegmentId(u64::from_str_radix(stem, 16).ok()?);
+    let path = format!("segments/{folder}/{name}");
+    (path == segment_path(id) || path == index_path(id)).then_some(id)
+}
+
+/// The segment whose file has this name in this folder.
+pub(super) fn segment_of(folder: &str, name: &str) -> Option<SegmentId> {
+    id_of(folder, name).filter(|_| name.ends_with(".seg"))
+}
+
+/// Looks at every name. `known` is what exists, where that could be told.
+pub(super) fn inspect(ins: &mut Inspection<'_>, known: Option<(&Root, &Claims)>) -> Result<()> {
+    for entry in ins.list("")? {
+        match entry.name.as_str() {
+            "STORE" | LOCK_PATH | RESERVE_PATH | "journal" | "manifest" | "segments" => {}
+            "STORE.new" => {
+                let what = "left by a creation that was cut short; nothing reads it";
+                ins.find(Finding::note("STORE.new", what).action(aside("STORE.new")));
+            }
+            ASIDE => {
+                let n = ins.list(ASIDE)?.len();
+                ins.find(Finding::note(
+                    ASIDE,
+                    format!("holds {n} entries that were moved there; delete them when you like"),
+                ));
+            }
+            name => foreign(ins, name, entry.is_dir),
+        }
+    }
+    for entry in ins.list("journal")? {
+        if entry.is_dir || number_of(&entry.name).is_none() {
+            foreign(ins, &format!("journal/{}", entry.name), entry.is_dir);
+        }
+    }
+    for entry in ins.list("manifest")? {
+        let number = entry.name.strip_suffix(".man").and_then(|n| u64::from_str_radix(n, 16).ok());
+        let path = format!("manifest/{}", entry.name);
+        if entry.is_dir || number.is_none_or(|number| manifest_path(number) != path) {
+            foreign(ins, &path, entry.is_dir);
+        }
+    }
+    // Where something that would name segments can't be read, nothing may be taken for unnamed.
+    let certain = known.is_some() && !ins.is_uncertain();
+    for folder in ins.list("segments")? {
+        let path = format!("segments/{}", folder.name);
+        let ours = folder.name.len() == 2 && folder.name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !folder.is_dir || !ours {
+            foreign(ins, &path, folder.is_dir);
+            continue;
+        }
+        let entries = ins.list(&path)?;
+        for entry in &entries {
+            let path = format!("{path}/{}", entry.name);
+            match id_of(&folder.name, &entry.name).filter(|_| !entry.is_dir) {
+                None => foreign(ins, &path, entry.is_dir),
+                Some(id) => {
+                    let Some((root, claims)) = known else { continue };
+                    if !claims.named.contains(&id) {
+                        ins.passed(entry.len);
+                        let alone = !entries.iter().any(|e| segment_of(&folder.name, &e.name) == Some(id));
+                        if claims.replaced.contains(&id) {
+                            let what = "a later segment has its records too; the next open gives it up";
+                            ins.find(Finding::note(&path, what));
+                            continue;
+                        }
+                        unnamed(ins, &path, id, alone, certain, root);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn aside(path: &str) -> Action {
+    Action::MoveAside { path: path.to_owned() }
+}
+
+fn foreign(ins: &mut Inspection<'_>, path: &str, is_dir: bool) {
+    if is_dir {
+        let what = "a folder that is not a part of the store; it was not looked into";
+        return ins.find(Finding::note(path, what));
+    }
+    let finding = Finding::warning(path, "not a file of the store");
+    // A name that is not plain can't be used below the root.
+    let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    ins.find(if plain {
+        finding.advice("`braidlog check --repair` moves it aside.").action(aside(path))
+    } else {
+        finding.advice("Move it elsewhere by hand.")
+    });
+}
+
+/// A segment, or an index, that nothing names.
+fn unnamed(ins: &mut Inspection<'_>, path: &str, id: SegmentId, alone: bool, certain: bool, root: &Root) {
+    if path.ends_with(".idx") && alone {
+        let finding =
+            Finding::note(path, "an index without its segment").advice("`braidlog check --repair` removes it.");
+        return ins.find(finding.action(Action::RemoveIndex { path: path.to_owned() }));
+    }
+    if !certain {
+        let what = "nothing that can be read names it; what would name it is damaged, see there";
+        return ins.find(Finding::note(path, what));
+    }
+    if root.retired.contains(&id) {
+        return ins.find(Finding::note(path, "given up, but a crash left its name; the next open removes it"));
+    }
+    if !root.clean && may_be_left_over(root, id) {
+        let what = "a crash left it before a manifest named it; what it holds is in the journal too";
+        return ins.find(Finding::note(path, what).advice("The first checkpoint after the next open removes it."));
+    }
+    let read = ins.open(path).ok().and_then(|(file, _)| ins.read(&*file, 0, HEADER_BYTES).ok());
+    let header = read.and_then(|bytes| SegmentHeader::parse(&bytes).ok());
+    let what = match header {
+        Some(header) if header.origin == ins.origin && header.segment == id => {
+            format!("nothing names it; it says that it is of log {} from number {} on", header.log, header.base)
+        }
+        Some(_) => "nothing names it; it says that it is another segment, or of another store".to_owned(),
+        None => "nothing names it".to_owned(),
+    };
+    ins.find(
+        Finding::warning(path, what)
+            .action(aside(path))
+            .advice("It takes room and nothing reads it. `braidlog check --repair` moves it aside."),
+    );
+}

@@ -1,0 +1,156 @@
+//! The last resort of a salvage: logs that no manifest tells of, pieced together from what segments and journal frames say
+//! of themselves. What was deleted but not removed yet may come back by it; a salvage says which logs it made up.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::env::Access;
+use crate::error::Result;
+use crate::format::batch;
+use crate::format::checksum::Salt;
+use crate::format::journal::{self, EntryKind};
+use crate::format::manifest::{LogRow, SegmentRow, decode_page};
+use crate::format::segment::{HEADER_BYTES, SegmentHeader};
+use crate::id::LogId;
+use crate::manifest::{manifest_path, read_root};
+use crate::options::LogOptions;
+use crate::segment::segment_path;
+
+use super::inspection::Inspection;
+use super::journal::Journal;
+use super::manifests;
+use super::names::segment_of;
+use super::replay::InJournal;
+use super::salvage::Salvager;
+use super::walk::{Event, walk};
+
+/// What is known of one log.
+#[derive(Default)]
+struct Pieces {
+    row: Option<LogRow>,
+    segments: Vec<SegmentHeader>,
+    batches: Vec<InJournal>,
+}
+
+/// Hands the salvager every log that it does not have yet, if what would name them can't be read.
+pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mut Salvager) -> Result<()> {
+    salvager.end_log();
+    if !ins.is_uncertain() {
+        return Ok(());
+    }
+    if journal.plan.is_none() {
+        salvager.begin_without(journal);
+    }
+    let mut logs: BTreeMap<LogId, Pieces> = BTreeMap::new();
+    for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
+        for entry in ins.list(&format!("segments/{}", folder.name))? {
+            let Some(id) = segment_of(&folder.name, &entry.name) else { continue };
+            let mut bytes = [0; HEADER_BYTES];
+            let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
+            let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());
+            if let Some(header) = header.filter(|h| h.origin == ins.origin && h.segment == id && !salvager.has(h.log)) {
+                logs.entry(header.log).or_default().segments.push(header);
+            }
+        }
+    }
+    for place in &journal.stranded {
+        frame(ins, &journal.bytes_of(place), &mut logs, salvager);
+    }
+    rows(ins, &mut logs)?;
+    for (id, mut pieces) in logs {
+        let row = pieces.row.take().unwrap_or_else(|| unknown(id));
+        let end = row.segments.iter().map(|segment| segment.end).max().unwrap_or(0).max(row.end);
+        salvager.begin_log(&row, end, ins.origin);
+        pieces.segments.sort_by_key(|h| (h.base, h.segment));
+        for header in &pieces.segments {
+            segment(ins, header, salvager);
+        }
+        pieces.batches.sort_by_key(|batch| batch.header.first);
+        for batch in &pieces.batches {
+            salvager.batch(&batch.header, &batch.bytes[..batch.header.len()]);
+        }
+        salvager.end_log();
+    }
+    Ok(())
+}
+
+fn segment(ins: &mut Inspection<'_>, header: &SegmentHeader, salvager: &mut Salvager) {
+    let Ok((file, len)) = ins.open(&segment_path(header.segment)) else { return };
+    let row = SegmentRow {
+        id: header.segment,
+        base: header.base,
+        end: u64::MAX,
+        bytes: len,
+        first_arrival_ms: 0,
+        last_arrival_ms: 0,
+    };
+    let salt = Salt::batches(ins.origin, header.log);
+    walk(&*file, len, salt, &row, true, &mut |event| match event {
+        Event::Batch { header, bytes, .. } => {
+            ins.report.batches += 1;
+            ins.report.records += u64::from(header.count);
+            salvager.batch(&header, bytes);
+        }
+        Event::Read(bytes) => ins.verified(bytes),
+        _ => {}
+    });
+}
+
+/// Rows and batches of a frame that verifies.
+fn frame(ins: &Inspection<'_>, bytes: &Bytes, logs: &mut BTreeMap<LogId, Pieces>, salvager: &Salvager) {
+    let Ok(frame) = journal::decode(bytes, ins.origin) else { return };
+    for (entry, payload) in frame.entries.iter().filter(|(entry, _)| !salvager.has(entry.log)) {
+        match entry.kind {
+            EntryKind::Batch => {
+                if let Ok((header, _)) = batch::decode(payload, Salt::batches(ins.origin, entry.log)) {
+                    let batch = InJournal { header, bytes: bytes.slice_ref(payload) };
+                    logs.entry(entry.log).or_default().batches.push(batch);
+                }
+            }
+            EntryKind::CreateLog | EntryKind::Settle | EntryKind::Touch | EntryKind::SetOptions => {
+                if entry.verify(payload, ins.origin, frame.header.generation).is_ok()
+                    && let Ok(row) = LogRow::decode_only(payload)
+                {
+                    logs.entry(entry.log).or_default().row = Some(row);
+                }
+            }
+            EntryKind::DeleteLog => {
+                logs.remove(&entry.log);
+            }
+            EntryKind::Trim | EntryKind::Mark => {}
+        }
+    }
+}
+
+/// Rows of any page of any manifest that verifies, the newest last; only for logs that something else tells of.
+fn rows(ins: &mut Inspection<'_>, logs: &mut BTreeMap<LogId, Pieces>) -> Result<()> {
+    for number in manifests::files(&*ins.disk) {
+        let Ok(root) = read_root(&*ins.disk, ins.origin, number) else { continue };
+        for page in root.pages {
+            let Ok((file, _)) = ins.open(&manifest_path(page.manifest)) else { continue };
+            let Ok(bytes) = ins.read(&*file, page.position, page.bytes as usize) else { continue };
+            if Salt::manifest(ins.origin, page.manifest).checksum(&bytes) != page.checksum {
+                continue;
+            }
+            for row in decode_page(&bytes).unwrap_or_default() {
+                if let Some(pieces) = logs.get_mut(&row.id)
+                    && pieces.row.as_ref().is_none_or(|known| known.end <= row.end)
+                {
+                    pieces.row = Some(row);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A row for a log of which nothing but its id is known, under a name that belongs to the id.
+fn unknown(id: LogId) -> LogRow {
+    let mut names = (0u32..).map(|n| format!("salvaged-{:x}-{n}", id.0));
+    let name = names.find(|name| LogId::bucket_of(name) == id.bucket()).unwrap_or_default();
+    let options = LogOptions::default();
+    let mut row = LogRow { id, name, ..LogRow::default() };
+    crate::log::put_options(&mut row, &options);
+    row
+}

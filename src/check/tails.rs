@@ -1,0 +1,157 @@
+//! The tails of buffered logs after an unclean end: worked out from the files, as opening does it.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+use crate::env::Access;
+use crate::error::Result;
+use crate::format::checksum::Salt;
+use crate::format::manifest::{Root, SegmentRow};
+use crate::format::segment::{HEADER_BYTES, SegmentHeader};
+use crate::id::{LogId, SegmentId};
+use crate::manifest::Manifest;
+use crate::segment::{RESERVE_IDS, scan_tail, segment_path};
+
+use super::finding::Finding;
+use super::inspection::Inspection;
+use super::journal::{Journal, dirty};
+use super::names::segment_of;
+use super::replay::{Claim, Claims};
+
+/// Whether a crash may have left this segment before a manifest named it.
+pub(super) fn may_be_left_over(root: &Root, id: SegmentId) -> bool {
+    let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
+    (from..root.segments_reserved).contains(&id.0) || root.unnamed.contains(&id)
+}
+
+/// Moves the ends of touched logs over everything behind them that verifies.
+pub(super) fn settle(
+    ins: &mut Inspection<'_>,
+    manifest: &Manifest,
+    journal: &Journal,
+    claims: &mut Claims,
+) -> Result<()> {
+    if journal.clean || claims.touched.is_empty() && claims.stranded_touched.is_empty() {
+        return Ok(());
+    }
+    let unnamed = unnamed(ins, &manifest.root)?;
+    let either: BTreeSet<LogId> = claims.touched.union(&claims.stranded_touched).copied().collect();
+    for id in either {
+        let claim = match claims.logs.entry(id) {
+            Entry::Occupied(claim) => claim.into_mut(),
+            // A page that can't be read was told already.
+            Entry::Vacant(vacant) => match manifest.row_by_id(id) {
+                Ok(Some(row)) => vacant.insert(Claim::new(row)),
+                _ => continue,
+            },
+        };
+        if claims.touched.contains(&id) {
+            let replaced = settle_log(ins, claim, &unnamed);
+            claims.replaced.extend(replaced);
+        } else {
+            stranded(ins, claim, &unnamed);
+        }
+    }
+    Ok(())
+}
+
+/// The tail of a log of which only a frame that can't be replayed says that it was written.
+fn stranded(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) {
+    let mut as_if = Claim::new(claim.row.clone());
+    settle_log(ins, &mut as_if, unnamed);
+    let end = as_if.row.segments.last().map_or(0, |last| last.end);
+    if end > claim.next {
+        let finding = Finding::damage("journal", "records behind damage are withheld; they can be salvaged");
+        let finding = finding.log(claim.row.id, &claim.row.name).records(claim.next..end);
+        ins.find(finding.advice("Copy what can be read into a new store with `braidlog check --salvage DEST`."));
+        claim.beyond = claim.beyond.max(as_if.row.end);
+        claim.stranded_row = Some(as_if.row);
+    }
+}
+
+/// What the segments of the last life say of themselves.
+fn unnamed(ins: &mut Inspection<'_>, root: &Root) -> Result<Vec<SegmentHeader>> {
+    let mut found = Vec::new();
+    for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
+        for entry in ins.list(&format!("segments/{}", folder.name))? {
+            let Some(id) = segment_of(&folder.name, &entry.name).filter(|id| may_be_left_over(root, *id)) else {
+                continue;
+            };
+            let mut bytes = [0; HEADER_BYTES];
+            let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
+            let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());
+            found.extend(header.filter(|h| h.origin == ins.origin && h.segment == id));
+        }
+    }
+    Ok(found)
+}
+
+/// Answers with the segments that others took over.
+fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) -> Vec<SegmentId> {
+    let mut rows = claim.row.segments.clone();
+    let mut replaced = Vec::new();
+    if let Some(last) = rows.last_mut() {
+        scan(ins, claim, last);
+    }
+    let mut tried: BTreeSet<SegmentId> = rows.iter().map(|row| row.id).collect();
+    loop {
+        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
+        let last = rows.last().copied();
+        let bases = [last.map_or(0, |last| last.end), claim.row.end, last.map_or(0, |last| last.base)];
+        let fits = |h: &&SegmentHeader| h.log == claim.row.id && bases.contains(&h.base) && !tried.contains(&h.segment);
+        let Some(next) = unnamed.iter().filter(fits).max_by_key(|h| h.segment) else { break };
+        tried.insert(next.segment);
+        let mut row = SegmentRow {
+            id: next.segment,
+            base: next.base,
+            end: next.base,
+            bytes: HEADER_BYTES as u64,
+            first_arrival_ms: 0,
+            last_arrival_ms: 0,
+        };
+        scan(ins, claim, &mut row);
+        match last {
+            _ if row.end == row.base => {}
+            Some(last) if row.base < last.end => {
+                if row.base == last.base && row.end >= last.end {
+                    rows.pop();
+                    rows.push(row);
+                    replaced.push(last.id);
+                }
+            }
+            _ => rows.push(row),
+        }
+    }
+    let end = rows.last().map_or(0, |last| last.end).max(claim.row.end).max(claim.row.reserved);
+    claim.row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(claim.row.last_arrival_ms);
+    claim.row.segments = rows;
+    claim.row.end = end;
+    claim.next = claim.next.max(end);
+    claim.beyond = claim.beyond.max(end);
+    replaced
+}
+
+/// Finds the end of one segment, and says so if what follows it is not nothing.
+fn scan(ins: &mut Inspection<'_>, claim: &Claim, row: &mut SegmentRow) {
+    let path = segment_path(row.id);
+    // A file that is missing or can't be opened is told with the segments.
+    let Ok(file) = ins.disk.open(&path, Access::Read) else { return };
+    let about = |finding: Finding| finding.log(claim.row.id, &claim.row.name);
+    if let Err(error) = scan_tail(&*file, Salt::batches(ins.origin, claim.row.id), row) {
+        let what = format!("what lies behind number {} can't be read: {error}", row.end);
+        ins.find(about(Finding::damage(path, what).at(row.bytes)).advice(
+            "Opening fails as long as that is so. Copy the file with a tool that skips what can't be read, or copy what can \
+             be read into a new store with `braidlog check --salvage DEST`.",
+        ));
+        return;
+    }
+    let mut behind = [0; 4096];
+    let Ok(n) = file.read_at(&mut behind, row.bytes) else { return };
+    if let Some(at) = dirty(&behind, 0, n) {
+        let what = "behind the last batch that verifies there are bytes that don't";
+        ins.find(about(Finding::warning(path, what).at(row.bytes + at as u64)).advice(
+            "A buffered log whose store was not closed: a write that a crash cut short, or damage to the tail; the two look \
+             the same. Opening goes on behind it.",
+        ));
+    }
+}

@@ -1,0 +1,192 @@
+//! What went wrong, as the program tells it: one line, and the exit code a script can act on.
+
+use std::fmt;
+use std::io;
+
+use crate::Error;
+
+/// The program's exit codes; `--help` lists them.
+pub(crate) mod code {
+    /// It failed.
+    pub(crate) const FAILURE: u8 = 1;
+    /// It was called wrongly.
+    pub(crate) const USAGE: u8 = 2;
+    /// Bytes on disk are not what was written.
+    pub(crate) const DAMAGE: u8 = 3;
+    /// There is no such store, log, file or position.
+    pub(crate) const NOT_FOUND: u8 = 4;
+    /// Another process has it open, or there is no room: worth trying again.
+    pub(crate) const BUSY: u8 = 5;
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine said so.
+    Engine(Error),
+    /// A file or stream outside the store did.
+    Io {
+        /// What was being done, to what: `"read notes.txt"`.
+        during: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The arguments make no sense.
+    Usage(String),
+    /// A command looked for damage and found some.
+    Damage(String),
+    /// There is no such thing.
+    NotFound(String),
+    /// Anything else.
+    Other(String),
+    /// A failure with a word about where: `"notes.txt:17"`.
+    At(String, Box<Failure>),
+    /// Whoever read our output has had enough. Not an error: `braidlog cat clicks | head` is everyday use.
+    OutputClosed,
+}
+
+impl Failure {
+    /// For `map_err` on input and output outside the store.
+    pub(crate) fn io(during: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+        let during = during.into();
+        move |source| Failure::Io { during, source }
+    }
+
+    /// The same failure, with where it happened.
+    pub(crate) fn at(self, place: impl Into<String>) -> Failure {
+        match self {
+            Failure::OutputClosed => Failure::OutputClosed,
+            other => Failure::At(place.into(), Box::new(other)),
+        }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Engine(error) => engine_code(error),
+            Failure::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => code::NOT_FOUND,
+            Failure::Io { source, .. } if is_no_space(source) => code::BUSY,
+            Failure::Io { .. } | Failure::Other(_) => code::FAILURE,
+            Failure::Usage(_) => code::USAGE,
+            Failure::Damage(_) => code::DAMAGE,
+            Failure::NotFound(_) => code::NOT_FOUND,
+            Failure::At(_, inner) => inner.exit_code(),
+            Failure::OutputClosed => 0,
+        }
+    }
+
+    /// A word for programs, that stays when the sentence changes.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Failure::Engine(error) => engine_kind(error),
+            Failure::Io { .. } => "io",
+            Failure::Usage(_) => "usage",
+            Failure::Damage(_) => "damaged",
+            Failure::NotFound(_) => "not_found",
+            Failure::Other(_) => "failed",
+            Failure::At(_, inner) => inner.kind(),
+            Failure::OutputClosed => "output_closed",
+        }
+    }
+
+    fn is_retryable(&self) -> bool {
+        match self {
+            Failure::Engine(error) => error.is_retryable() || matches!(error, Error::Locked { .. }),
+            Failure::At(_, inner) => inner.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Tells it on standard error, in one line.
+    pub(crate) fn report(&self, json: bool) {
+        if json {
+            let error = serde_json::json!({
+                "kind": self.kind(),
+                "message": self.to_string(),
+                "exit_code": self.exit_code(),
+                "retryable": self.is_retryable(),
+            });
+            eprintln!("{}", serde_json::json!({ "error": error }));
+        } else {
+            eprintln!("braidlog: {self}");
+        }
+    }
+}
+
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn engine_code(error: &Error) -> u8 {
+    match error {
+        Error::Damaged { .. } | Error::LogStopped { .. } => code::DAMAGE,
+        Error::NoSuchLog { .. } | Error::LogDeleted { .. } | Error::Trimmed { .. } | Error::BeyondEnd { .. } => {
+            code::NOT_FOUND
+        }
+        Error::Locked { .. } | Error::Busy { .. } | Error::Full { .. } => code::BUSY,
+        Error::InvalidName { .. } | Error::InvalidOption { .. } => code::USAGE,
+        Error::Io(fault) | Error::Stopped { cause: fault } | Error::OutcomeUnknown { cause: fault }
+            if fault.is_no_space() =>
+        {
+            code::BUSY
+        }
+        _ => code::FAILURE,
+    }
+}
+
+fn engine_kind(error: &Error) -> &'static str {
+    match error {
+        Error::Io(_) => "io",
+        Error::NotAStore { .. } => "not_a_store",
+        Error::Locked { .. } => "locked",
+        Error::TooNew { .. } => "too_new",
+        Error::Damaged { .. } => "damaged",
+        Error::NoSuchLog { .. } => "no_such_log",
+        Error::LogExists { .. } => "log_exists",
+        Error::LogDeleted { .. } => "log_deleted",
+        Error::LogStopped { .. } => "log_stopped",
+        Error::InvalidName { .. } => "invalid_name",
+        Error::InvalidOption { .. } => "invalid_option",
+        Error::RecordTooLarge { .. } => "record_too_large",
+        Error::TransactionTooLarge { .. } => "transaction_too_large",
+        Error::Trimmed { .. } => "trimmed",
+        Error::BeyondEnd { .. } => "beyond_end",
+        Error::Busy { .. } => "busy",
+        Error::Full { .. } => "full",
+        Error::ReadOnly { .. } => "read_only",
+        Error::Stopped { .. } => "stopped",
+        Error::OutcomeUnknown { .. } => "outcome_unknown",
+        _ => "failed",
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Engine(error) => error.fmt(f),
+            Failure::Io { during, source } => write!(f, "could not {during}: {source}"),
+            Failure::Usage(what) | Failure::Damage(what) | Failure::NotFound(what) | Failure::Other(what) => {
+                f.write_str(what)
+            }
+            Failure::At(place, inner) => write!(f, "{place}: {inner}"),
+            Failure::OutputClosed => f.write_str("the output was closed"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Engine(error)
+    }
+}
+
+/// Only for what is written to standard output; every other call names what it was doing, see [`Failure::io`].
+impl From<io::Error> for Failure {
+    fn from(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Failure::OutputClosed
+        } else {
+            Failure::Io { during: "write to standard output".to_owned(), source }
+        }
+    }
+}

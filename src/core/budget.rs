@@ -1,0 +1,102 @@
+//! Bytes that were appended and that no segment has yet, bounded: where back-pressure comes from.
+
+use std::time::{Duration, Instant};
+
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
+
+/// Bytes that no segment has yet, bounded.
+pub(crate) struct Budget {
+    pub(super) used: AtomicU64,
+    /// The part of it that is framed and waits for a segment: what flushing would free.
+    pub(super) framed: AtomicU64,
+    max: u64,
+    waiting: AtomicU64,
+    gate: Mutex<()>,
+    room: Condvar,
+}
+
+impl Budget {
+    pub(super) fn new(max: u64) -> Budget {
+        Budget {
+            used: AtomicU64::new(0),
+            framed: AtomicU64::new(0),
+            max,
+            waiting: AtomicU64::new(0),
+            gate: Mutex::default(),
+            room: Condvar::default(),
+        }
+    }
+
+    pub(super) fn try_reserve(&self, bytes: u64) -> bool {
+        // A single append larger than the whole budget may go alone, so that it can go at all.
+        let fits = |used: u64| (used == 0 || used + bytes <= self.max).then_some(used + bytes);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
+    }
+
+    /// Waits for room until `deadline`.
+    pub(super) fn reserve(&self, bytes: u64, deadline: Option<Instant>, over: impl Fn() -> bool) -> bool {
+        if self.try_reserve(bytes) {
+            return true;
+        }
+        let Some(deadline) = deadline else { return false };
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut gate = self.gate.lock();
+        let reserved = loop {
+            if self.try_reserve(bytes) {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || over() {
+                break false;
+            }
+            gate = self.room.wait_timeout(gate, left.min(Duration::from_millis(100)));
+        };
+        drop(gate);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        reserved
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::SeqCst);
+            if self.waiting.load(Ordering::SeqCst) > 0 {
+                drop(self.gate.lock());
+                self.room.notify_all();
+            }
+        }
+    }
+
+    /// What was reserved as `before` turned out to take `after`.
+    pub(crate) fn adjust(&self, before: usize, after: usize) {
+        if after >= before {
+            self.used.fetch_add((after - before) as u64, Ordering::AcqRel);
+        } else {
+            self.release((before - after) as u64);
+        }
+    }
+
+    /// Bytes that were admitted are framed now.
+    pub(crate) fn framed(&self, bytes: u64) {
+        self.framed.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Framed bytes are in a segment now, or needed no more.
+    pub(crate) fn flushed(&self, bytes: u64) {
+        self.framed.fetch_sub(bytes, Ordering::AcqRel);
+        self.release(bytes);
+    }
+
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Whether large tails should be written out.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.framed.load(Ordering::Acquire) > self.max / 4
+    }
+
+    /// Whether everything should.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.framed.load(Ordering::Acquire) > self.max / 4 * 3
+    }
+}

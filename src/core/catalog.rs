@@ -1,0 +1,125 @@
+//! Which logs there are: those in use by name and id, the rest in the pages of the manifest until somebody asks.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::error::{Error, Result};
+use crate::format::manifest::LogRow;
+use crate::id::{FrameNumber, LogId};
+use crate::log::{LogState, put_options};
+use crate::options::{Durability, LogOptions};
+use crate::sync::{Arc, Ordering};
+
+use super::{Core, RESERVED_NUMBERS};
+
+/// Which logs are known, by name and id.
+#[derive(Default)]
+pub(super) struct Catalog {
+    pub(super) by_name: HashMap<Arc<str>, Arc<LogState>>,
+    pub(super) by_id: HashMap<LogId, Arc<LogState>>,
+    /// Created, but the frame that says so is not durable yet.
+    creating: HashSet<LogId>,
+    /// Deleted in this life; a manifest page may still have them.
+    pub(super) gone: HashSet<LogId>,
+}
+
+impl Core {
+    /// Makes a log known under its name at the commit machine's serial point; nobody sees it before its frame is durable.
+    pub(crate) fn catalog_create(&self, name: &str, options: &LogOptions, frame: FrameNumber) -> Result<Arc<LogState>> {
+        if self.find(name)?.is_some() {
+            return Err(Error::LogExists { name: name.to_owned() });
+        }
+        let id = LogId::new(self.next_log.fetch_add(1, Ordering::AcqRel), name);
+        let mut row = LogRow {
+            id,
+            name: name.to_owned(),
+            created_ms: self.stamp(),
+            last_arrival_ms: self.last_stamp(),
+            ..LogRow::default()
+        };
+        put_options(&mut row, options);
+        if options.durability == Durability::Buffered {
+            row.reserved = RESERVED_NUMBERS;
+            self.touched.lock().insert(id);
+        }
+        let log = LogState::from_row(&row, self.identity.origin, options.durability == Durability::Buffered);
+        log.created_in.store(frame, Ordering::Release);
+        let log = Arc::new(log);
+        let mut catalog = self.catalog.write().unwrap_or_else(|p| p.into_inner());
+        catalog.by_name.insert(log.name.clone(), log.clone());
+        catalog.by_id.insert(id, log.clone());
+        catalog.creating.insert(id);
+        Ok(log)
+    }
+
+    pub(crate) fn catalog_open(&self, log: &LogState) {
+        self.catalog.write().unwrap_or_else(|p| p.into_inner()).creating.remove(&log.id);
+    }
+
+    /// Takes a log's name away at the serial point.
+    pub(crate) fn catalog_delete(&self, log: &Arc<LogState>, frame: FrameNumber) -> Result<()> {
+        log.check_alive()?;
+        let mut appender = log.appender.lock();
+        if appender.is_closed() {
+            return Err(Error::LogDeleted { log: log.name.to_string() });
+        }
+        appender.close();
+        drop(appender);
+        log.deleted_in.store(frame, Ordering::Release);
+        let mut catalog = self.catalog.write().unwrap_or_else(|p| p.into_inner());
+        catalog.by_name.remove(&log.name);
+        catalog.gone.insert(log.id);
+        Ok(())
+    }
+
+    pub(crate) fn catalog_deleted(&self, log: &LogState) {
+        self.touched.lock().remove(&log.id);
+    }
+
+    pub(crate) fn catalog_forget(&self, log: &LogState) {
+        self.catalog.write().unwrap_or_else(|p| p.into_inner()).by_id.remove(&log.id);
+    }
+
+    pub(crate) fn loaded_logs(&self) -> Vec<Arc<LogState>> {
+        let mut logs: Vec<Arc<LogState>> =
+            self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_id.values().cloned().collect();
+        // Not in the order of a hash: a history must run the same way twice.
+        logs.sort_unstable_by_key(|log| log.id);
+        logs
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Arc<LogState>>> {
+        if let Some(log) = self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_name.get(name) {
+            return Ok(Some(log.clone()));
+        }
+        let rows = self.manifest.lock().row_by_name(name)?;
+        let mut catalog = self.catalog.write().unwrap_or_else(|p| p.into_inner());
+        if let Some(log) = catalog.by_name.get(name) {
+            return Ok(Some(log.clone()));
+        }
+        let Some(row) = rows.into_iter().find(|row| !catalog.gone.contains(&row.id)) else { return Ok(None) };
+        let log = Arc::new(LogState::from_row(&row, self.identity.origin, false));
+        catalog.by_name.insert(log.name.clone(), log.clone());
+        catalog.by_id.insert(log.id, log.clone());
+        Ok(Some(log))
+    }
+
+    pub(crate) fn log_by_name(&self, name: &str) -> Result<Arc<LogState>> {
+        let found = self.find(name)?;
+        let visible =
+            |log: &Arc<LogState>| !self.catalog.read().unwrap_or_else(|p| p.into_inner()).creating.contains(&log.id);
+        found.filter(visible).ok_or_else(|| Error::NoSuchLog { name: name.to_owned() })
+    }
+
+    /// Names of all logs, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let mut names = BTreeSet::new();
+        let manifest = self.manifest.lock();
+        let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
+        for rows in manifest.rows() {
+            names.extend(rows?.into_iter().filter(|row| !catalog.gone.contains(&row.id)).map(|row| row.name));
+        }
+        let visible = catalog.by_name.values().filter(|log| !catalog.creating.contains(&log.id));
+        names.extend(visible.map(|log| log.name.to_string()));
+        Ok(names.into_iter().collect())
+    }
+}

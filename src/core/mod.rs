@@ -1,0 +1,410 @@
+//! What every part of an open store shares: the seam, the catalog, the journal's ring, the lanes, budget, health and counters.
+
+mod budget;
+mod catalog;
+mod pool;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::driver::{Lane, Request, Signal};
+use crate::env::{Access, Env};
+use crate::error::{Error, Fault, Result};
+use crate::format::manifest::LogRow;
+use crate::format::store::StoreFile;
+use crate::id::{FrameNumber, LogId, SegmentId};
+use crate::journal::Ring;
+use crate::limits::APPEND_BYTES_MAX;
+use crate::log::LogState;
+use crate::manifest::Manifest;
+use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
+use crate::options::StoreOptions;
+use crate::segment::{Segment, SegmentFiles};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::ticket::{Pending, Slot};
+
+use budget::Budget;
+use catalog::Catalog;
+pub(crate) use pool::BufferPool;
+
+/// Room kept for the last manifest on a full disk.
+pub(crate) const RESERVE_PATH: &str = "RESERVE";
+const RESERVE_BYTES: u64 = 1 << 20;
+/// Numbers reserved for a buffered log at a time.
+const RESERVED_NUMBERS: u64 = 1 << 24;
+/// Wall and monotonic clock agree if they differ by no more than this since they were last compared.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+/// What every part of an open store shares.
+pub(crate) struct Core {
+    pub(crate) env: Env,
+    pub(crate) identity: StoreFile,
+    pub(crate) options: StoreOptions,
+    pub(crate) files: SegmentFiles,
+    pub(crate) ring: Ring,
+    pub(crate) manifest: Mutex<Manifest>,
+    pub(crate) commit_lane: Lane,
+    pub(crate) buffered_lane: Lane,
+    pub(crate) upkeep: Signal,
+    pub(crate) checkpoint_asked: AtomicBool,
+    pub(crate) retention_asked: AtomicBool,
+    pub(crate) budget: Budget,
+    pub(crate) buffers: BufferPool,
+    pub(crate) health: HealthCell,
+    pub(crate) counters: Counters,
+    pub(crate) latency: LatencyBuckets,
+    /// Held while the marks of one frame move.
+    pub(crate) publishing: Mutex<()>,
+    pub(crate) next_log: AtomicU64,
+    /// Whether machines run on threads of their own, so that a caller may wait for them.
+    pub(crate) threaded: bool,
+    catalog: std::sync::RwLock<Catalog>,
+    durable: Mutex<(FrameNumber, u32)>,
+    durable_frame: AtomicU64,
+    stamp: AtomicU64,
+    listed: Mutex<Vec<Arc<LogState>>>,
+    retired: Mutex<Vec<Arc<Segment>>>,
+    touched: Mutex<BTreeSet<LogId>>,
+    /// Segments that a crash left without a manifest that names them, until a checkpoint of this life made them redundant.
+    leftovers: Mutex<Vec<SegmentId>>,
+    /// How many backups need the files they copy.
+    files_kept: Mutex<usize>,
+    /// Wall and monotonic time when they were last seen to agree.
+    pub(crate) clock_anchor: Mutex<(u64, u64)>,
+    pub(crate) buffered_started: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    pub(crate) checkpoints_made: (Mutex<u64>, Condvar),
+}
+
+/// See [`Core::keep_files`].
+pub(crate) struct KeepFiles<'a>(&'a Core);
+
+impl Drop for KeepFiles<'_> {
+    fn drop(&mut self) {
+        *self.0.files_kept.lock() -= 1;
+        self.0.upkeep.ring();
+    }
+}
+
+/// What recovery hands over.
+pub(crate) struct CoreParts {
+    pub(crate) env: Env,
+    pub(crate) identity: StoreFile,
+    pub(crate) options: StoreOptions,
+    pub(crate) ring: Ring,
+    pub(crate) manifest: Manifest,
+    pub(crate) frame: FrameNumber,
+    pub(crate) chain: u32,
+    pub(crate) stamp_ms: u64,
+    pub(crate) next_log: u64,
+    pub(crate) logs: Vec<Arc<LogState>>,
+    pub(crate) gone: Vec<(LogId, Option<Arc<LogState>>)>,
+    pub(crate) touched: BTreeSet<LogId>,
+    pub(crate) leftovers: Vec<SegmentId>,
+    pub(crate) pending_bytes: u64,
+    pub(crate) first_segment: u64,
+    pub(crate) health: Health,
+    pub(crate) threaded: bool,
+}
+
+impl Core {
+    pub(crate) fn new(parts: CoreParts) -> Core {
+        let files = SegmentFiles::new(
+            parts.env.disk.clone(),
+            parts.identity.origin,
+            parts.options.read_mode,
+            parts.options.open_files_max,
+            parts.first_segment,
+            parts.manifest.root.stored_bytes,
+        );
+        files.reserved(parts.manifest.root.segments_reserved);
+        let mut catalog = Catalog::default();
+        for log in &parts.logs {
+            catalog.by_name.insert(log.name.clone(), log.clone());
+            catalog.by_id.insert(log.id, log.clone());
+        }
+        catalog.gone.extend(parts.gone.iter().map(|(id, _)| *id));
+        let journal_bytes = parts.identity.journal_file_bytes * u64::from(parts.options.journal_files_max);
+        let budget = Budget::new(parts.options.memory_bytes.min(journal_bytes / 2));
+        budget.used.store(parts.pending_bytes, Ordering::Release);
+        budget.framed.store(parts.pending_bytes, Ordering::Release);
+        let anchor = (parts.env.clock.wall_ms(), parts.env.clock.monotonic_ms());
+        let health = HealthCell::default();
+        health.set(parts.health);
+        let core = Core {
+            env: parts.env,
+            identity: parts.identity,
+            options: parts.options,
+            files,
+            ring: parts.ring,
+            manifest: Mutex::new(parts.manifest),
+            commit_lane: Lane::default(),
+            buffered_lane: Lane::default(),
+            upkeep: Signal::default(),
+            checkpoint_asked: AtomicBool::new(false),
+            retention_asked: AtomicBool::new(false),
+            budget,
+            buffers: BufferPool::default(),
+            health,
+            counters: Counters::default(),
+            latency: LatencyBuckets::default(),
+            publishing: Mutex::default(),
+            next_log: AtomicU64::new(parts.next_log),
+            threaded: parts.threaded,
+            catalog: std::sync::RwLock::new(catalog),
+            durable: Mutex::new((parts.frame, parts.chain)),
+            durable_frame: AtomicU64::new(parts.frame),
+            stamp: AtomicU64::new(parts.stamp_ms),
+            listed: Mutex::default(),
+            retired: Mutex::default(),
+            touched: Mutex::new(parts.touched),
+            leftovers: Mutex::new(parts.leftovers),
+            files_kept: Mutex::default(),
+            clock_anchor: Mutex::new(anchor),
+            buffered_started: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            checkpoints_made: Default::default(),
+        };
+        for log in parts.logs.iter().chain(parts.gone.iter().filter_map(|(_, log)| log.as_ref())) {
+            core.list_for_checkpoint(log);
+        }
+        core
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Highest durable frame with its checksum.
+    pub(crate) fn durable(&self) -> (FrameNumber, u32) {
+        *self.durable.lock()
+    }
+
+    pub(crate) fn durable_frame(&self) -> FrameNumber {
+        self.durable_frame.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_durable(&self, frame: FrameNumber, checksum: u32) {
+        *self.durable.lock() = (frame, checksum);
+        self.durable_frame.store(frame, Ordering::Release);
+        self.counters.durable_frame.store(frame, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A time stamp: the later of the wall clock and the last stamp.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u64 {
+        let now = self.env.clock.wall_ms();
+        let last = self.stamp.load(Ordering::Relaxed);
+        if now > last { self.stamp.fetch_max(now, Ordering::Relaxed).max(now) } else { last }
+    }
+
+    pub(crate) fn last_stamp(&self) -> u64 {
+        self.stamp.load(Ordering::Relaxed)
+    }
+
+    /// Whether wall and monotonic clock agree on how long it has been since they last did.
+    pub(crate) fn clock_agrees(&self) -> bool {
+        let (wall, monotonic) = (self.env.clock.wall_ms(), self.env.clock.monotonic_ms());
+        let mut anchor = self.clock_anchor.lock();
+        let expected = anchor.0 + monotonic.saturating_sub(anchor.1);
+        let agrees = wall.abs_diff(expected) <= CLOCK_TOLERANCE_MS;
+        if agrees {
+            *anchor = (wall, monotonic);
+        }
+        agrees
+    }
+
+    /// Wall time if it is plausible, otherwise what the monotonic clock makes of the last plausible one.
+    pub(crate) fn trusted_now_ms(&self) -> u64 {
+        let wall = self.env.clock.wall_ms();
+        if crate::seeded_bug!(RetentionTrustsWallClock) {
+            return wall;
+        }
+        let anchor = *self.clock_anchor.lock();
+        let expected = anchor.0 + self.env.clock.monotonic_ms().saturating_sub(anchor.1);
+        if wall.abs_diff(expected) <= CLOCK_TOLERANCE_MS { wall } else { expected }
+    }
+
+    /// Why writes are refused.
+    pub(crate) fn refusal(&self) -> Error {
+        match self.health.get() {
+            _ if self.is_closed() => Error::Closed,
+            Health::Full { why } => Error::Full { why },
+            Health::ReadOnly { why } => Error::ReadOnly { why },
+            Health::Stopped { cause } => Error::Stopped { cause },
+            Health::Ok => Error::Busy { what: self.env.disk.root(), retry_after: Duration::from_millis(10) },
+        }
+    }
+
+    /// A fault that no write may follow.
+    pub(crate) fn stop(&self, fault: Fault) {
+        self.health.set(Health::Stopped { cause: fault.clone() });
+        self.commit_lane.refuse(Error::OutcomeUnknown { cause: fault.clone() });
+        self.buffered_lane.refuse(Error::OutcomeUnknown { cause: fault });
+        self.upkeep.ring();
+        self.wake_everyone();
+    }
+
+    /// Until it is dropped, files that no manifest names any more are kept.
+    pub(crate) fn keep_files(&self) -> KeepFiles<'_> {
+        *self.files_kept.lock() += 1;
+        KeepFiles(self)
+    }
+
+    pub(crate) fn files_are_kept(&self) -> bool {
+        *self.files_kept.lock() > 0
+    }
+
+    pub(crate) fn wake_everyone(&self) {
+        self.loaded_logs().iter().for_each(|log| log.watch.wake());
+        let (made, changed) = &self.checkpoints_made;
+        drop(made.lock());
+        changed.notify_all();
+    }
+
+    // The list of logs that the next checkpoint looks at.
+
+    pub(crate) fn list_for_checkpoint(&self, log: &Arc<LogState>) {
+        if !log.listed.swap(true, Ordering::AcqRel) {
+            self.listed.lock().push(log.clone());
+        }
+    }
+
+    pub(crate) fn listed(&self) -> Vec<Arc<LogState>> {
+        self.listed.lock().clone()
+    }
+
+    pub(crate) fn take_listed(&self) -> Vec<Arc<LogState>> {
+        let logs = std::mem::take(&mut *self.listed.lock());
+        logs.iter().for_each(|log| log.listed.store(false, Ordering::Release));
+        logs
+    }
+
+    /// Segments that their log left: the next manifest has a row of the log without them, and then they are removed.
+    pub(crate) fn retire(&self, log: &Arc<LogState>, segments: Vec<Arc<Segment>>) {
+        if !segments.is_empty() {
+            self.list_for_checkpoint(log);
+            self.retired.lock().extend(segments);
+        }
+    }
+
+    pub(crate) fn put_back_retired(&self, segments: Vec<Arc<Segment>>) {
+        self.retired.lock().extend(segments);
+    }
+
+    pub(crate) fn take_retired(&self) -> Vec<Arc<Segment>> {
+        std::mem::take(&mut *self.retired.lock())
+    }
+
+    /// A buffered log's note is about to count as durable. A checkpoint that came before it may have taken the log off the list.
+    pub(crate) fn note_touched(&self, log: &LogState) {
+        self.touched.lock().insert(log.id);
+    }
+
+    /// Buffered logs whose tail must be looked at after a crash. Those leave that were idle since the last checkpoint and of
+    /// which a row, of `changes` or an earlier one, has everything.
+    pub(crate) fn settle_touched(&self, changes: &BTreeMap<LogId, Option<LogRow>>) -> Vec<LogId> {
+        let mut touched = self.touched.lock();
+        let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
+        touched.retain(|id| {
+            let Some(log) = catalog.by_id.get(id) else { return false };
+            if let Some(Some(row)) = changes.get(id) {
+                log.settled.store(row.end, Ordering::Release);
+            }
+            log.appender.lock().settle(log.settled.load(Ordering::Acquire))
+        });
+        touched.iter().copied().collect()
+    }
+
+    pub(crate) fn take_leftovers(&self) -> Vec<SegmentId> {
+        std::mem::take(&mut *self.leftovers.lock())
+    }
+
+    pub(crate) fn ask_checkpoint(&self) {
+        self.checkpoint_asked.store(true, Ordering::Release);
+        self.upkeep.ring();
+    }
+
+    pub(crate) fn made_checkpoint(&self) {
+        let (made, changed) = &self.checkpoints_made;
+        *made.lock() += 1;
+        changed.notify_all();
+    }
+
+    /// Keeps room for opening on a full disk: a journal file to go on in, and a manifest.
+    pub(crate) fn make_reserve(&self) -> Result<()> {
+        let bytes = (self.identity.journal_file_bytes + RESERVE_BYTES).min(self.options.reserve_bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let disk = &self.env.disk;
+        let make = || -> std::io::Result<()> {
+            let file = match disk.open(RESERVE_PATH, Access::CreateNew) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    disk.open(RESERVE_PATH, Access::Write)?
+                }
+                other => other?,
+            };
+            if file.len()? < bytes {
+                file.allocate(bytes)?;
+                // Its length says that it was made, also where nothing can be allocated ahead.
+                file.write_at(&[0], bytes - 1)?;
+            }
+            Ok(())
+        };
+        make().map_err(Error::io("reserve room", RESERVE_PATH))
+    }
+
+    pub(crate) fn request<T>(&self, request: impl FnOnce(Arc<Slot<T>>) -> Request) -> Result<Pending<T>> {
+        if matches!(self.health.get(), Health::ReadOnly { .. } | Health::Stopped { .. }) || self.is_closed() {
+            return Err(self.refusal());
+        }
+        let slot = Slot::new();
+        let turn = self.commit_lane.request(request(slot.clone()))?;
+        Ok(Pending::new(turn, slot))
+    }
+}
+
+impl Core {
+    /// When an append that waits for room gives up; `None` where nobody else would make room.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.threaded.then(|| Instant::now() + self.options.append_deadline)
+    }
+
+    /// Most bytes that one call may append.
+    pub(crate) fn largest_append(&self) -> usize {
+        APPEND_BYTES_MAX.min(self.ring.frame_bytes_max().saturating_sub(8192))
+    }
+
+    /// Lets `bytes` in, or says why not. Nothing has a number yet.
+    #[inline]
+    pub(crate) fn admit(&self, bytes: u64, deadline: impl FnOnce() -> Option<Instant>) -> Result<()> {
+        if !self.health.is_ok() || self.is_closed() {
+            return Err(self.refusal());
+        }
+        if self.budget.try_reserve(bytes) {
+            return Ok(());
+        }
+        self.upkeep.ring();
+        if self.budget.reserve(bytes, deadline(), || !self.health.is_ok() || self.is_closed()) {
+            return Ok(());
+        }
+        Err(self.refusal())
+    }
+
+    /// Has a buffered log noted in the journal as about to be written.
+    pub(crate) fn touch(&self, log: &Arc<LogState>, deadline: Option<Instant>) -> Result<()> {
+        let mut row = log.row();
+        row.reserved = log.appender.lock().next() + RESERVED_NUMBERS;
+        row.end = log.high();
+        self.touched.lock().insert(log.id);
+        let turn = self.commit_lane.request(Request::Touch { log: log.clone(), row: Box::new(row) })?;
+        match deadline {
+            Some(deadline) => match turn.wait_for(deadline.saturating_duration_since(Instant::now())) {
+                Some(outcome) => outcome,
+                None => Err(self.refusal()),
+            },
+            None => Err(self.refusal()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The lane of buffered logs: from memory into the page cache, then acknowledged.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::core::Core;
+use crate::error::{Error, Fault};
+use crate::format::batch::{BatchBuilder, BatchHeader, KIND_RECORDS};
+use crate::log::LogState;
+use crate::metrics::{Health, add};
+use crate::sync::Arc;
+use crate::ticket::Turn;
+
+/// While nobody waits for a turn, and it is shorter than this, the next one is left to grow for so long: few large writes, and
+/// callers that don't meet this thread at the log's lock.
+const SMALL_TURN_BYTES: usize = 128 << 10;
+const PAUSE: Duration = Duration::from_micros(200);
+
+struct Share {
+    log: Arc<LogState>,
+    batches: Vec<(BatchHeader, Bytes)>,
+    /// Bytes as they were admitted.
+    admitted: usize,
+}
+
+/// The machine of the buffered lane.
+pub(crate) struct BufferedLane {
+    core: Arc<Core>,
+    /// Turns in order; the front one may wait for room on the disk.
+    turns: VecDeque<(VecDeque<Share>, Arc<Turn>)>,
+    /// Nobody waited for the last turn, and it was short.
+    unhurried: bool,
+}
+
+impl BufferedLane {
+    pub(crate) fn new(core: Arc<Core>) -> BufferedLane {
+        BufferedLane { core, turns: VecDeque::new(), unhurried: false }
+    }
+
+    /// Runs until the lane closes. For a thread of its own.
+    pub(crate) fn run(mut self) {
+        loop {
+            if self.step() {
+                if self.unhurried && !self.core.buffered_lane.is_closing() {
+                    std::thread::sleep(PAUSE);
+                }
+                continue;
+            }
+            if self.core.health.is_stopped() || (self.turns.is_empty() && self.core.buffered_lane.is_closing()) {
+                return;
+            }
+            self.core.buffered_lane.wait((!self.turns.is_empty()).then_some(Duration::from_millis(50)));
+        }
+    }
+
+    /// Takes a turn and writes what can be written. False when there is nothing to do, or no room.
+    pub(crate) fn step(&mut self) -> bool {
+        if let Some(taken) = self.core.buffered_lane.take() {
+            let frame = self.core.durable_frame();
+            let mut shares = VecDeque::new();
+            for log in taken.logs {
+                let builders = log.appender.lock().take();
+                let admitted = builders.iter().map(BatchBuilder::records_bytes).sum();
+                let finish = |b: BatchBuilder| {
+                    let (header, bytes) = b.finish(frame, KIND_RECORDS, log.salt);
+                    (header, Bytes::from(bytes))
+                };
+                let batches = builders.into_iter().map(finish).collect();
+                shares.push_back(Share { log, batches, admitted });
+            }
+            let bytes: usize = shares.iter().map(|share: &Share| share.admitted).sum();
+            self.unhurried = bytes < SMALL_TURN_BYTES && !taken.turn.is_awaited();
+            self.turns.push_back((shares, taken.turn));
+        }
+        let mut progress = false;
+        while let Some((shares, turn)) = self.turns.front_mut() {
+            while let Some(share) = shares.front_mut() {
+                match write(&self.core, share) {
+                    Ok(()) => {
+                        shares.pop_front();
+                        progress = true;
+                    }
+                    Err(fault) if fault.is_no_space() => {
+                        self.core.health.set(Health::Full { why: fault.to_string() });
+                        self.core.upkeep.ring();
+                        return progress;
+                    }
+                    Err(fault) => {
+                        let unknown = Error::OutcomeUnknown { cause: fault.clone() };
+                        self.core.stop(fault);
+                        self.turns.drain(..).for_each(|(_, turn)| turn.resolve(Err(unknown.clone())));
+                        return progress;
+                    }
+                }
+            }
+            add(&self.core.counters.turns, 1);
+            turn.resolve(Ok(()));
+            self.turns.pop_front();
+            progress = true;
+        }
+        progress
+    }
+}
+
+/// Writes a log's share; after an error without room, what is left of it can be written later.
+fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
+    let log = &share.log;
+    let Some((last, _)) = share.batches.last() else { return Ok(()) };
+    let end = last.end();
+    let path = format!("log {:?}", log.name);
+    let outcome = {
+        let mut writer = log.writer.lock();
+        let newest = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().cloned();
+        let batches = std::mem::take(&mut share.batches);
+        let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone(), newest);
+        log.settle_view(begun, &redundant);
+        core.retire(log, redundant);
+        if outcome.is_err() {
+            let written = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().map_or(0, |s| s.end());
+            share.batches = batches.into_iter().filter(|(header, _)| header.end() > written).collect();
+        } else {
+            add(&core.counters.records_appended, batches.iter().map(|(h, _)| u64::from(h.count)).sum());
+            add(&core.counters.bytes_appended, batches.iter().map(|(_, b)| b.len() as u64).sum());
+            let unshared = batches.into_iter().filter_map(|(_, bytes)| bytes.try_into_mut().ok());
+            unshared.for_each(|bytes| core.buffers.give(bytes.into()));
+        }
+        outcome
+    };
+    outcome.map_err(|error| Fault::new("write segment", path, &error))?;
+    core.budget.release(share.admitted as u64);
+    {
+        let _all_of_it = core.publishing.lock();
+        log.set_high(end);
+    }
+    core.list_for_checkpoint(log);
+    log.watch.wake();
+    Ok(())
+}
+
+impl Drop for BufferedLane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = std::io::Error::other("the buffered thread ended");
+            self.core.stop(Fault::new("write segment", self.core.env.disk.root(), &ended));
+        }
+        self.turns.drain(..).for_each(|(_, turn)| turn.resolve(Err(Error::Closed)));
+        self.core.buffered_lane.refuse(Error::Closed);
+    }
+}

@@ -1,0 +1,463 @@
+//! What goes on behind the appends: flushing, checkpoints, journal files, retention, and giving space back.
+//!
+//! A checkpoint never stops writers. In this order: choose frame F; write all batches up to F to segments; sync segments,
+//! then folders; write and sync the manifest that names F; only then free journal files and remove segments that the
+//! manifest no longer has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::{Core, RESERVE_PATH};
+use crate::env::DiskFile;
+use crate::error::{Error, Fault, Result};
+use crate::format::manifest::LogRow;
+use crate::id::{LogId, SegmentId};
+use crate::log::{LogState, NONE};
+use crate::metrics::{Health, add};
+use crate::options::Durability;
+use crate::segment::{Segment, index_path, segment_path};
+use crate::sync::{Arc, Ordering};
+
+/// Above so many unsynced segments one sync of the file system is cheaper than one of each.
+const SYNC_ALL_FROM: usize = 48;
+/// How many segments one retention pass may remove: what a clock that lies can cost.
+const REMOVED_PER_PASS_MAX: usize = 64;
+/// A removed file is shrunk by so much at a time: an unlink of a large file with discard stalls other syncs.
+const SHRINK_STEP_BYTES: u64 = 16 << 20;
+/// How many manifest pages of idle logs a retention pass looks at.
+const PAGES_PER_PASS: usize = 64;
+
+/// A segment that has no name any more, until its last reader lets go and its space is given back.
+struct Grave {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+/// The upkeep machine.
+pub(crate) struct Upkeep {
+    core: Arc<Core>,
+    graves: Vec<Grave>,
+    /// Segments that no manifest names any more.
+    unnamed: Vec<Arc<Segment>>,
+    next_retention_ms: u64,
+    next_page: usize,
+    /// The room kept for a full disk has yet to be taken, or was given up.
+    reserve_released: bool,
+}
+
+impl Upkeep {
+    pub(crate) fn new(core: Arc<Core>) -> Upkeep {
+        Upkeep {
+            core,
+            graves: Vec::new(),
+            unnamed: Vec::new(),
+            next_retention_ms: 0,
+            next_page: 0,
+            reserve_released: true,
+        }
+    }
+
+    /// Runs until told to end. For a thread of its own.
+    pub(crate) fn run(mut self) {
+        self.sweep_retired();
+        loop {
+            let wait = if self.graves.is_empty() { Duration::from_millis(200) } else { Duration::from_millis(5) };
+            let over = self.core.upkeep.wait(wait);
+            if over {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// One look at everything that may be due.
+    pub(crate) fn step(&mut self) {
+        let core = self.core.clone();
+        if !core.health.may_write() {
+            self.bury();
+            return;
+        }
+        if self.reserve_released {
+            // Before anything is let in again: without it the store could not be opened for writing on a full disk.
+            match core.make_reserve() {
+                Err(Error::Io(fault)) if fault.is_no_space() => {
+                    core.health.set(Health::Full { why: fault.to_string() });
+                }
+                made => self.reserve_released = made.is_err(),
+            }
+        }
+        self.look_at_space();
+        while core.ring.wants_file() {
+            if let Err(error) = core.ring.make_file() {
+                let fault = Fault::new("make journal file", "journal", &error);
+                if !fault.is_no_space() {
+                    self.no_room(fault);
+                }
+                // Without room the ring goes on with the files it has; a checkpoint frees them.
+                break;
+            }
+        }
+        if core.budget.wants_flush() {
+            self.flush_large();
+        }
+        let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel);
+        if asked || core.ring.wants_checkpoint() || core.budget.wants_checkpoint() {
+            let _ = self.checkpoint(false);
+        }
+        let now = core.env.clock.monotonic_ms();
+        if core.retention_asked.swap(false, Ordering::AcqRel) || now >= self.next_retention_ms {
+            self.next_retention_ms = now + core.options.retention_interval.as_millis() as u64;
+            self.retention();
+        }
+        self.remove_unnamed();
+        self.bury();
+    }
+
+    /// Writes large memory tails into segments without a checkpoint, to have room for more.
+    fn flush_large(&mut self) {
+        let core = self.core.clone();
+        let (frame, _) = core.durable();
+        for large in [true, false] {
+            for log in core.listed() {
+                let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
+                if pending == 0 || (large && pending < 64 << 10) {
+                    continue;
+                }
+                if let Err(fault) = self.flush(&log, frame) {
+                    self.no_room(fault);
+                    return;
+                }
+            }
+            if !core.budget.wants_flush() {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, log: &Arc<LogState>, frame: u64) -> Result<(), Fault> {
+        let (freed, redundant, outcome) = log.flush(&self.core.files, frame);
+        self.core.budget.flushed(freed);
+        self.core.retire(log, redundant);
+        outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))
+    }
+
+    /// Something could not be written. Without room the store turns full and goes on trying; anything else stops it.
+    fn no_room(&mut self, fault: Fault) {
+        let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
+        if fault.is_no_space() {
+            self.core.health.set(Health::Full { why: fault.to_string() });
+        } else if passing.contains(&fault.kind) || fault.message.contains("os error 24") {
+            // Out of memory or of descriptors: nothing was promised of this write, and it is tried again.
+            self.core.ask_checkpoint();
+        } else {
+            self.core.stop(fault);
+        }
+    }
+
+    /// Whether appends may go on, as far as space is concerned.
+    fn look_at_space(&mut self) {
+        let core = &self.core;
+        let Ok(space) = core.env.disk.space() else { return };
+        let used = core.files.stored_bytes() + core.ring.bytes() + core.budget.used();
+        core.counters.store_bytes.store(used, std::sync::atomic::Ordering::Relaxed);
+        let quota = core.options.quota_bytes;
+        let tight = core.options.reserve_bytes.min(space.total / 8);
+        if space.available < tight / 2 {
+            core.health.set(Health::Full { why: format!("{} bytes are left on the disk", space.available) });
+        } else if quota > 0 && used >= quota {
+            core.health.set(Health::Full { why: format!("{used} bytes of a quota of {quota} are used") });
+        } else if matches!(core.health.get(), Health::Full { .. }) && space.available > tight && !self.reserve_released
+        {
+            // There may be room again; a checkpoint that goes through says so.
+            if self.checkpoint(false).is_ok() {
+                self.core.health.set(Health::Ok);
+            }
+        }
+    }
+
+    /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it.
+    pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
+        let core = self.core.clone();
+        if !core.health.may_write() {
+            return Err(core.refusal());
+        }
+        // The order of these three matters. A segment is retired after its log left it and was listed, so a row taken from
+        // here on does not name it; a log is listed before its frame counts as durable, so every log of a frame up to F is.
+        let retired = core.take_retired();
+        let (frame, chain) = core.durable();
+        let logs = core.take_listed();
+        let flushed: Result<(), Fault> = logs.iter().try_for_each(|log| self.flush(log, frame));
+        let synced = flushed.map_err(|fault| (fault, true)).and_then(|()| self.sync(&logs).map_err(|f| (f, false)));
+        let rows = match synced {
+            Ok(rows) => rows,
+            Err((fault, retry)) => {
+                logs.iter().for_each(|log| core.list_for_checkpoint(log));
+                core.put_back_retired(retired);
+                if retry {
+                    self.no_room(fault.clone());
+                } else {
+                    core.stop(fault.clone());
+                }
+                return Err(Error::Io(fault));
+            }
+        };
+        let mut changes: BTreeMap<LogId, Option<LogRow>> = BTreeMap::new();
+        let mut gone: Vec<Arc<Segment>> = Vec::new();
+        for (log, row) in logs.iter().zip(rows) {
+            let deleted_in = log.deleted_in.load(Ordering::Acquire);
+            let created_in = log.created_in.load(Ordering::Acquire);
+            if deleted_in <= frame {
+                let view = log.view.read().unwrap_or_else(|p| p.into_inner());
+                gone.extend(view.segments.iter().cloned());
+                changes.insert(log.id, None);
+                continue;
+            }
+            if created_in <= frame {
+                changes.insert(log.id, Some(row));
+            }
+            // What came after F is the next checkpoint's, whether or not anything happens to the log again.
+            let later = !log.view.read().unwrap_or_else(|p| p.into_inner()).pending.is_empty();
+            if later || created_in > frame || deleted_in != NONE {
+                core.list_for_checkpoint(log);
+            }
+        }
+        let touched = core.settle_touched(&changes);
+        let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone));
+        if let Err(error) = outcome {
+            logs.iter().for_each(|log| core.list_for_checkpoint(log));
+            core.put_back_retired(retired);
+            return Err(error);
+        }
+        for log in logs.iter().filter(|log| matches!(changes.get(&log.id), Some(None))) {
+            let pending = {
+                let mut view = log.view.write().unwrap_or_else(|p| p.into_inner());
+                view.segments.clear();
+                view.pending.clear();
+                std::mem::take(&mut view.pending_bytes)
+            };
+            core.budget.flushed(pending);
+            core.catalog_forget(log);
+        }
+        self.unnamed.extend(retired.into_iter().chain(gone));
+        self.remove_unnamed();
+        // Everything the journal had for them is in this life's segments now.
+        for id in core.take_leftovers() {
+            let _ = core.env.disk.remove(&index_path(id));
+            let _ = core.env.disk.remove(&segment_path(id));
+        }
+        // A file that could not be removed is superfluous, not wrong.
+        let _ = core.ring.free_upto(frame);
+        core.made_checkpoint();
+        add(&core.counters.checkpoints, 1);
+        Ok(())
+    }
+
+    /// Makes what was flushed durable: segments, then folders. Answers with a row for each log that claims what this covers
+    /// and no more: what a log's writer adds meanwhile is not in it.
+    fn sync(&mut self, logs: &[Arc<LogState>]) -> Result<Vec<LogRow>, Fault> {
+        let core = &self.core;
+        let unsynced: usize = logs.iter().map(|log| log.writer.lock().unsynced().len()).sum();
+        let fault = |error: std::io::Error| Fault::new("sync segments", "segments", &error);
+        // A failure stops the store, so the lists need not be put right after one.
+        let begin = |log: &Arc<LogState>| {
+            let mut writer = log.writer.lock();
+            (writer.begin_sync(), log.row())
+        };
+        let (lists, rows): (Vec<_>, Vec<_>) = logs.iter().map(begin).unzip();
+        if unsynced > SYNC_ALL_FROM {
+            core.env.disk.sync_all().map_err(fault)?;
+        } else {
+            lists.iter().flatten().try_for_each(|segment| core.files.sync(segment)).map_err(fault)?;
+        }
+        logs.iter().for_each(|log| log.writer.lock().end_sync());
+        core.files.sync_folders().map_err(fault)?;
+        Ok(rows)
+    }
+
+    fn write_manifest<'a>(
+        &mut self,
+        frame: u64,
+        chain: u32,
+        clean: bool,
+        changes: &BTreeMap<LogId, Option<LogRow>>,
+        touched: Vec<LogId>,
+        retired: impl Iterator<Item = &'a Arc<Segment>>,
+    ) -> Result<()> {
+        let core = self.core.clone();
+        let mut manifest = core.manifest.lock();
+        let mut root = manifest.root.clone();
+        root.frame = frame;
+        root.chain = chain;
+        root.clean = clean;
+        root.next_log = core.next_log.load(Ordering::Acquire);
+        let named: BTreeSet<SegmentId> =
+            changes.values().flatten().flat_map(|row| row.segments.iter().map(|segment| segment.id)).collect();
+        (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
+        root.stamp_ms = core.last_stamp();
+        root.stored_bytes = core.files.stored_bytes();
+        root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
+        root.touched = touched;
+        root.retired = retired.map(|s| s.id).collect();
+        while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
+            root.generations.remove(0);
+        }
+        let reserved = root.segments_reserved;
+        let mut outcome = manifest.write(root.clone(), changes.clone());
+        if matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_space()) {
+            // The last room on the disk was kept for this.
+            self.reserve_released = true;
+            if core.env.disk.remove(RESERVE_PATH).is_ok() {
+                outcome = manifest.write(root, changes.clone());
+            }
+        }
+        drop(manifest);
+        match outcome {
+            Ok(()) => {
+                core.files.reserved(reserved);
+                core.files.named(&named);
+                Ok(())
+            }
+            Err(Error::Io(fault)) => {
+                self.no_room(fault.clone());
+                Err(Error::Io(fault))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes expired segments out of sight; the next manifest forgets them, and then they are removed.
+    fn retention(&mut self) {
+        let core = self.core.clone();
+        if !core.clock_agrees() && !crate::seeded_bug!(RetentionTrustsWallClock) {
+            core.counters.retention_held.store(1, std::sync::atomic::Ordering::Relaxed);
+            return;
+        }
+        core.counters.retention_held.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.wake_idle_logs();
+        let mut left = REMOVED_PER_PASS_MAX;
+        let now = core.trusted_now_ms();
+        let mut removed = false;
+        for log in core.loaded_logs() {
+            if left == 0 || log.is_deleted() {
+                continue;
+            }
+            // A log that can't be looked at keeps what it has.
+            let Ok(horizon) = log.horizon(&core.files, now) else { continue };
+            let gone = log.take_expired(horizon, left);
+            if gone.is_empty() {
+                continue;
+            }
+            left -= gone.len();
+            removed = true;
+            add(&core.counters.records_trimmed, gone.iter().map(|s| s.end() - s.base).sum());
+            if crate::seeded_bug!(UnlinkBeforeLowWater) {
+                gone.iter().for_each(|segment| self.remove(segment));
+            } else {
+                core.retire(&log, gone);
+            }
+        }
+        if removed {
+            let _ = self.checkpoint(false);
+        }
+    }
+
+    /// Loads idle logs whose age rule has tripped, a few manifest pages a pass.
+    fn wake_idle_logs(&mut self) {
+        let core = self.core.clone();
+        let now = core.trusted_now_ms();
+        let due: Vec<LogRow> = {
+            let manifest = core.manifest.lock();
+            let pages = manifest.root.pages.clone();
+            let from = if self.next_page >= pages.len() { 0 } else { self.next_page };
+            let upto = (from + PAGES_PER_PASS).min(pages.len());
+            self.next_page = upto;
+            let tripped = |row: &LogRow| {
+                let old =
+                    |s: &crate::format::manifest::SegmentRow| s.last_arrival_ms.saturating_add(row.retention_ms) < now;
+                row.retention_ms > 0 && row.segments.first().is_some_and(old)
+            };
+            let rows = pages[from..upto].iter().filter_map(|page| manifest.rows_of(page).ok()).flatten();
+            rows.filter(tripped).collect()
+        };
+        for row in due {
+            let _ = core.log_by_name(&row.name);
+        }
+    }
+
+    fn remove_unnamed(&mut self) {
+        if !self.core.files_are_kept() {
+            for segment in std::mem::take(&mut self.unnamed) {
+                self.remove(&segment);
+            }
+        }
+    }
+
+    /// Removes the files of a segment that no manifest names any more.
+    fn remove(&mut self, segment: &Arc<Segment>) {
+        let file = self.core.files.bury(segment);
+        self.core.files.named([&segment.id]);
+        let _ = self.core.env.disk.remove(&index_path(segment.id));
+        if self.core.env.disk.remove(&segment.path()).is_ok() {
+            add(&self.core.counters.segments_freed, 1);
+        }
+        if let Some(file) = file {
+            let len = file.len().unwrap_or(0);
+            self.graves.push(Grave { segment: segment.clone(), file, len });
+        }
+    }
+
+    /// Segments that a manifest retired and that a crash left with a name.
+    pub(crate) fn sweep_retired(&mut self) {
+        let retired: Vec<SegmentId> = self.core.manifest.lock().root.retired.clone();
+        for id in retired {
+            let _ = self.core.env.disk.remove(&index_path(id));
+            let _ = self.core.env.disk.remove(&segment_path(id));
+        }
+    }
+
+    /// Gives back the space of removed files that nobody reads any more, a step each.
+    fn bury(&mut self) {
+        let mut pinned = 0;
+        self.graves.retain_mut(|grave| {
+            if grave.segment.is_pinned() {
+                pinned += grave.len;
+                return true;
+            }
+            grave.len = grave.len.saturating_sub(SHRINK_STEP_BYTES);
+            grave.len > 0 && grave.file.shrink(grave.len).is_ok()
+        });
+        self.core.counters.bytes_pinned.store(pinned, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = std::io::Error::other("the upkeep thread ended");
+            self.core.stop(Fault::new("look after the store", self.core.env.disk.root(), &ended));
+        }
+    }
+}
+
+impl LogState {
+    /// Expired segments, at most `max`, out of the readers' sight. The newest goes too if all of it expired and nothing of
+    /// the log waits in memory: the next append then begins another.
+    fn take_expired(&self, horizon: u64, max: usize) -> Vec<Arc<Segment>> {
+        let mut writer = self.writer.lock();
+        let idle = {
+            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+            view.pending.is_empty() && view.segments.last().is_some_and(|s| s.end() <= horizon)
+        };
+        let appending = self.durability == Durability::Buffered && self.appender.lock().next() != self.high();
+        let all = idle && !appending;
+        let gone = self.expired_segments(horizon, all, max);
+        if all && gone.last().is_some_and(|last| writer.is_active(last)) {
+            *writer = Default::default();
+        }
+        // Before they go out of sight: a reader must find out that they were trimmed, not that there is a gap.
+        self.trim(gone.iter().map(|s| s.end()).max().unwrap_or(0));
+        self.remove_segments(&gone);
+        gone
+    }
+}

@@ -1,0 +1,276 @@
+//! What can go wrong, with coordinates, and what to do next.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::format::Damage;
+use crate::id::SequenceNumber;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed call to the disk, in a form that can be handed to every waiter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What was being done: `"write journal frame"`.
+    pub during: &'static str,
+    /// On which file or folder, relative to the store.
+    pub path: String,
+    /// What kind of failure.
+    pub kind: io::ErrorKind,
+    /// The system's words.
+    pub message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(during: &'static str, path: impl Into<String>, error: &io::Error) -> Fault {
+        Fault { during, path: path.into(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// Whether there was no room: the disk or the quota is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {} ({}): {}", self.during, self.path, self.message)
+    }
+}
+
+/// Everything a call can answer instead of a value. A variant exists where some caller would act differently.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = braidlog::Store::open(dir.path()).unwrap();
+/// let error = store.log("clicks").unwrap_err();
+/// assert!(matches!(error, braidlog::Error::NoSuchLog { .. }));
+/// assert!(!error.is_retryable());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk refused a call that was not part of an append. Nothing was changed.
+    Io(Fault),
+    /// The directory holds something, but no store: opening would mix with foreign files.
+    NotAStore {
+        /// The directory.
+        root: String,
+        /// One of the things found in it.
+        found: String,
+    },
+    /// Another process, or another handle in this one, has the store open.
+    Locked {
+        /// The directory.
+        root: String,
+        /// Who holds it, as they wrote it down.
+        holder: String,
+    },
+    /// Written by a newer version of Braidlog. The files are fine; use that version.
+    TooNew {
+        /// Which file.
+        path: String,
+        /// Its format version.
+        version: u16,
+    },
+    /// Bytes on disk are not what was written. Run `braidlog check`.
+    Damaged {
+        /// Which file.
+        path: String,
+        /// Position of the damaged structure in it.
+        at: u64,
+        /// What is wrong.
+        what: Damage,
+    },
+    /// No log has this name.
+    NoSuchLog {
+        /// The name asked for.
+        name: String,
+    },
+    /// A log of this name exists.
+    LogExists {
+        /// The name.
+        name: String,
+    },
+    /// The log was deleted; handles and readers of it are of no use any more.
+    LogDeleted {
+        /// The log's name.
+        log: String,
+    },
+    /// A part of the log was found damaged at recovery. What lies before is readable; nothing can be appended.
+    LogStopped {
+        /// The log's name.
+        log: String,
+        /// The first sequence number that was lost or withheld.
+        at: SequenceNumber,
+    },
+    /// A name that a log can't have.
+    InvalidName {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// An option outside its range. Nothing is corrected in silence.
+    InvalidOption {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A part of a record is longer than a record may have.
+    RecordTooLarge {
+        /// `"data"`, `"key"` or `"attributes"`.
+        part: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// The longest allowed.
+        max: usize,
+    },
+    /// An append or transaction without any record.
+    EmptyBatch,
+    /// One call or transaction with more than fits one journal frame. Split it.
+    TransactionTooLarge {
+        /// Its length in bytes, headers included.
+        bytes: usize,
+        /// The longest allowed.
+        max: usize,
+    },
+    /// A transaction may only append to durable logs.
+    NotDurable {
+        /// The buffered log.
+        log: String,
+    },
+    /// A precondition of a transaction did not hold when it was its turn; nothing of it was done.
+    Conflict {
+        /// The log the precondition was about.
+        log: String,
+        /// Which one, with both values.
+        why: String,
+    },
+    /// The position lies before the trim horizon: the records were trimmed or have expired.
+    Trimmed {
+        /// The log's name.
+        log: String,
+        /// The position asked for.
+        position: SequenceNumber,
+        /// The oldest position that is readable.
+        horizon: SequenceNumber,
+    },
+    /// The position lies after the end of the log.
+    BeyondEnd {
+        /// The log's name.
+        log: String,
+        /// The position asked for.
+        position: SequenceNumber,
+        /// The number the next record will get.
+        end: SequenceNumber,
+    },
+    /// Too many bytes wait for the disk; nothing was appended.
+    Busy {
+        /// The store's directory or the log's name.
+        what: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The disk, or the store's quota, is full; nothing was appended. Trims and deletes still work, and appends resume by
+    /// themselves once there is room.
+    Full {
+        /// What is full, with figures.
+        why: String,
+    },
+    /// The store is open for reading only.
+    ReadOnly {
+        /// Why.
+        why: String,
+    },
+    /// The store stopped taking writes after a fault, and must be reopened. Nothing of this call was done.
+    Stopped {
+        /// The fault.
+        cause: Fault,
+    },
+    /// It was on its way to the disk when a fault stopped the store: it may or may not be there after a reopen.
+    OutcomeUnknown {
+        /// The fault.
+        cause: Fault,
+    },
+    /// The store was closed.
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later, unchanged, without risk of a duplicate.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Error::Busy { .. } | Error::Full { .. })
+    }
+
+    pub(crate) fn io(during: &'static str, path: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |error| Error::Io(Fault::new(during, path, &error))
+    }
+
+    pub(crate) fn damaged(path: impl Into<String>, at: u64) -> impl FnOnce(Damage) -> Error {
+        let path = path.into();
+        move |what| match what {
+            Damage::TooNew(version) => Error::TooNew { path, version },
+            what => Error::Damaged { path, at, what },
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(fault) => fault.fmt(f),
+            Error::NotAStore { root, found } => {
+                write!(f, "{root} is not a Braidlog store, and not empty (it holds {found}); use an empty folder")
+            }
+            Error::Locked { root, holder } => write!(f, "{root} is open already, by {holder}; close it there first"),
+            Error::TooNew { path, version } => {
+                write!(f, "{path} was written by a newer Braidlog (format version {version}); open it with that one")
+            }
+            Error::Damaged { path, at, what } => write!(f, "{path} is damaged at byte {at}: {what}"),
+            Error::NoSuchLog { name } => write!(f, "there is no log named {name:?}"),
+            Error::LogExists { name } => write!(f, "a log named {name:?} exists already"),
+            Error::LogDeleted { log } => write!(f, "log {log:?} was deleted"),
+            Error::LogStopped { log, at } => {
+                write!(f, "log {log:?} is damaged from sequence number {at} on; run `braidlog check`")
+            }
+            Error::InvalidName { name, why } => write!(f, "a log can't be named {name:?}: {why}"),
+            Error::InvalidOption { name, value, allowed } => {
+                write!(f, "option {name} can't be {value}: allowed is {allowed}")
+            }
+            Error::RecordTooLarge { part, bytes, max } => {
+                write!(f, "a record's {part} of {bytes} bytes is too large: at most {max}")
+            }
+            Error::EmptyBatch => f.write_str("there is nothing to append"),
+            Error::TransactionTooLarge { bytes, max } => {
+                write!(f, "{bytes} bytes are too many for one call: at most {max}; split it")
+            }
+            Error::NotDurable { log } => {
+                write!(f, "log {log:?} is buffered; a transaction may only append to durable logs")
+            }
+            Error::Conflict { log, why } => write!(f, "nothing was done: {why} (log {log:?})"),
+            Error::Trimmed { log, position, horizon } => {
+                write!(f, "log {log:?} has been trimmed up to {horizon}; {position} is not readable any more")
+            }
+            Error::BeyondEnd { log, position, end } => {
+                write!(f, "position {position} lies after the end of log {log:?}, which is {end}")
+            }
+            Error::Busy { what, retry_after } => write!(f, "{what} is busy; retry after {retry_after:?}"),
+            Error::Full { why } => write!(f, "no room: {why}; appends resume by themselves once there is room"),
+            Error::ReadOnly { why } => write!(f, "the store is read-only: {why}"),
+            Error::Stopped { cause } => write!(f, "the store stopped taking writes and must be reopened: {cause}"),
+            Error::OutcomeUnknown { cause } => {
+                write!(f, "whether the write lasts is unknown until the store is reopened: {cause}")
+            }
+            Error::Closed => f.write_str("the store is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,115 @@
+//! The header of a segment file. Batches follow it, see [`super::batch`].
+//!
+//! ```text
+//!         0     1     2     3     4     5     6     7
+//!       +-----+-----+-----+-----+-----+-----+-----+-----+
+//!     0 | magic "BLSG"          | version   | zero      |
+//!     8 | origin id of the store (16)                     |
+//!    24 | log id                                          |
+//!    32 | segment id                                      |
+//!    40 | first sequence number                           |
+//!    48 | zero                                            |
+//!    56 | zero                  | checksum of bytes 0..60 |
+//!       +-----+-----+-----+-----+-----+-----+-----+-----+
+//! ```
+//!
+//! How far a segment is valid is not in it but in the manifest and the journal: bytes beyond that end mean nothing, even
+//! if they look like batches. Between batches there may be zeros up to the next 4 KiB boundary, see
+//! [`next_batch`].
+
+use super::checksum::Salt;
+use super::{Damage, Decoder, Encoder, batch};
+use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
+
+/// Where the first batch starts.
+pub const HEADER_BYTES: usize = 64;
+/// Boundary on which bulk batches start, and what follows them.
+pub const BULK_ALIGNMENT: u64 = 4096;
+
+const MAGIC: [u8; 4] = *b"BLSG";
+const VERSION: u16 = 1;
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The store the file came from.
+    pub origin: StoreId,
+    /// The log it is a part of.
+    pub log: LogId,
+    /// Its own id.
+    pub segment: SegmentId,
+    /// Number of its first record.
+    pub base: SequenceNumber,
+}
+
+impl SegmentHeader {
+    /// The bytes at the front of the file.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.put_bytes(&MAGIC);
+        out.put_u16(VERSION);
+        out.put_u16(0);
+        out.put_bytes(&self.origin.0);
+        out.put_u64(self.log.0);
+        out.put_u64(self.segment.0);
+        out.put_u64(self.base);
+        out.put_u64(0);
+        out.put_u32(0);
+        out.put_u32(Salt::segment(self.origin, self.segment).checksum(&out));
+        let mut header = [0; HEADER_BYTES];
+        header.copy_from_slice(&out);
+        header
+    }
+
+    /// Reads and verifies a header.
+    pub fn parse(bytes: &[u8]) -> Result<SegmentHeader, Damage> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(Damage::Short)?;
+        let mut d = Decoder::new(bytes);
+        if d.array()? != MAGIC {
+            return Err(Damage::Magic);
+        }
+        let version = d.u16()?;
+        let zero = d.u16()?;
+        let header = SegmentHeader {
+            origin: StoreId(d.array()?),
+            log: LogId(d.u64()?),
+            segment: SegmentId(d.u64()?),
+            base: d.u64()?,
+        };
+        let zeros = (d.u64()?, d.u32()?);
+        if Salt::segment(header.origin, header.segment).checksum(&bytes[..60]) != d.u32()? {
+            return Err(Damage::Checksum);
+        }
+        if version != VERSION {
+            return Err(Damage::TooNew(version));
+        }
+        if zero != 0 || zeros != (0, 0) {
+            return Err(Damage::Reserved);
+        }
+        Ok(header)
+    }
+}
+
+/// Where the batch after one that starts at `position` may start: the rule that says where padding lies.
+pub fn next_batch(position: u64, header: &batch::BatchHeader) -> u64 {
+    let end = position + header.padded_len() as u64;
+    if header.kind == batch::KIND_BULK { end.next_multiple_of(BULK_ALIGNMENT) } else { end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_detected() {
+        let header =
+            SegmentHeader { origin: StoreId([7; 16]), log: LogId(0x5001), segment: SegmentId(9), base: 1 << 40 };
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::parse(&bytes), Ok(header));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::parse(&flipped).is_err(), "bit {bit}");
+        }
+    }
+}

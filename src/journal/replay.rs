@@ -1,0 +1,164 @@
+//! Where the journal ends, and whether that is a torn tail or damage. Pure: bytes in, a plan out.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::format::Damage;
+use crate::format::batch;
+use crate::format::checksum::Salt;
+use crate::format::journal::{self, EntryKind, FRAME_ALIGNMENT, FrameHeader};
+use crate::format::manifest::Root;
+use crate::id::{FrameNumber, StoreId};
+
+use super::journal_path;
+
+/// A frame that can be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FramePlace {
+    pub(crate) header: FrameHeader,
+    /// Index into the files given.
+    pub(crate) file: usize,
+    pub(crate) offset: usize,
+    /// Whether every payload verifies.
+    pub(crate) intact: bool,
+}
+
+/// How the journal ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// At a torn tail, or at nothing: whatever follows was never acknowledged. With the bytes found there.
+    Tail {
+        /// Bytes of the broken frame's file that are not zero from the break on, rounded to blocks.
+        cut_bytes: u64,
+    },
+    /// A frame that had been durable can't be read any more, nor is it known which logs it was about.
+    Damaged {
+        /// The frame.
+        frame: FrameNumber,
+        /// Its file, if it is known.
+        path: String,
+        /// Where in it.
+        at: u64,
+    },
+}
+
+/// What to replay.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The frames after the manifest's, in order. One that is not intact was durable, and damaged since.
+    pub(crate) frames: Vec<FramePlace>,
+    /// The last frame accepted; the manifest's if there is none.
+    pub(crate) end: FrameNumber,
+    /// Highest frame that a later accepted frame proves to have been durable.
+    pub(crate) proven: FrameNumber,
+    pub(crate) verdict: Verdict,
+}
+
+/// Every frame that can be read anywhere in the files, whatever its number.
+fn survey(files: &[(u64, Bytes)], origin: StoreId) -> Vec<FramePlace> {
+    let mut found = Vec::new();
+    for (index, (_, bytes)) in files.iter().enumerate() {
+        let mut offset = 0;
+        while offset + FRAME_ALIGNMENT <= bytes.len() {
+            let rest = &bytes[offset..];
+            let step = match journal::looks_like_frame(rest).then(|| journal::decode(rest, origin)) {
+                Some(Ok(frame)) => {
+                    let generation = frame.header.generation;
+                    let intact = frame.entries.iter().all(|(entry, payload)| match entry.kind {
+                        EntryKind::Batch => batch::decode(payload, Salt::batches(origin, entry.log))
+                            .is_ok_and(|(h, _)| h.checksum == entry.checksum && h.first == entry.first),
+                        _ => entry.verify(payload, origin, generation).is_ok(),
+                    });
+                    let length = frame.header.length as usize;
+                    found.push(FramePlace { header: frame.header, file: index, offset, intact });
+                    // What lies inside a frame is its payload, even if a caller made it look like a frame.
+                    if intact { length } else { FRAME_ALIGNMENT }
+                }
+                _ => FRAME_ALIGNMENT,
+            };
+            offset += step;
+        }
+    }
+    found
+}
+
+/// Works out what to replay on top of `root` from the content of the journal files (number, bytes).
+///
+/// # Errors
+/// [`Error::Damaged`] when the journal was written under a newer manifest than `root`'s.
+pub(crate) fn plan(files: &[(u64, Bytes)], origin: StoreId, root: &Root) -> Result<Plan> {
+    let newest_generation = root.generations.last().map_or(0, |g| g.0);
+    let mut by_number: BTreeMap<FrameNumber, FramePlace> = BTreeMap::new();
+    for place in survey(files, origin) {
+        let header = place.header;
+        if header.generation > newest_generation {
+            let at = place.offset as u64;
+            // Frames of a generation that the manifest doesn't name: a newer manifest existed and is gone.
+            return Err(Error::damaged(journal_path(files[place.file].0), at)(Damage::Misplaced));
+        }
+        let known =
+            crate::seeded_bug!(PreviousLapAccepted) || root.generation_of(header.frame) == Some(header.generation);
+        if header.frame > root.frame && known {
+            let better = by_number.get(&header.frame).is_none_or(|have| !have.intact && place.intact);
+            if better {
+                by_number.insert(header.frame, place);
+            }
+        }
+    }
+    let mut frames: Vec<FramePlace> = Vec::new();
+    let mut chain = root.chain;
+    let mut end = root.frame;
+    let proves = |number: FrameNumber| by_number.range(number + 1..).any(|(_, later)| later.header.durable >= number);
+    let mut damaged_at = None;
+    loop {
+        let number = end + 1;
+        let starts_generation = root.generations.iter().any(|(_, first)| *first == number);
+        let next = by_number.get(&number).copied().filter(|place| {
+            let previous = place.header.previous;
+            crate::seeded_bug!(NoRecordChain) || previous == chain || (starts_generation && previous == 0)
+        });
+        match next {
+            Some(place) if place.intact || proves(number) => {
+                chain = place.header.checksum;
+                end = number;
+                frames.push(place);
+            }
+            _ if proves(number) && !crate::seeded_bug!(MidLogDamageTruncated) => {
+                damaged_at = Some(number);
+                break;
+            }
+            _ => break,
+        }
+    }
+    let proven = frames.iter().map(|f| f.header.durable).max().unwrap_or(root.frame).max(root.frame).min(end);
+    let break_at = frames.last().map(|last| (last.file, last.offset + last.header.length as usize));
+    // Where the next frame would stand, a newer version is no end. Nowhere else: there it could be a caller's payload.
+    for (file, at) in (0..files.len()).map(|file| (file, 0)).chain(break_at) {
+        let bytes = files[file].1.get(at..).unwrap_or_default();
+        if journal::looks_like_frame(bytes)
+            && let Err(Damage::TooNew(version)) = journal::decode(bytes, origin)
+        {
+            return Err(Error::TooNew { path: journal_path(files[file].0), version });
+        }
+    }
+    let verdict = match damaged_at {
+        Some(frame) => {
+            let (file, at) = break_at.unwrap_or((0, 0));
+            let path = files.get(file).map_or("journal".to_owned(), |(number, _)| journal_path(*number));
+            Verdict::Damaged { frame, path, at: at as u64 }
+        }
+        None => {
+            // Only the frame right behind the end is looked at: older laps follow it and mean nothing.
+            let torn = by_number.range(end + 1..).next().map_or(0, |(_, place)| u64::from(place.header.length));
+            let partial = break_at.is_some_and(|(file, at)| {
+                let bytes = &files[file].1;
+                bytes.get(at..at + FRAME_ALIGNMENT).is_some_and(journal::looks_like_frame)
+                    && journal::decode(&bytes[at..], origin).is_err()
+            });
+            Verdict::Tail { cut_bytes: torn.max(if partial { FRAME_ALIGNMENT as u64 } else { 0 }) }
+        }
+    };
+    Ok(Plan { frames, end, proven, verdict })
+}

@@ -1,0 +1,252 @@
+//! Preallocated, zero-filled files in rotation, so that a sync of a frame never touches file-system metadata.
+//!
+//! - A frame lies in one file. When it doesn't fit behind the last one, the next free file is begun.
+//! - A file is free once a checkpoint covers every frame in it.
+//! - The file with the highest number is never written by the life that made it: the next life starts in it, so no write of
+//!   a killed owner that lands late can hit it.
+
+use std::io;
+
+use crate::env::{Access, BLOCK, Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::id::FrameNumber;
+use crate::sync::{Arc, Condvar, Mutex};
+
+pub(crate) fn journal_path(number: u64) -> String {
+    format!("journal/{number:08x}.jnl")
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(".jnl")?, 16).ok()
+}
+
+struct JournalFile {
+    number: u64,
+    file: Arc<dyn DiskFile>,
+    /// Highest frame in it that may still be needed; `None` for a free file.
+    highest: Option<FrameNumber>,
+}
+
+/// Where a frame goes.
+pub(crate) struct Place {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: String,
+    pub(crate) offset: u64,
+}
+
+struct State {
+    files: Vec<JournalFile>,
+    /// Number of the file being written.
+    active: u64,
+    position: u64,
+}
+
+/// The journal's files.
+pub(crate) struct Ring {
+    disk: Arc<dyn Disk>,
+    file_bytes: u64,
+    files_max: usize,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+/// A file found at open: its number and what it holds.
+pub(crate) struct Found {
+    pub(crate) number: u64,
+    pub(crate) file: Arc<dyn DiskFile>,
+}
+
+impl Ring {
+    /// The journal files of a store, lowest number first.
+    pub(crate) fn find(disk: &dyn Disk, access: Access) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for entry in disk.list("journal").map_err(Error::io("list", "journal"))? {
+            if let Some(number) = number_of(&entry.name) {
+                let path = journal_path(number);
+                let file = disk.open(&path, access).map_err(Error::io("open", path))?;
+                found.push(Found { number, file });
+            }
+        }
+        found.sort_by_key(|f| f.number);
+        Ok(found)
+    }
+
+    /// A ring of the files found, of which `in_use` gives the highest frame they hold, beginning in a file that no earlier
+    /// life has written: the one with the highest number if `pristine`, otherwise one that is made now.
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        file_bytes: u64,
+        files_max: usize,
+        found: Vec<Found>,
+        in_use: impl Fn(u64) -> Option<FrameNumber>,
+        pristine: bool,
+    ) -> Result<Ring> {
+        // A crash while it was made: it holds no frame, for one that does and is too short is damage, and perhaps no name that
+        // lasts.
+        let too_short = |f: &Found| f.file.len().is_ok_and(|len| len < file_bytes) && in_use(f.number).is_none();
+        let unfinished = found.last().is_some_and(too_short);
+        let mut files: Vec<JournalFile> = found
+            .into_iter()
+            .map(|f| JournalFile { highest: in_use(f.number), number: f.number, file: f.file })
+            .collect();
+        let last = files.last().map(|f| f.number);
+        let active = match last {
+            Some(last) if pristine => {
+                // Whoever made it may have died before it, and its name, were on stable storage.
+                let sync =
+                    || files.last().map_or(Ok(()), |f| f.file.sync_data()).and_then(|()| disk.sync_dir("journal"));
+                sync().map_err(Error::io("sync", journal_path(last)))?;
+                last
+            }
+            last => {
+                let number = last.map_or(0, |n| if unfinished { n } else { n + 1 });
+                files.retain(|f| f.number != number);
+                let full = |error: &io::Error| {
+                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                };
+                let free =
+                    files.iter().rfind(|f| f.highest.is_none() && f.file.len().is_ok_and(|len| len == file_bytes));
+                match (make(&*disk, number, file_bytes), free.map(|f| f.number)) {
+                    (Ok(file), _) => {
+                        files.push(JournalFile { number, file, highest: None });
+                        number
+                    }
+                    // No room for a file that no earlier life has written, but for one that is free: the lock in the ring, the
+                    // generation and the frame's number still keep a late write of a killed owner from being taken for ours.
+                    (Err(error), Some(free)) if full(&error) => free,
+                    (Err(error), _) => return Err(Error::io("make", journal_path(number))(error)),
+                }
+            }
+        };
+        let state = Mutex::new(State { files, active, position: 0 });
+        Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default() })
+    }
+
+    /// A journal that takes nothing, for a store that is only read.
+    pub(crate) fn inert(disk: Arc<dyn Disk>, file_bytes: u64) -> Ring {
+        let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes });
+        Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default() }
+    }
+
+    /// Largest frame that fits.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        self.file_bytes as usize
+    }
+
+    /// Takes room for a frame; `None` if the journal is full until a checkpoint frees a file.
+    pub(crate) fn place(&self, frame: FrameNumber, len: usize) -> Option<Place> {
+        let mut state = self.state.lock();
+        let spare = state.files.last().map(|f| f.number);
+        if state.position + len as u64 > self.file_bytes {
+            let active = state.active;
+            let next =
+                state.files.iter().find(|f| f.highest.is_none() && f.number != active && Some(f.number) != spare);
+            state.active = next?.number;
+            state.position = 0;
+        }
+        let (active, offset) = (state.active, state.position);
+        state.position += len as u64;
+        let file = state.files.iter_mut().find(|f| f.number == active)?;
+        file.highest = Some(frame);
+        Some(Place { file: file.file.clone(), path: journal_path(active), offset })
+    }
+
+    /// A checkpoint covers everything up to `frame`: files wholly below are free, superfluous ones go.
+    pub(crate) fn free_upto(&self, frame: FrameNumber) -> io::Result<()> {
+        let mut superfluous = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let active = state.active;
+            for file in &mut state.files {
+                if file.number != active && file.highest.is_some_and(|highest| highest <= frame) {
+                    file.highest = None;
+                }
+            }
+            while state.files.len() > self.files_max {
+                let last = state.files.len() - 1;
+                let Some(at) = state.files[..last].iter().position(|f| f.highest.is_none() && f.number != active)
+                else {
+                    break;
+                };
+                superfluous.push(state.files.remove(at).number);
+            }
+        }
+        self.freed.notify_all();
+        superfluous.iter().try_for_each(|number| self.disk.remove(&journal_path(*number)))
+    }
+
+    /// Whether more than half of the journal waits for a checkpoint.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        let state = self.state.lock();
+        let in_use = state.files.iter().filter(|f| f.highest.is_some() && f.number != state.active).count();
+        in_use * 2 >= self.files_max.saturating_sub(2).max(1)
+    }
+
+    /// Whether a file should be made ahead: the spare for the next life, or one to go on in.
+    pub(crate) fn wants_file(&self) -> bool {
+        let state = self.state.lock();
+        let spare = state.files.last().map(|f| f.number);
+        let free =
+            state.files.iter().filter(|f| f.highest.is_none() && f.number != state.active && Some(f.number) != spare);
+        spare == Some(state.active) || (free.count() == 0 && state.files.len() < self.files_max)
+    }
+
+    /// Makes that file, off the path of any append.
+    pub(crate) fn make_file(&self) -> io::Result<()> {
+        let number = self.state.lock().files.last().map_or(0, |f| f.number + 1);
+        let file = make(&*self.disk, number, self.file_bytes)?;
+        self.state.lock().files.push(JournalFile { number, file, highest: None });
+        self.freed.notify_all();
+        Ok(())
+    }
+
+    /// Numbers of the files that hold a frame after `frame`, or are about to.
+    pub(crate) fn files_after(&self, frame: FrameNumber) -> Vec<u64> {
+        let state = self.state.lock();
+        let needed = state.files.iter().filter(|f| f.number == state.active || f.highest.is_some_and(|h| h > frame));
+        needed.map(|f| f.number).collect()
+    }
+
+    /// Waits until a file may have become free.
+    pub(crate) fn wait_freed(&self, timeout: std::time::Duration) {
+        let state = self.state.lock();
+        drop(self.freed.wait_timeout(state, timeout));
+    }
+
+    /// Bytes the journal takes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state.lock().files.len() as u64 * self.file_bytes
+    }
+}
+
+/// Makes a file of zeros whose every block is on stable storage, and its name too.
+fn make(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+    let path = journal_path(number);
+    let file = match disk.open(&path, Access::CreateNew) {
+        // A file of this number is left from an attempt that failed half-way; it holds no frame.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path, Access::Write)?,
+        other => other?,
+    };
+    let zeros = vec![0; (1 << 20).min(bytes as usize)];
+    let fill = || {
+        let mut at = 0;
+        while at < bytes {
+            let n = (bytes - at).min(zeros.len() as u64);
+            file.write_at(&zeros[..n as usize], at)?;
+            at += n;
+        }
+        file.sync_data()?;
+        disk.sync_dir("journal")?;
+        disk.open(&path, Access::Direct)
+    };
+    fill().inspect_err(|_| {
+        let _ = disk.remove(&path);
+    })
+}
+
+/// Whether a journal file was never written: its first block is zeros.
+pub(crate) fn is_pristine(file: &dyn DiskFile) -> bool {
+    let mut block = crate::env::AlignedBuf::with_capacity(BLOCK);
+    block.resize(BLOCK);
+    matches!(file.read_at(&mut block, 0), Ok(BLOCK)) && block.iter().all(|b| *b == 0)
+}

@@ -1,0 +1,184 @@
+//! The open batches of a log: where records get their numbers and their bytes.
+
+use std::collections::VecDeque;
+
+use crate::core::BufferPool;
+use crate::format::batch::{BatchBuilder, RecordParts};
+use crate::id::SequenceNumber;
+use crate::limits::BATCH_BYTES_TARGET;
+use crate::sync::Arc;
+use crate::ticket::{Appended, Turn};
+
+/// One log adds at most about so many bytes to a turn; what comes then belongs to the next. So a large turn is on its way to
+/// the disk while the next fills, instead of everybody waiting for everything.
+const TURN_BYTES: usize = 4 << 20;
+
+/// Appended and not yet taken by the driver.
+pub(crate) struct Appender {
+    open: Option<BatchBuilder>,
+    closed: Vec<BatchBuilder>,
+    /// Encoded bytes of the two.
+    bytes: usize,
+    /// What was appended before and belongs to earlier turns, one entry each.
+    earlier: VecDeque<Vec<BatchBuilder>>,
+    /// The turn of the last of those.
+    after: Option<Arc<Turn>>,
+    /// The turn that will resolve what is in the batches; `None` while they are empty.
+    turn: Option<Arc<Turn>>,
+    next: SequenceNumber,
+    last_arrival_ms: u64,
+    /// Bytes of the last batch: what to reserve for the next.
+    expected_bytes: usize,
+    /// For a buffered log: numbers below this are reserved durably.
+    reserved: SequenceNumber,
+    /// For a buffered log: opening the store would look at its tail.
+    touched: bool,
+    /// For a buffered log: written since the last checkpoint looked.
+    written: bool,
+    /// The log is being deleted.
+    closed_for_good: bool,
+}
+
+impl Appender {
+    pub(crate) fn new(next: SequenceNumber, last_arrival_ms: u64, reserved: SequenceNumber, touched: bool) -> Self {
+        Appender {
+            open: None,
+            closed: Vec::new(),
+            bytes: 0,
+            earlier: VecDeque::new(),
+            after: None,
+            turn: None,
+            next,
+            last_arrival_ms,
+            expected_bytes: 256,
+            reserved,
+            touched,
+            written: false,
+            closed_for_good: false,
+        }
+    }
+
+    /// Number the next record will get.
+    pub(crate) fn next(&self) -> SequenceNumber {
+        self.next
+    }
+
+    pub(crate) fn set_next(&mut self, next: SequenceNumber) {
+        self.next = next;
+    }
+
+    pub(crate) fn reserved(&self) -> SequenceNumber {
+        self.reserved
+    }
+
+    pub(crate) fn last_arrival_ms(&self) -> u64 {
+        self.last_arrival_ms
+    }
+
+    /// Arrival never decreases: the later of `arrival_ms` and the last one.
+    pub(crate) fn note_arrival(&mut self, arrival_ms: u64) -> u64 {
+        self.last_arrival_ms = self.last_arrival_ms.max(arrival_ms);
+        self.last_arrival_ms
+    }
+
+    /// The next number, for a record that the commit machine encodes itself. Only while no batch is open.
+    pub(crate) fn take_number(&mut self) -> SequenceNumber {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Nothing may be appended any more.
+    pub(crate) fn close(&mut self) {
+        self.closed_for_good = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed_for_good
+    }
+
+    /// Whether `count` more records of a buffered log need a durable note before: that its tail must be looked at after a
+    /// crash, and which numbers may have been used by then.
+    pub(crate) fn needs_touch(&self, count: usize) -> bool {
+        !self.touched || self.next + count as u64 > self.reserved
+    }
+
+    /// The note is durable.
+    pub(crate) fn touch(&mut self, reserved: SequenceNumber) {
+        self.touched = true;
+        self.reserved = self.reserved.max(reserved);
+    }
+
+    /// A checkpoint settled a buffered log up to `settled`; if that is everything and nothing was appended since it last looked,
+    /// the tail need not be looked at after a crash until the log is touched again. Returns whether it still must be.
+    pub(crate) fn settle(&mut self, settled: SequenceNumber) -> bool {
+        let idle = !std::mem::take(&mut self.written) && self.next == settled;
+        if idle {
+            self.touched = false;
+        }
+        self.touched
+    }
+
+    /// Encodes records into the open batch. `register` is called if this is the first since the driver last took: it puts
+    /// the log on the driver's list, behind the turn it is given, and answers with the turn that will resolve.
+    #[inline]
+    pub(crate) fn push<'a>(
+        &mut self,
+        records: impl Iterator<Item = RecordParts<'a>>,
+        arrival_ms: u64,
+        buffers: &BufferPool,
+        register: impl FnOnce(Option<&Arc<Turn>>) -> Arc<Turn>,
+    ) -> (Arc<Turn>, Appended) {
+        let arrival_ms = arrival_ms.max(self.last_arrival_ms);
+        self.last_arrival_ms = arrival_ms;
+        self.written = true;
+        let first = self.next;
+        for record in records {
+            let encoded = record.encoded_len();
+            let fits = self.open.as_ref().is_some_and(|b| b.accepts(encoded, arrival_ms, BATCH_BYTES_TARGET));
+            if !fits {
+                self.closed.extend(self.open.take());
+            }
+            let expected = self.expected_bytes;
+            let next = self.next;
+            let open = self.open.get_or_insert_with(|| {
+                let capacity = BatchBuilder::capacity_for(encoded.max(expected));
+                BatchBuilder::within(next, buffers.take(capacity))
+            });
+            open.push(&record, arrival_ms);
+            self.next += 1;
+            self.bytes += encoded;
+        }
+        let after = &self.after;
+        let turn = self.turn.get_or_insert_with(|| register(after.as_ref())).clone();
+        if self.bytes >= TURN_BYTES {
+            self.closed.extend(self.open.take());
+            self.earlier.push_back(std::mem::take(&mut self.closed));
+            self.after = self.turn.take();
+            self.bytes = 0;
+        }
+        (turn, Appended { first, last: self.next - 1 })
+    }
+
+    /// Everything that was appended, of all turns.
+    pub(crate) fn take_all(&mut self) -> Vec<BatchBuilder> {
+        let mut batches: Vec<BatchBuilder> = std::mem::take(&mut self.earlier).into_iter().flatten().collect();
+        batches.extend(self.take());
+        batches
+    }
+
+    /// The driver takes what was appended in the oldest turn.
+    pub(crate) fn take(&mut self) -> Vec<BatchBuilder> {
+        if let Some(batches) = self.earlier.pop_front() {
+            return batches;
+        }
+        self.turn = None;
+        self.after = None;
+        self.bytes = 0;
+        let mut batches = std::mem::take(&mut self.closed);
+        batches.extend(self.open.take());
+        if let Some(last) = batches.last() {
+            self.expected_bytes = if batches.len() > 1 { BATCH_BYTES_TARGET } else { last.records_bytes() };
+        }
+        batches
+    }
+}

@@ -1,0 +1,308 @@
+//! A handle on one log: appends, reads, trims.
+
+use std::time::Instant;
+
+use crate::core::Core;
+use crate::driver::Request;
+use crate::error::{Error, Fault, Result};
+use crate::format::batch::RecordParts;
+use crate::id::{LogId, SequenceNumber};
+use crate::limits::APPEND_RECORDS_MAX;
+use crate::options::{Durability, LogOptions};
+use crate::record::check_record;
+use crate::store::Store;
+use crate::sync::{Arc, Ordering};
+use crate::ticket::{Appended, Pending, Ticket};
+
+use super::{Bound, Floor, LogState, Reader, StartAt};
+
+/// A handle on one log.
+///
+/// Appends come from any number of threads; those that meet share one sync. See [`Store`] for an example.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) core: Arc<Core>,
+    pub(crate) state: Arc<LogState>,
+    /// Keeps the store open.
+    pub(crate) store: Store,
+}
+
+impl Log {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> LogId {
+        self.state.id
+    }
+
+    /// Its options as they are now.
+    pub fn options(&self) -> LogOptions {
+        self.state.options.read().unwrap_or_else(|p| p.into_inner()).clone()
+    }
+
+    /// When it was created, in milliseconds since 1970.
+    pub fn created_ms(&self) -> u64 {
+        self.state.created_ms
+    }
+
+    /// Appends one record and blocks until it is acknowledged as the log's durability says.
+    ///
+    /// # Errors
+    /// [`Error::RecordTooLarge`], [`Error::Busy`] after the store's append deadline, [`Error::Full`],
+    /// [`Error::LogDeleted`], [`Error::LogStopped`], [`Error::Stopped`]: nothing was appended.
+    /// [`Error::OutcomeUnknown`]: it may or may not be there after a reopen; also when it was not acknowledged within the
+    /// append deadline.
+    pub fn append<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Appended> {
+        self.wait(self.push(std::iter::once(record.into()), Room::Wait)?)
+    }
+
+    /// Appends several records with consecutive numbers and blocks until all are acknowledged. They share their arrival time.
+    /// A crash before that may keep a front part of them; for all or nothing see [`crate::Transaction`].
+    ///
+    /// # Errors
+    /// As [`Log::append`]; [`Error::EmptyBatch`], [`Error::TransactionTooLarge`].
+    pub fn append_batch<'a, R: Into<RecordParts<'a>>>(&self, records: impl IntoIterator<Item = R>) -> Result<Appended> {
+        let records: Vec<RecordParts<'a>> = records.into_iter().map(Into::into).collect();
+        self.wait(self.push(records.iter().copied(), Room::Wait)?)
+    }
+
+    /// Waits for a ticket, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let
+    /// in already, must not hang the caller.
+    fn wait(&self, ticket: Ticket) -> Result<Appended> {
+        let patience = self.core.options.append_deadline;
+        ticket.wait_for(patience).unwrap_or_else(|| {
+            let late =
+                std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {patience:?}"));
+            Err(Error::OutcomeUnknown { cause: Fault::new("append", format!("log {:?}", self.state.name), &late) })
+        })
+    }
+
+    /// As [`Log::append`], but returns at once with a ticket. Waits for room first, as that does.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_ticket<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Ticket> {
+        self.push(std::iter::once(record.into()), Room::Wait)
+    }
+
+    /// As [`Log::append_batch`], but returns at once with a ticket.
+    ///
+    /// # Errors
+    /// As [`Log::append_batch`].
+    pub fn append_batch_ticket<'a>(&self, records: &[RecordParts<'a>]) -> Result<Ticket> {
+        self.push(records.iter().copied(), Room::Wait)
+    }
+
+    /// As [`Log::append_batch_ticket`], but answers [`Error::Busy`] instead of waiting for room.
+    ///
+    /// # Errors
+    /// As [`Log::append_batch`].
+    pub fn try_append_batch<'a>(&self, records: &[RecordParts<'a>]) -> Result<Ticket> {
+        self.push(records.iter().copied(), Room::Busy)
+    }
+
+    #[inline]
+    fn push<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone, room: Room) -> Result<Ticket> {
+        let (core, state) = (&self.core, &self.state);
+        let mut bytes = 0;
+        let mut count = 0;
+        for record in records.clone() {
+            if !record.within_limits() {
+                check_record(&record)?;
+            }
+            bytes += record.encoded_len();
+            count += 1;
+        }
+        if count == 0 {
+            return Err(Error::EmptyBatch);
+        }
+        let max = core.largest_append();
+        if count > APPEND_RECORDS_MAX || bytes > max && (count > 1 || bytes > core.ring.frame_bytes_max() - 8192) {
+            return Err(Error::TransactionTooLarge { bytes, max });
+        }
+        core.admit(bytes as u64, || room.deadline(core))?;
+        let refused = |error: Error| {
+            core.budget.release(bytes as u64);
+            Err(error)
+        };
+        let buffered = state.durability == Durability::Buffered;
+        let lane = if buffered { &core.buffered_lane } else { &core.commit_lane };
+        let arrival_ms = core.stamp();
+        loop {
+            let mut appender = state.appender.lock();
+            if appender.is_closed() || state.is_deleted() {
+                drop(appender);
+                return refused(Error::LogDeleted { log: state.name.to_string() });
+            }
+            if let Some(at) = state.stopped_at() {
+                drop(appender);
+                return refused(Error::LogStopped { log: state.name.to_string(), at });
+            }
+            if buffered && appender.needs_touch(count) {
+                drop(appender);
+                if let Err(error) = self.store.start_buffered().and_then(|()| core.touch(state, room.deadline(core))) {
+                    return refused(error);
+                }
+                continue;
+            }
+            let (turn, appended) =
+                appender.push(records, arrival_ms, &core.buffers, |after| lane.register(state, after));
+            drop(appender);
+            if buffered && !core.buffered_started.load(Ordering::Acquire) {
+                self.store.start_buffered()?;
+            }
+            return Ok(Ticket::new(turn, appended));
+        }
+    }
+
+    /// Number the next readable record will have: all below is durable, or in the page cache for a buffered log.
+    pub fn end(&self) -> SequenceNumber {
+        self.state.high()
+    }
+
+    /// The oldest readable number: what trims, the age rule and the byte rule left.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`] when the index must be looked at and can't be.
+    pub fn horizon(&self) -> Result<SequenceNumber> {
+        let now_ms = if self.state.has_rules() { self.core.trusted_now_ms() } else { 0 };
+        Ok(self.state.horizon(&self.core.files, now_ms)?.min(self.end()))
+    }
+
+    pub(crate) fn horizon_at_least(&self) -> Result<SequenceNumber> {
+        self.state.horizon_without_age(&self.core.files)
+    }
+
+    pub(crate) fn age_cutoff_ms(&self) -> Option<u64> {
+        if !self.state.has_rules() {
+            return None;
+        }
+        self.state.age_cutoff_ms(self.core.trusted_now_ms())
+    }
+
+    pub(crate) fn first_at_or_after(&self, arrival_ms: u64) -> Result<SequenceNumber> {
+        self.state.first_at_or_after(&self.core.files, arrival_ms)
+    }
+
+    /// A reader that starts there.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`], [`Error::BeyondEnd`], [`Error::LogDeleted`], and what looking at an index may answer.
+    pub fn read(&self, start: StartAt) -> Result<Reader> {
+        Reader::new(self.clone(), start, Bound::High)
+    }
+
+    /// Makes everything below `upto` unreadable, durably; space is given back behind it. Beyond the end it trims up to the
+    /// end. Returns the new horizon.
+    ///
+    /// # Errors
+    /// [`Error::LogDeleted`], and what any write may answer. Works on a full disk.
+    pub fn trim(&self, upto: SequenceNumber) -> Result<SequenceNumber> {
+        let answer = self.trim_ticket(upto)?.wait()?;
+        self.core.retention_asked.store(true, Ordering::Release);
+        self.core.upkeep.ring();
+        Ok(answer)
+    }
+
+    pub(crate) fn trim_ticket(&self, upto: SequenceNumber) -> Result<Pending<SequenceNumber>> {
+        self.state.check_alive()?;
+        let (log, upto) = (self.state.clone(), upto.min(self.end()));
+        self.core.request(|slot| Request::Trim { log, upto, slot })
+    }
+
+    /// Changes retention and segment size. Durability stays as it was created.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer.
+    pub fn set_options(&self, options: LogOptions) -> Result<()> {
+        options.check()?;
+        let (log, options) = (self.state.clone(), LogOptions { durability: self.state.durability, ..options });
+        self.core.request(|slot| Request::SetOptions { log, options, slot })?.wait()
+    }
+
+    /// Holds retention back at `position`, see [`Floor`].
+    pub fn hold(&self, position: SequenceNumber) -> Floor {
+        Floor::new(self.state.floors.clone(), position)
+    }
+
+    /// Segments and bytes of the log.
+    pub fn info(&self) -> LogInfo {
+        let view = self.state.view.read().unwrap_or_else(|p| p.into_inner());
+        LogInfo {
+            segments: view.segments.len(),
+            segment_bytes: view.segments.iter().map(|s| s.bytes()).sum(),
+            pending_bytes: view.pending_bytes,
+            first_arrival_ms: view
+                .segments
+                .first()
+                .map(|s| s.first_arrival_ms())
+                .or(view.pending.front().map(|b| b.header.first_arrival_ms)),
+            last_arrival_ms: view
+                .pending
+                .back()
+                .map(|b| b.header.last_arrival_ms)
+                .or(view.segments.last().map(|s| s.last_arrival_ms())),
+            trimmed: self.state.trimmed(),
+        }
+    }
+}
+
+/// What an append does when there is no room.
+#[derive(Clone, Copy)]
+enum Room {
+    /// Waits for the store's append deadline.
+    Wait,
+    /// Answers that the store is busy.
+    Busy,
+}
+
+impl Room {
+    /// Only asked when it comes to waiting: reading the clock costs as much as encoding a small record.
+    fn deadline(self, core: &Core) -> Option<Instant> {
+        match self {
+            Room::Wait => core.deadline(),
+            Room::Busy => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("name", &self.state.name)
+            .field("id", &self.state.id)
+            .field("end", &self.end())
+            .finish()
+    }
+}
+
+/// What a log takes.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = braidlog::Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// assert_eq!(log.info().segments, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogInfo {
+    /// Number of segments.
+    pub segments: usize,
+    /// Their valid bytes.
+    pub segment_bytes: u64,
+    /// Bytes in memory and journal that no segment has yet.
+    pub pending_bytes: u64,
+    /// Arrival of the oldest record on disk, in milliseconds since 1970.
+    pub first_arrival_ms: Option<u64>,
+    /// Arrival of the newest record.
+    pub last_arrival_ms: Option<u64>,
+    /// The horizon set by explicit trims and by freed segments.
+    pub trimmed: SequenceNumber,
+}

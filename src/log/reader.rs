@@ -1,0 +1,451 @@
+//! Reading forward: batch by batch from memory or a mapped segment, never beyond the high watermark, never below the horizon.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::format::batch::{BatchHeader, HEADER_BYTES, RecordRef, Records};
+use crate::id::SequenceNumber;
+use crate::log::Log;
+use crate::segment::Location;
+
+/// Where to start reading.
+///
+/// ```
+/// use braidlog::StartAt;
+/// let replay_from = StartAt::Time(std::time::SystemTime::UNIX_EPOCH);
+/// assert_ne!(replay_from, StartAt::Latest);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest record that is still readable.
+    TrimHorizon,
+    /// After the newest record: what is appended from now on.
+    Latest,
+    /// The record with this number; the end of the log is allowed, for what is appended next.
+    Sequence(SequenceNumber),
+    /// The first record that arrived at or after this time.
+    Time(SystemTime),
+}
+
+/// One record, holding on to the memory or the mapped segment its bytes are in.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// use braidlog::{Store, RecordParts, StartAt};
+/// let store = Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// log.append(RecordParts { key: Some(b"user-42"), data: b"page=/home", attributes: None })?;
+/// let record = log.read(StartAt::TrimHorizon)?.next().expect("one record")?;
+/// assert_eq!(record.key.as_deref(), Some(&b"user-42"[..]));
+/// assert_eq!(record.data, "page=/home");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub sequence_number: SequenceNumber,
+    /// When it arrived, in milliseconds since 1970. Never decreases within a log.
+    pub arrival_ms: u64,
+    /// Its key, if it has one.
+    pub key: Option<Bytes>,
+    /// Its attributes, if it has any.
+    pub attributes: Option<Bytes>,
+    /// Its payload.
+    pub data: Bytes,
+}
+
+impl Record {
+    /// When it arrived.
+    pub fn arrival(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.arrival_ms)
+    }
+}
+
+/// Consecutive records that share one piece of memory: the cheapest way to read, for walking one touches no reference count.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// # let store = braidlog::Store::open(dir.path())?;
+/// # let log = store.create_log("clicks", Default::default())?;
+/// log.append_batch(["a", "b", "c"])?;
+/// let mut reader = log.read(braidlog::StartAt::Sequence(1))?;
+/// let batch = reader.next_batch()?.expect("a batch");
+/// let data: Vec<&[u8]> = batch.iter().map(|record| record.data).collect();
+/// assert_eq!(data, [b"b", b"c"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Batch {
+    header: BatchHeader,
+    records: Bytes,
+    from: SequenceNumber,
+    upto: SequenceNumber,
+}
+
+impl Batch {
+    /// Number of the first record it yields.
+    pub fn first(&self) -> SequenceNumber {
+        self.from
+    }
+
+    /// Number after the last record it yields.
+    pub fn end(&self) -> SequenceNumber {
+        self.upto
+    }
+
+    /// How many records it yields.
+    pub fn len(&self) -> usize {
+        (self.upto - self.from) as usize
+    }
+
+    /// Whether it yields none: never, from a reader.
+    pub fn is_empty(&self) -> bool {
+        self.from == self.upto
+    }
+
+    /// Walks the records. They verified when the batch was read; bytes forged under a right checksum end the walk early.
+    pub fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
+        let upto = self.upto;
+        Records::starting_at(&self.header, &self.records, self.from)
+            .map_while(|record| record.ok())
+            .take_while(move |record| record.sequence_number < upto)
+    }
+
+    /// The records, each holding on to the memory.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.iter().map(|record| self.own(record))
+    }
+
+    fn own(&self, record: RecordRef<'_>) -> Record {
+        let own = |part: &[u8]| if part.is_empty() { Bytes::new() } else { self.records.slice_ref(part) };
+        Record {
+            sequence_number: record.sequence_number,
+            arrival_ms: record.arrival_ms,
+            key: record.key.map(own),
+            attributes: record.attributes.map(own),
+            data: own(record.data),
+        }
+    }
+}
+
+/// How far a reader may go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    /// The high watermark, wherever it moves.
+    High,
+    /// A fixed number, for a snapshot.
+    Fixed(SequenceNumber),
+}
+
+/// Reads a log forward. Cheap to make; any number of them cost the writer nothing.
+///
+/// As an iterator it yields records up to the high watermark and then ends; more may come later, see [`Reader::wait`].
+/// Records that were trimmed under it are an error, once, with the way on in [`Reader::skip_trimmed`].
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// use std::time::Duration;
+/// let store = braidlog::Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// let mut reader = log.read(braidlog::StartAt::Latest)?;
+/// std::thread::scope(|scope| -> braidlog::Result<()> {
+///     scope.spawn(|| log.append("hello"));
+///     assert!(reader.wait(Some(Duration::from_secs(10)))?);
+///     assert_eq!(reader.next().expect("a record")?.data, "hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct Reader {
+    log: Log,
+    next: SequenceNumber,
+    bound: Bound,
+    at: Option<Location>,
+    batch: Option<(Batch, usize)>,
+}
+
+impl Reader {
+    pub(crate) fn new(log: Log, start: StartAt, bound: Bound) -> Result<Reader> {
+        let mut reader = Reader { log, next: 0, bound, at: None, batch: None };
+        reader.seek(start)?;
+        Ok(reader)
+    }
+
+    /// Goes somewhere else.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`] before the horizon, [`Error::BeyondEnd`] after the end, [`Error::LogDeleted`], and what reading
+    /// may answer.
+    pub fn seek(&mut self, start: StartAt) -> Result<()> {
+        let state = &self.log.state;
+        state.check_alive()?;
+        self.batch = None;
+        self.at = None;
+        let (horizon, end) = (self.log.horizon()?, self.end());
+        self.next = match start {
+            StartAt::TrimHorizon => horizon.min(end),
+            StartAt::Latest => end,
+            StartAt::Sequence(position) if position < horizon => {
+                return Err(Error::Trimmed { log: state.name.to_string(), position, horizon });
+            }
+            StartAt::Sequence(position) if position > end => {
+                return Err(Error::BeyondEnd { log: state.name.to_string(), position, end });
+            }
+            StartAt::Sequence(position) => position,
+            StartAt::Time(time) => {
+                let millis = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+                self.log.first_at_or_after(millis.min(u128::from(u64::MAX)) as u64)?.clamp(horizon.min(end), end)
+            }
+        };
+        Ok(())
+    }
+
+    /// Number of the next record it will yield.
+    pub fn next_sequence_number(&self) -> SequenceNumber {
+        match &self.batch {
+            Some((batch, offset)) => self.peek(batch, *offset).map_or(batch.upto, |(r, _)| r.sequence_number),
+            None => self.next,
+        }
+    }
+
+    fn end(&self) -> SequenceNumber {
+        match self.bound {
+            Bound::High => self.log.state.high(),
+            Bound::Fixed(end) => end,
+        }
+    }
+
+    /// After [`Error::Trimmed`]: goes on at the horizon. Returns how many records were skipped.
+    ///
+    /// # Errors
+    /// As [`Reader::seek`].
+    pub fn skip_trimmed(&mut self) -> Result<u64> {
+        let from = self.next_sequence_number();
+        self.seek(StartAt::TrimHorizon)?;
+        self.next = self.next.max(from);
+        Ok(self.next - from)
+    }
+
+    /// The records from here to the end of their batch; `None` at the high watermark.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`] when retention overtook the reader, [`Error::Damaged`] with the place, [`Error::LogDeleted`],
+    /// [`Error::LogStopped`] at the end of what a damaged log still has.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        if let Some((mut batch, offset)) = self.batch.take() {
+            // What iteration by record left over comes first.
+            if let Some((record, _)) = self.peek(&batch, offset) {
+                batch.from = record.sequence_number;
+                return Ok(Some(batch));
+            }
+        }
+        loop {
+            let state = &self.log.state;
+            state.check_alive()?;
+            let end = self.end();
+            if self.next >= end {
+                return match state.stopped_at() {
+                    Some(at) if matches!(self.bound, Bound::High) => {
+                        Err(Error::LogStopped { log: state.name.to_string(), at })
+                    }
+                    _ => Ok(None),
+                };
+            }
+            let horizon = self.log.horizon_at_least()?;
+            if self.next < horizon {
+                let log = state.name.to_string();
+                return Err(Error::Trimmed { log, position: self.next, horizon });
+            }
+            let Some((header, records)) = self.fetch()? else { continue };
+            let batch = Batch { header, records, from: self.next, upto: header.end().min(end) };
+            if let Some(cutoff) = self.log.age_cutoff_ms()
+                && header.first_arrival_ms < cutoff
+            {
+                // The age rule cuts between two records, so where it cuts the batch is looked at record by record.
+                let expired = batch.iter().take_while(|record| record.arrival_ms < cutoff).count() as u64;
+                if expired > 0 {
+                    let horizon = self.log.horizon()?.max(self.next + expired);
+                    let log = self.log.state.name.to_string();
+                    return Err(Error::Trimmed { log, position: self.next, horizon });
+                }
+            }
+            self.next = batch.upto;
+            return Ok(Some(batch));
+        }
+    }
+
+    /// The batch that holds `self.next`; `None` after moving `self.next` over a gap.
+    fn fetch(&mut self) -> Result<Option<(BatchHeader, Bytes)>> {
+        let number = self.next;
+        let holds = |header: &BatchHeader| header.first <= number && number < header.end();
+        if let Some(at) = self.at.take()
+            && number < at.segment.end()
+            && let Some((header, records, next)) = at.segment.batch_at(&at.open, at.position)?
+            && holds(&header)
+        {
+            self.at = Some(next);
+            return Ok(Some((header, records)));
+        }
+        let segment = {
+            let view = self.log.state.view.read().unwrap_or_else(|p| p.into_inner());
+            let in_memory = view.pending.front().is_some_and(|b| b.header.first <= number);
+            if in_memory {
+                let at = view.pending.partition_point(|b| b.header.end() <= number);
+                match view.pending.get(at) {
+                    Some(batch) if holds(&batch.header) => {
+                        let records = batch.bytes.slice(HEADER_BYTES..batch.header.len());
+                        return Ok(Some((batch.header, records)));
+                    }
+                    Some(batch) => {
+                        self.next = batch.header.first;
+                        return Ok(None);
+                    }
+                    None => return Err(self.lost(number)),
+                }
+            }
+            let at = view.segments.partition_point(|s| s.end() <= number);
+            match view.segments.get(at) {
+                Some(segment) if segment.base <= number => segment.clone(),
+                Some(segment) => {
+                    self.next = segment.base;
+                    return Ok(None);
+                }
+                None => match view.pending.front() {
+                    Some(batch) => {
+                        self.next = batch.header.first;
+                        return Ok(None);
+                    }
+                    None => {
+                        // Nothing holds it: a gap up to the end, which an unclean end leaves in a buffered log.
+                        self.next = self.end();
+                        return Ok(None);
+                    }
+                },
+            }
+        };
+        let at = match segment.locate(&self.log.core.files, number) {
+            // Removed since it was looked up: the next look finds it trimmed, or its records in another segment.
+            Err(_) if segment.is_buried() => return Ok(None),
+            found => found?,
+        };
+        match segment.batch_at(&at.open, at.position)? {
+            Some((header, records, next)) if holds(&header) => {
+                self.at = Some(next);
+                Ok(Some((header, records)))
+            }
+            _ => Err(self.lost(number)),
+        }
+    }
+
+    fn lost(&self, number: SequenceNumber) -> Error {
+        Error::LogStopped { log: self.log.state.name.to_string(), at: number }
+    }
+
+    /// At most `records_max` records of together at most `bytes_max` bytes of data, but at least one if there is any.
+    ///
+    /// # Errors
+    /// As [`Reader::next_batch`].
+    pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while records.len() < records_max {
+            let Some(record) = self.next_record()? else { break };
+            bytes += record.data.len();
+            if bytes > bytes_max && !records.is_empty() {
+                self.put_back(record.sequence_number);
+                break;
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn put_back(&mut self, number: SequenceNumber) {
+        self.batch = None;
+        self.at = None;
+        self.next = number;
+    }
+
+    fn peek<'a>(&self, batch: &'a Batch, offset: usize) -> Option<(RecordRef<'a>, usize)> {
+        // A batch half walked is a batch whose first record is the next one.
+        let mut records = Records::resume(&batch.header, &batch.records, offset, batch.from);
+        let record = records.next()?.ok()?;
+        (record.sequence_number < batch.upto).then(|| (record, records.offset(&batch.header)))
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>> {
+        loop {
+            if let Some((mut batch, offset)) = self.batch.take() {
+                if let Some((record, offset)) = self.peek(&batch, offset) {
+                    let owned = batch.own(record);
+                    batch.from = owned.sequence_number + 1;
+                    self.batch = Some((batch, offset));
+                    return Ok(Some(owned));
+                }
+                continue;
+            }
+            let Some(batch) = self.next_batch()? else { return Ok(None) };
+            let offset = Records::starting_at(&batch.header, &batch.records, batch.from).offset(&batch.header);
+            self.batch = Some((batch, offset));
+        }
+    }
+
+    /// Blocks until there is something to read, the log ends, or the time is up; whether there is something to read.
+    /// `None` waits for ever. Wakes by the writer, not by polling.
+    ///
+    /// # Errors
+    /// [`Error::LogDeleted`]; [`Error::Closed`] when the store was closed meanwhile.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
+        let position = self.next_sequence_number();
+        let state = &self.log.state;
+        let over = || self.end() > position || state.is_deleted() || self.log.core.is_closed();
+        let reached = state.watch.wait(timeout, over);
+        state.check_alive()?;
+        if self.end() > position {
+            Ok(true)
+        } else if reached {
+            Err(Error::Closed)
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// As [`Reader::wait`] without a timeout, for any async runtime.
+    ///
+    /// # Errors
+    /// As [`Reader::wait`].
+    pub async fn ready(&self) -> Result<()> {
+        let position = self.next_sequence_number();
+        let state = &self.log.state;
+        poll_fn(|context| {
+            let over = || self.end() > position || state.is_deleted() || self.log.core.is_closed();
+            if over() || state.watch.register(context.waker(), over) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        state.check_alive()?;
+        if self.end() > position { Ok(()) } else { Err(Error::Closed) }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_record().transpose()
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("log", &self.log.name()).field("position", &self.next_sequence_number()).finish()
+    }
+}

@@ -1,0 +1,214 @@
+//! What may not be read any more, and which segments may go: age, bytes, explicit trims, and the floors that hold them back.
+//!
+//! A rule is exact: a record is unreadable the instant it trips, while its segment stays until all of it is below.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::format::batch::{BatchHeader, HEADER_BYTES, Records};
+use crate::id::SequenceNumber;
+use crate::segment::{Segment, SegmentFiles};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+use super::{LogState, PendingBatch};
+
+/// Positions that readers ask to be kept.
+#[derive(Default)]
+pub(crate) struct Floors {
+    next_id: AtomicU64,
+    held: Mutex<BTreeMap<u64, SequenceNumber>>,
+}
+
+impl Floors {
+    pub(crate) fn lowest(&self) -> Option<SequenceNumber> {
+        self.held.lock().values().min().copied()
+    }
+}
+
+/// Holds retention back: records at or above it stay readable and on disk, up to the log's `held_bytes_max` beyond its rules.
+/// Explicit trims are not held back. Lasts until dropped, and not over a reopen.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// let store = braidlog::Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// let mut floor = log.hold(0);
+/// log.append("one")?;
+/// floor.advance(1);
+/// assert_eq!(floor.position(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Floor {
+    floors: Arc<Floors>,
+    id: u64,
+    position: SequenceNumber,
+}
+
+impl std::fmt::Debug for Floors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Floors").field("lowest", &self.lowest()).finish()
+    }
+}
+
+impl Floor {
+    pub(crate) fn new(floors: Arc<Floors>, position: SequenceNumber) -> Floor {
+        let id = floors.next_id.fetch_add(1, Ordering::Relaxed);
+        floors.held.lock().insert(id, position);
+        Floor { floors, id, position }
+    }
+
+    /// The oldest record it holds.
+    pub fn position(&self) -> SequenceNumber {
+        self.position
+    }
+
+    /// Lets go of records below `position`. A floor never goes back.
+    pub fn advance(&mut self, position: SequenceNumber) {
+        self.position = self.position.max(position);
+        self.floors.held.lock().insert(self.id, self.position);
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.floors.held.lock().remove(&self.id);
+    }
+}
+
+impl LogState {
+    /// The oldest readable number: the largest of the explicit trim, the byte rule and the age rule at `now_ms`, the rules
+    /// held back by floors.
+    pub(crate) fn horizon(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {
+        if !self.has_rules() {
+            return Ok(self.expired.load(Ordering::Acquire).max(self.trimmed()));
+        }
+        let rule = self.expired_by_bytes(files)?.max(self.expired_by_age(files, now_ms)?);
+        Ok(self.apply_rule(files, rule)?.max(self.trimmed()))
+    }
+
+    /// As [`LogState::horizon`] without the age rule, which a reader applies to the records it sees anyway.
+    pub(crate) fn horizon_without_age(&self, files: &SegmentFiles) -> Result<SequenceNumber> {
+        if !self.has_rules() {
+            return Ok(self.expired.load(Ordering::Acquire).max(self.trimmed()));
+        }
+        let rule = self.expired_by_bytes(files)?;
+        let held = if rule == 0 { 0 } else { self.apply_rule(files, rule)? };
+        Ok(held.max(self.expired.load(Ordering::Acquire)).max(self.trimmed()))
+    }
+
+    /// Holds a rule's horizon back to the lowest floor, but not by more than the log allows; never moves back.
+    fn apply_rule(&self, files: &SegmentFiles, rule: SequenceNumber) -> Result<SequenceNumber> {
+        let mut horizon = rule;
+        if let Some(floor) = self.floors.lowest().filter(|floor| *floor < rule) {
+            let held_bytes_max = self.options.read().unwrap_or_else(|p| p.into_inner()).held_bytes_max;
+            horizon = floor.max(self.first_within(files, Some(rule), held_bytes_max)?);
+        }
+        Ok(self.expired.fetch_max(horizon, Ordering::AcqRel).max(horizon))
+    }
+
+    /// The age rule, if there is one, as the arrival below which records have expired.
+    pub(crate) fn age_cutoff_ms(&self, now_ms: u64) -> Option<u64> {
+        let age = self.options.read().unwrap_or_else(|p| p.into_inner()).retention_age?;
+        Some(now_ms.saturating_sub(age.as_millis() as u64))
+    }
+
+    fn expired_by_age(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {
+        match self.age_cutoff_ms(now_ms) {
+            None => Ok(0),
+            Some(cutoff) => self.first_at_or_after(files, cutoff),
+        }
+    }
+
+    fn expired_by_bytes(&self, files: &SegmentFiles) -> Result<SequenceNumber> {
+        let Some(bytes_max) = self.options.read().unwrap_or_else(|p| p.into_inner()).retention_bytes else {
+            return Ok(0);
+        };
+        let high = self.high();
+        let mut cached = self.byte_horizon.lock();
+        if cached.0 != high {
+            let horizon = self.first_within(files, None, bytes_max)?;
+            *cached = (high, horizon);
+        }
+        Ok(cached.1)
+    }
+
+    /// The first batch from which to `upto` (or the high watermark) there are at most `bytes_max` stored bytes. Counts whole
+    /// batches.
+    fn first_within(
+        &self,
+        files: &SegmentFiles,
+        upto: Option<SequenceNumber>,
+        bytes_max: u64,
+    ) -> Result<SequenceNumber> {
+        let upto = upto.unwrap_or_else(|| self.high()).min(self.high());
+        let (pending, segments): (Vec<BatchHeader>, Vec<Arc<Segment>>) = {
+            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+            (view.pending.iter().map(|b: &PendingBatch| b.header).collect(), view.segments.clone())
+        };
+        let mut left = bytes_max;
+        let mut first = upto;
+        for header in pending.iter().rev().filter(|h| h.end() <= upto) {
+            match left.checked_sub(header.padded_len() as u64) {
+                Some(rest) => (left, first) = (rest, header.first),
+                None => return Ok(first),
+            }
+        }
+        for segment in segments.iter().rev().filter(|s| s.base < upto) {
+            let start = crate::format::segment::HEADER_BYTES as u64;
+            let end = if segment.end() > upto { segment.locate(files, upto)?.position } else { segment.bytes() };
+            let bytes = end.saturating_sub(start);
+            match left.checked_sub(bytes) {
+                Some(rest) => (left, first) = (rest, segment.base),
+                None => return segment.number_at(files, end - left).map(|number| number.min(first)),
+            }
+        }
+        Ok(first)
+    }
+
+    /// Number of the first record that arrived at or after `arrival_ms`; the high watermark if there is none.
+    pub(crate) fn first_at_or_after(&self, files: &SegmentFiles, arrival_ms: u64) -> Result<SequenceNumber> {
+        let high = self.high();
+        let within = |header: &BatchHeader, records: &[u8]| {
+            let found = Records::new(header, records).flatten().find(|r| r.arrival_ms >= arrival_ms);
+            found.map_or(header.end(), |r| r.sequence_number)
+        };
+        let segment = {
+            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+            let at = view.segments.partition_point(|s| s.end() == s.base || s.last_arrival_ms() < arrival_ms);
+            match view.segments.get(at) {
+                Some(segment) => segment.clone(),
+                None => {
+                    let at = view.pending.partition_point(|b| b.header.last_arrival_ms < arrival_ms);
+                    return Ok(view.pending.get(at).map_or(high, |batch| {
+                        within(&batch.header, &batch.bytes[HEADER_BYTES..batch.header.len()]).min(high)
+                    }));
+                }
+            }
+        };
+        if segment.first_arrival_ms() >= arrival_ms {
+            return Ok(segment.base.min(high));
+        }
+        let at = segment.locate_time(files, arrival_ms)?;
+        match segment.batch_at(&at.open, at.position)? {
+            Some((header, records, _)) => Ok(within(&header, &records).min(high)),
+            None => Ok(segment.end().min(high)),
+        }
+    }
+
+    /// The oldest segments that lie wholly below the horizon, at most `max` of them; the last segment, which may be written,
+    /// only with `all`.
+    pub(crate) fn expired_segments(&self, horizon: SequenceNumber, all: bool, max: usize) -> Vec<Arc<Segment>> {
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        let sealed = view.segments.len().saturating_sub(usize::from(!all));
+        view.segments[..sealed].iter().take_while(|s| s.end() <= horizon).take(max).cloned().collect()
+    }
+
+    /// Takes segments out of the readers' sight.
+    pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) {
+        let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
+        view.segments.retain(|s| gone.iter().all(|g| g.id != s.id));
+    }
+}

@@ -1,0 +1,215 @@
+//! What may be set, with units, defaults and bounds. Values are checked when they are used, by name; nothing is corrected
+//! in silence.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::limits::*;
+
+/// When an append is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After it is on stable storage: it survives a power cut. The default.
+    #[default]
+    Durable,
+    /// After the page cache has it: it survives a killed process, **not** a power cut.
+    Buffered,
+}
+
+/// How records are read from segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// From mapped files, without a copy. A page that the device can't read back ends the process with SIGBUS. The default
+    /// of an embedded store.
+    #[default]
+    Map,
+    /// By positioned reads into memory of the reader's own, checked each time. A bad page is a typed error.
+    Copy,
+}
+
+/// Which disk to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiskChoice {
+    /// io_uring where the kernel permits it, positioned writes elsewhere.
+    #[default]
+    Auto,
+    /// Positioned writes, whatever the kernel permits.
+    Portable,
+}
+
+/// How a store is opened.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// use braidlog::{ReadMode, Store, StoreOptions};
+/// let store = Store::open_with(dir.path(), StoreOptions::new().read_mode(ReadMode::Copy).quota_bytes(1 << 30))?;
+/// # store.close()
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Bytes of appended records that may be in memory because no segment has them yet. Above it callers wait, then get
+    /// [`Error::Busy`]. Default 64 MiB, 1 MiB to 64 GiB. Raising it costs memory and time to reopen after a kill.
+    pub memory_bytes: u64,
+    /// Size of a journal file, fixed when the store is created. Default 16 MiB, 64 KiB to 1 GiB, a multiple of 4 KiB. It
+    /// bounds the size of a transaction.
+    pub journal_file_bytes: u64,
+    /// How many journal files there may be. Default 8, 4 to 1,024. A longer journal means fewer checkpoints, more disk, and a
+    /// longer recovery.
+    pub journal_files_max: u32,
+    /// A turn's share of one log at or above this many bytes is written straight to its segment instead of through the
+    /// journal. Default 1 MiB, 64 KiB and more.
+    pub bulk_bytes: u64,
+    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16.
+    pub open_files_max: usize,
+    /// How long a blocking append waits for room before it answers [`Error::Busy`]. Default 30 s.
+    pub append_deadline: Duration,
+    /// Most bytes the store's segments and journal may take; 0, the default, for no quota.
+    pub quota_bytes: u64,
+    /// How records are read. Default [`ReadMode::Map`].
+    pub read_mode: ReadMode,
+    /// Which disk. Default [`DiskChoice::Auto`].
+    pub disk: DiskChoice,
+    /// Room kept free on the file system: below it appends are refused while deletes, trims and checkpoints go on.
+    /// Default 32 MiB.
+    pub reserve_bytes: u64,
+    /// How often retention is looked at. Default 5 s.
+    pub retention_interval: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            memory_bytes: 64 << 20,
+            journal_file_bytes: 16 << 20,
+            journal_files_max: 8,
+            bulk_bytes: 1 << 20,
+            open_files_max: 1024,
+            append_deadline: Duration::from_secs(30),
+            quota_bytes: 0,
+            read_mode: ReadMode::Map,
+            disk: DiskChoice::Auto,
+            reserve_bytes: 32 << 20,
+            retention_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        $(
+            #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+            #[must_use]
+            pub fn $name(mut self, value: $type) -> Self {
+                self.$name = value;
+                self
+            }
+        )*
+    };
+}
+
+fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::InvalidOption { name, value, allowed: format!("{min} to {max}") })
+    }
+}
+
+impl StoreOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        memory_bytes: u64, journal_file_bytes: u64, journal_files_max: u32, bulk_bytes: u64, open_files_max: usize,
+        append_deadline: Duration, quota_bytes: u64, read_mode: ReadMode, disk: DiskChoice, reserve_bytes: u64,
+        retention_interval: Duration,
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        within("memory_bytes", self.memory_bytes, 64 << 10, 64 << 30)?;
+        within("journal_file_bytes", self.journal_file_bytes, JOURNAL_FILE_BYTES_MIN, JOURNAL_FILE_BYTES_MAX)?;
+        if !self.journal_file_bytes.is_multiple_of(4096) {
+            let allowed = "a multiple of 4096".to_owned();
+            return Err(Error::InvalidOption { name: "journal_file_bytes", value: self.journal_file_bytes, allowed });
+        }
+        within("journal_files_max", u64::from(self.journal_files_max), 4, 1024)?;
+        within("bulk_bytes", self.bulk_bytes, 4 << 10, u64::MAX)?;
+        within("open_files_max", self.open_files_max as u64, 16, 1 << 20)
+    }
+}
+
+/// How a log is kept.
+///
+/// ```
+/// use std::time::Duration;
+/// use braidlog::{Durability, LogOptions};
+/// let day = LogOptions::new().retention_age(Some(Duration::from_secs(24 * 3600))).durability(Durability::Durable);
+/// assert_eq!(day.retention_bytes, None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// When an append is acknowledged; fixed when the log is created. Default [`Durability::Durable`].
+    pub durability: Durability,
+    /// Records older than this are not readable. Default `None`: no such rule. At least 1 ms.
+    pub retention_age: Option<Duration>,
+    /// Only the newest batches of together at most so many stored bytes are readable. Default `None`: no such rule.
+    pub retention_bytes: Option<u64>,
+    /// How many bytes beyond the rules the floors of readers may hold back. Default 1 GiB.
+    pub held_bytes_max: u64,
+    /// A segment is sealed, and the next one begun, at this many bytes. Default 256 MiB, 16 KiB to 2 GiB. Retention frees
+    /// whole segments; each costs a file.
+    pub segment_bytes_max: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            durability: Durability::Durable,
+            retention_age: None,
+            retention_bytes: None,
+            held_bytes_max: 1 << 30,
+            segment_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl LogOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    setters! {
+        durability: Durability, retention_age: Option<Duration>, retention_bytes: Option<u64>, held_bytes_max: u64,
+        segment_bytes_max: u64,
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(age) = self.retention_age {
+            within("retention_age (ms)", age.as_millis().min(u128::from(u64::MAX)) as u64, 1, 1 << 47)?;
+        }
+        if let Some(bytes) = self.retention_bytes {
+            within("retention_bytes", bytes, 1, u64::MAX)?;
+        }
+        within("segment_bytes_max", self.segment_bytes_max, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+    }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > LOG_NAME_BYTES_MAX {
+        "it is longer than 255 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidName { name: name.chars().take(64).collect(), why })
+}

@@ -1,0 +1,763 @@
+//! Opening: from whatever the last owner left to a store that serves.
+//!
+//! 1. Take the lock.
+//! 2. Read the newest manifest's root.
+//! 3. Find the accepted end of the journal.
+//! 4. Replay its frames in memory, verified.
+//! 5. Write the frames that no later one proves durable **again**, same bytes to the same places, and sync: after a failed
+//!    sync the page cache can equal what the disk has not.
+//! 6. Look at the tails of buffered logs and sync them.
+//! 7. Write and sync one manifest that names the accepted end and a new generation.
+//! 8. Only then serve.
+//!
+//! No file of an earlier life is written except in step 5, and nothing is deleted. What is replayed reaches new segments by
+//! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
+//! nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::core::{CoreParts, RESERVE_PATH};
+use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, WriteQueue};
+use crate::error::{Error, Result};
+use crate::format::Damage;
+use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
+use crate::format::journal::{self, Entry, EntryKind};
+use crate::format::manifest::{LogRow, Root, SegmentRow};
+use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
+use crate::id::{LogId, SegmentId, StoreId};
+use crate::journal::{FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
+use crate::log::{LogState, PendingBatch, options_of};
+use crate::manifest::Manifest;
+use crate::metrics::Health;
+use crate::options::{Durability, StoreOptions};
+use crate::segment::{RESERVE_IDS, scan_tail, segment_path};
+use crate::sync::{Arc, Ordering};
+
+const LOCK_PATH: &str = "LOCK";
+const STORE_PATH: &str = "STORE";
+const STORE_NEW_PATH: &str = "STORE.new";
+const FOLDERS: [&str; 3] = ["journal", "manifest", "segments"];
+/// How long to wait for the lock of an owner whose process is gone: the kernel gives it up once its last write has landed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const QUEUE_DEPTH: usize = 32;
+
+/// What opening found and did.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// let store = braidlog::Store::open(dir.path())?;
+/// assert!(store.open_report().created);
+/// store.close()?;
+/// assert!(braidlog::Store::open(dir.path())?.open_report().clean);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// The store was made by this call.
+    pub created: bool,
+    /// It had been closed: there was nothing to replay.
+    pub clean: bool,
+    /// Journal frames replayed.
+    pub frames_replayed: u64,
+    /// Records in them.
+    pub records_recovered: u64,
+    /// Bytes of them.
+    pub bytes_replayed: u64,
+    /// Bytes of a torn frame at the end of the journal that were cut. They were never acknowledged.
+    pub cut_bytes: u64,
+    /// Frames that nothing proved durable and that were written again.
+    pub frames_rewritten: u64,
+    /// Buffered logs whose tails were looked at.
+    pub tails_scanned: u64,
+    /// Segments that a crash left without a manifest that names them. They hold nothing that is not elsewhere, and are
+    /// removed once a checkpoint has made sure of that.
+    pub leftover_segments: u64,
+    /// The newest manifest was damaged and the one before was used; with the damage.
+    pub manifest_damage: Option<String>,
+    /// Logs of which a part was damaged or had to be withheld, with the first number lost.
+    pub stopped_logs: Vec<(String, u64)>,
+    /// The journal is damaged: the store is read-only at the state before; with the place.
+    pub journal_damage: Option<String>,
+}
+
+/// A store ready to run.
+pub(crate) struct Opened {
+    pub(crate) parts: CoreParts,
+    pub(crate) queue: Box<dyn WriteQueue>,
+    pub(crate) generation: u64,
+    pub(crate) end: u64,
+    pub(crate) lock: Box<dyn DiskLock>,
+    pub(crate) report: OpenReport,
+}
+
+/// A store to be looked at.
+pub(crate) struct OpenedReadOnly {
+    pub(crate) parts: CoreParts,
+    pub(crate) lock: Box<dyn DiskLock>,
+    pub(crate) report: OpenReport,
+}
+
+/// Refuses a directory that holds something, but no store. Our own names are what an unfinished creation leaves.
+fn look_around(disk: &dyn Disk) -> Result<bool> {
+    let entries = disk.list("").map_err(Error::io("list", disk.root()))?;
+    if entries.iter().any(|e| e.name == STORE_PATH) {
+        return Ok(true);
+    }
+    let own = |name: &str| FOLDERS.contains(&name) || [LOCK_PATH, STORE_NEW_PATH, RESERVE_PATH].contains(&name);
+    match entries.into_iter().find(|e| !own(&e.name)) {
+        Some(foreign) => Err(Error::NotAStore { root: disk.root(), found: foreign.name }),
+        None => Ok(false),
+    }
+}
+
+fn take_lock(disk: &dyn Disk, mode: LockMode) -> Result<Box<dyn DiskLock>> {
+    let holder = format!("process {}", std::process::id());
+    let started = std::time::Instant::now();
+    loop {
+        match disk.lock(LOCK_PATH, mode, &holder) {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let holder = error.to_string();
+                let waits = disk.kind() != DiskKind::Simulated && !crate::env::real::holder_lives(&holder);
+                if !waits || started.elapsed() > LOCK_PATIENCE {
+                    return Err(Error::Locked { root: disk.root(), holder });
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(Error::io("lock", LOCK_PATH)(error)),
+        }
+    }
+}
+
+fn read_whole(disk: &dyn Disk, path: &str, max: u64) -> Result<Vec<u8>> {
+    let file = disk.open(path, Access::Read).map_err(Error::io("open", path))?;
+    let len = file.len().map_err(Error::io("measure", path))?.min(max);
+    let mut bytes = vec![0; len as usize];
+    let n = file.read_at(&mut bytes, 0).map_err(|_| Error::damaged(path, 0)(Damage::Unreadable))?;
+    bytes.truncate(n);
+    Ok(bytes)
+}
+
+fn read_identity(disk: &dyn Disk) -> Result<StoreFile> {
+    let bytes = read_whole(disk, STORE_PATH, STORE_BYTES as u64 + 1)?;
+    StoreFile::decode(&bytes).map_err(Error::damaged(STORE_PATH, 0))
+}
+
+/// Makes a store where there is none. `STORE` comes last: without it there is no store, whatever else is there.
+fn create(env: &Env, options: &StoreOptions) -> Result<StoreFile> {
+    let disk = &*env.disk;
+    for folder in FOLDERS {
+        disk.create_dir(folder).map_err(Error::io("make folder", folder))?;
+    }
+    if !disk.list("segments").map_err(Error::io("list", "segments"))?.is_empty() {
+        return Err(Error::damaged(STORE_PATH, 0)(Damage::Missing));
+    }
+    // What an unfinished creation left holds nothing: as long as there was no STORE, nothing was acknowledged. A journal
+    // with frames in it is no such thing.
+    for found in Ring::find(disk, Access::Read)? {
+        let path = journal_path(found.number);
+        if !is_pristine(&*found.file) && !matches!(found.file.len(), Ok(0)) {
+            return Err(Error::damaged(STORE_PATH, 0)(Damage::Missing));
+        }
+        disk.remove(&path).map_err(Error::io("remove", path))?;
+    }
+    for number in crate::manifest::numbers(disk)? {
+        let path = crate::manifest::manifest_path(number);
+        disk.remove(&path).map_err(Error::io("remove", path))?;
+    }
+    match disk.remove(STORE_NEW_PATH) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", STORE_NEW_PATH)(error));
+        }
+        _ => {}
+    }
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&env.random.next_u64().to_le_bytes());
+    id[8..].copy_from_slice(&env.random.next_u64().to_le_bytes());
+    let identity = StoreFile {
+        id: StoreId(id),
+        origin: StoreId(id),
+        created_ms: env.clock.wall_ms(),
+        journal_file_bytes: options.journal_file_bytes,
+    };
+    let root = Root {
+        next_log: 1,
+        segments_reserved: 1,
+        clean: true,
+        stamp_ms: identity.created_ms,
+        generations: vec![(0, 0)],
+        ..Root::default()
+    };
+    Manifest::create(env.disk.clone(), identity.origin, root)?;
+    write_identity(disk, &identity)?;
+    Ok(identity)
+}
+
+/// Writes `STORE`: the last step of making a store or a backup.
+pub(crate) fn write_identity(disk: &dyn Disk, identity: &StoreFile) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        disk.sync_dir("")?;
+        let file = disk.open(STORE_NEW_PATH, Access::CreateNew)?;
+        file.write_at(&identity.encode(), 0)?;
+        file.sync_data()?;
+        disk.rename(STORE_NEW_PATH, STORE_PATH)?;
+        disk.sync_dir("")
+    };
+    write().map_err(Error::io("make store", STORE_PATH))
+}
+
+/// Makes the file that owners and inspectors lock: a store that was never owned can be inspected too.
+pub(crate) fn make_lock(disk: &dyn Disk) -> Result<()> {
+    take_lock(disk, LockMode::Exclusive).map(drop)
+}
+
+/// The folders of a new store.
+pub(crate) fn make_folders(disk: &dyn Disk) -> Result<()> {
+    FOLDERS.iter().try_for_each(|folder| disk.create_dir(folder).map_err(Error::io("make folder", *folder)))
+}
+
+struct Replay<'a> {
+    manifest: &'a Manifest,
+    origin: StoreId,
+    logs: BTreeMap<LogId, Arc<LogState>>,
+    gone: Vec<(LogId, Option<Arc<LogState>>)>,
+    touched: BTreeSet<LogId>,
+    next_log: u64,
+    stamp_ms: u64,
+    pending_bytes: u64,
+    report: OpenReport,
+}
+
+impl Replay<'_> {
+    fn log(&mut self, id: LogId) -> Result<Option<Arc<LogState>>> {
+        if let Some(log) = self.logs.get(&id) {
+            return Ok(Some(log.clone()));
+        }
+        if self.gone.iter().any(|(gone, _)| *gone == id) {
+            return Ok(None);
+        }
+        let Some(row) = self.manifest.row_by_id(id)? else { return Ok(None) };
+        let log = Arc::new(LogState::from_row(&row, self.origin, false));
+        self.logs.insert(id, log.clone());
+        Ok(Some(log))
+    }
+
+    fn frame(&mut self, place: &FramePlace, file: &Bytes) -> Result<()> {
+        let bytes = file.slice(place.offset..place.offset + place.header.length as usize);
+        let frame = journal::decode(&bytes, self.origin).map_err(Error::damaged("journal", place.offset as u64))?;
+        self.report.frames_replayed += 1;
+        self.report.bytes_replayed += u64::from(place.header.length);
+        self.stamp_ms = self.stamp_ms.max(place.header.stamp_ms);
+        let withheld = if place.intact { HashSet::new() } else { self.withhold(&frame.entries, place)? };
+        for (entry, payload) in &frame.entries {
+            if entry.kind != EntryKind::CreateLog || !withheld.contains(&entry.log) {
+                self.entry(entry, payload, &bytes, place.header.frame)?;
+            } else if entry.verify(payload, self.origin, place.header.generation).is_ok() {
+                // The log itself is known, what was appended to it is not.
+                self.entry(entry, payload, &bytes, place.header.frame)?;
+                self.stop(entry.log)?;
+            } else {
+                self.report.stopped_logs.push((format!("(log {})", entry.log.0), 0));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing of the log from here on.
+    fn stop(&mut self, id: LogId) -> Result<()> {
+        if let Some(log) = self.log(id)? {
+            log.stop_at(log.high());
+            self.report.stopped_logs.push((log.name.to_string(), log.high()));
+        }
+        Ok(())
+    }
+
+    /// A frame that had been durable and has damaged payloads: the logs they are about stop, and so does every log of a
+    /// transaction that touches one of those. Answers with all of them.
+    fn withhold(&mut self, entries: &[(Entry, &[u8])], place: &FramePlace) -> Result<HashSet<LogId>> {
+        let mut logs: HashSet<LogId> = HashSet::new();
+        let mut groups: HashSet<u8> = HashSet::new();
+        for (entry, payload) in entries {
+            let good = match entry.kind {
+                EntryKind::Batch => {
+                    let salt = crate::format::checksum::Salt::batches(self.origin, entry.log);
+                    batch::decode(payload, salt).is_ok_and(|(h, _)| h.checksum == entry.checksum)
+                }
+                _ => entry.verify(payload, self.origin, place.header.generation).is_ok(),
+            };
+            if !good {
+                logs.insert(entry.log);
+            }
+        }
+        loop {
+            let before = (logs.len(), groups.len());
+            groups.extend(entries.iter().filter(|(e, _)| e.group != 0 && logs.contains(&e.log)).map(|(e, _)| e.group));
+            logs.extend(entries.iter().filter(|(e, _)| groups.contains(&e.group)).map(|(e, _)| e.log));
+            if before == (logs.len(), groups.len()) {
+                break;
+            }
+        }
+        logs.iter().try_for_each(|id| self.stop(*id))?;
+        Ok(logs)
+    }
+
+    fn entry(&mut self, entry: &Entry, payload: &[u8], frame: &Bytes, number: u64) -> Result<()> {
+        let misplaced = || Error::damaged("journal", 0)(Damage::Misplaced);
+        let row = || LogRow::decode_only(payload).map_err(Error::damaged("journal", 0));
+        if entry.kind == EntryKind::Mark {
+            return Ok(());
+        }
+        if entry.kind == EntryKind::CreateLog {
+            let row = row()?;
+            self.next_log = self.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
+            if self.log(row.id)?.is_none() && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
+                let buffered = options_of(&row).durability == Durability::Buffered;
+                let log = LogState::from_row(&row, self.origin, buffered);
+                log.created_in.store(number, Ordering::Release);
+                if buffered {
+                    self.touched.insert(row.id);
+                }
+                self.logs.insert(row.id, Arc::new(log));
+            }
+            return Ok(());
+        }
+        let Some(log) = self.log(entry.log)? else {
+            // Deleted by a later frame that a checkpoint covers already.
+            return Ok(());
+        };
+        if log.stopped_at().is_some() && entry.kind != EntryKind::DeleteLog {
+            return Ok(());
+        }
+        match entry.kind {
+            EntryKind::Batch => {
+                let header: &[u8; HEADER_BYTES] = payload.first_chunk().ok_or_else(misplaced)?;
+                let header = BatchHeader::parse(header, log.salt).map_err(Error::damaged("journal", 0))?;
+                let next = log.high();
+                if header.end() <= next {
+                    return Ok(());
+                }
+                if header.first != next {
+                    log.stop_at(next);
+                    self.report.stopped_logs.push((log.name.to_string(), next));
+                    return Ok(());
+                }
+                self.pending_bytes += payload.len() as u64;
+                self.report.records_recovered += u64::from(header.count);
+                log.push_pending([PendingBatch { header, bytes: frame.slice_ref(payload) }]);
+                log.set_high(header.end());
+                let mut appender = log.appender.lock();
+                appender.set_next(header.end());
+                self.stamp_ms = self.stamp_ms.max(appender.note_arrival(header.last_arrival_ms));
+            }
+            EntryKind::DeleteLog => {
+                log.deleted_in.store(number, Ordering::Release);
+                log.appender.lock().close();
+                log.set_deleted();
+                self.logs.remove(&log.id);
+                self.touched.remove(&log.id);
+                self.gone.push((log.id, Some(log)));
+            }
+            EntryKind::Trim => log.trim(entry.first),
+            EntryKind::Settle => {
+                let row = row()?;
+                self.pending_bytes -= log.replace_segments(&row);
+            }
+            EntryKind::Touch => {
+                let row = row()?;
+                self.touched.insert(log.id);
+                log.appender.lock().touch(row.reserved);
+            }
+            EntryKind::SetOptions => {
+                log.set_options(options_of(&row()?));
+            }
+            EntryKind::CreateLog | EntryKind::Mark => {}
+        }
+        Ok(())
+    }
+}
+
+/// Everything that can be learned without writing.
+struct Found<'a> {
+    plan: Plan,
+    replay: Replay<'a>,
+    files: Vec<(u64, Bytes)>,
+    leftovers: Vec<SegmentId>,
+    settled: Vec<Arc<LogState>>,
+}
+
+/// The journal's files with their numbers, and the first of them that is missing or too short, with its length.
+type Journal = (Vec<(u64, Bytes)>, Option<(u64, u64)>);
+
+/// Reads the journal if it may hold anything after the manifest's frame.
+fn read_journal(disk: &dyn Disk, root: &Root, file_bytes: u64) -> Result<Journal> {
+    let found = Ring::find(disk, Access::Read)?;
+    let mut block = vec![0; journal::FRAME_ALIGNMENT];
+    // After a clean end no file begins with a later frame. Frames with many entries don't decode from one block alone, so
+    // only the header's fields are looked at.
+    let later = |file: &dyn crate::env::DiskFile, block: &mut [u8]| {
+        matches!(file.read_at(block, 0), Ok(n) if n == block.len())
+            && journal::looks_like_frame(block)
+            && block[8..16].try_into().is_ok_and(|n| u64::from_le_bytes(n) > root.frame)
+    };
+    if root.clean && !found.iter().any(|f| later(&*f.file, &mut block)) {
+        return Ok((Vec::new(), None));
+    }
+    let missing = root.journal_files.iter().find(|number| found.iter().all(|f| f.number != **number));
+    let mut incomplete = missing.map(|number| (*number, 0));
+    let read = |numbers: &[u64]| -> Vec<Result<Vec<u8>>> {
+        numbers.iter().map(|number| read_whole(disk, &journal_path(*number), file_bytes)).collect()
+    };
+    let numbers: Vec<u64> = found.iter().map(|f| f.number).collect();
+    // Two readers keep a real disk busy; a simulated one takes its calls in one order.
+    let contents = if disk.kind() == DiskKind::Simulated {
+        read(&numbers)
+    } else {
+        let (front, back) = numbers.split_at(numbers.len() / 2);
+        std::thread::scope(|scope| {
+            let front = scope.spawn(|| read(front));
+            let back = read(back);
+            let mut contents = front.join().unwrap_or_else(|_| read(&numbers[..numbers.len() / 2]));
+            contents.extend(back);
+            contents
+        })
+    };
+    let mut files = Vec::with_capacity(found.len());
+    for (f, bytes) in found.iter().zip(contents) {
+        let bytes = bytes?;
+        // A file is whole and synced before a frame goes into it, so a shorter one lost something, unless it is the newest
+        // and was not about to be used: then its owner died while making it, and there may be anything in it.
+        let unfinished =
+            found.last().is_some_and(|last| last.number == f.number) && !root.journal_files.contains(&f.number);
+        if (bytes.len() as u64) < file_bytes && !unfinished {
+            incomplete = incomplete.or(Some((f.number, bytes.len() as u64)));
+        }
+        files.push((f.number, Bytes::from(bytes)));
+    }
+    Ok((files, incomplete))
+}
+
+/// Segments of the dead life that no manifest names, with what they say of themselves.
+fn unnamed_segments(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec<SegmentHeader>> {
+    let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
+    let mut found = Vec::new();
+    for folder in disk.list("segments").map_err(Error::io("list", "segments"))?.into_iter().filter(|e| e.is_dir) {
+        let folder = format!("segments/{}", folder.name);
+        for entry in disk.list(&folder).map_err(Error::io("list", folder))? {
+            let id = entry.name.strip_suffix(".seg").and_then(|id| u64::from_str_radix(id, 16).ok());
+            let Some(id) = id.map(SegmentId).filter(|id| id.0 >= from || root.unnamed.contains(id)) else { continue };
+            let mut bytes = [0; SEGMENT_HEADER_BYTES];
+            let path = segment_path(id);
+            // A buffered log may go on in it: what can't be looked at now must not be given up for good.
+            let file = disk.open(&path, Access::Read).map_err(Error::io("open segment", &path))?;
+            file.read_at(&mut bytes, 0).map_err(Error::io("read segment", path))?;
+            let header = SegmentHeader::parse(&bytes).ok();
+            let nobody = SegmentHeader { origin, log: LogId(0), segment: id, base: 0 };
+            found.push(header.filter(|h| h.origin == origin && h.segment == id).unwrap_or(nobody));
+        }
+    }
+    Ok(found)
+}
+
+fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool) -> Result<Found<'a>> {
+    let disk = &*env.disk;
+    let origin = identity.origin;
+    let root = &manifest.root;
+    let (files, incomplete) = read_journal(disk, root, identity.journal_file_bytes)?;
+    let clean = files.is_empty() && root.clean;
+    let mut plan = plan(&files, origin, root)?;
+    if let Some((number, at)) = incomplete {
+        plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at };
+    }
+    let mut replay = Replay {
+        manifest,
+        origin,
+        logs: BTreeMap::new(),
+        gone: Vec::new(),
+        touched: if clean { BTreeSet::new() } else { root.touched.iter().copied().collect() },
+        next_log: root.next_log,
+        stamp_ms: root.stamp_ms,
+        pending_bytes: 0,
+        report: OpenReport { clean, ..OpenReport::default() },
+    };
+    for place in &plan.frames {
+        replay.frame(place, &files[place.file].1)?;
+    }
+    let mut leftovers = if clean { Vec::new() } else { unnamed_segments(disk, origin, root)? };
+    let mut settled = Vec::new();
+    for id in replay.touched.clone() {
+        if let Some(log) = replay.log(id)? {
+            let replaced = settle_tail(disk, &log, &leftovers, sync)?;
+            leftovers.extend(replaced);
+            replay.report.tails_scanned += 1;
+            settled.push(log);
+        }
+    }
+    let mut used: HashSet<SegmentId> = HashSet::new();
+    for log in replay.logs.values() {
+        used.extend(log.view.read().unwrap_or_else(|p| p.into_inner()).segments.iter().map(|s| s.id));
+    }
+    leftovers.retain(|h| !used.contains(&h.segment));
+    match &plan.verdict {
+        Verdict::Tail { cut_bytes } => replay.report.cut_bytes = *cut_bytes,
+        Verdict::Damaged { frame, path, at } => {
+            replay.report.journal_damage = Some(format!("frame {frame} should be at byte {at} of {path}"));
+        }
+    }
+    replay.report.leftover_segments = leftovers.len() as u64;
+    let leftovers = leftovers.into_iter().map(|h| h.segment).collect();
+    Ok(Found { plan, replay, files, leftovers, settled })
+}
+
+/// Finds the end of a buffered log after an unclean end: over the known segment's tail, then segment by segment for as long
+/// as each goes on exactly where the one before ends, or took over what that has. Numbers go on above what was reserved.
+/// Answers with the segments that others took over.
+fn settle_tail(
+    disk: &dyn Disk,
+    log: &Arc<LogState>,
+    unnamed: &[SegmentHeader],
+    sync: bool,
+) -> Result<Vec<SegmentHeader>> {
+    let mut rows: Vec<SegmentRow> = {
+        let view = log.view.read().unwrap_or_else(|p| p.into_inner());
+        view.segments.iter().map(|s| s.row()).collect()
+    };
+    let mut replaced = Vec::new();
+    let scan = |row: &mut SegmentRow, named: bool| -> Result<()> {
+        let path = segment_path(row.id);
+        let file = match disk.open(&path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("open segment", path)(error)),
+        };
+        // What can't be read now is no end: acknowledged records may follow. Opening fails, and may succeed the next time.
+        let at = row.bytes;
+        scan_tail(&*file, log.salt, row).map_err(|_| Error::damaged(&path, at)(Damage::Unreadable))?;
+        if sync {
+            // It is about to be served, and only the page cache may have it, or its name.
+            file.sync_data().map_err(Error::io("sync segment", &path))?;
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if !named {
+                ["segments", folder]
+                    .iter()
+                    .try_for_each(|f| disk.sync_dir(f))
+                    .map_err(Error::io("sync folder", folder))?;
+            }
+        }
+        Ok(())
+    };
+    if let Some(last) = rows.last_mut() {
+        scan(last, true)?;
+    }
+    let mut tried: HashSet<SegmentId> = rows.iter().map(|r| r.id).collect();
+    loop {
+        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
+        let last = rows.last().copied();
+        let bases = [last.map_or(0, |last| last.end), log.row().end, last.map_or(0, |last| last.base)];
+        let fits = |h: &&SegmentHeader| h.log == log.id && bases.contains(&h.base) && !tried.contains(&h.segment);
+        let Some(next) = unnamed.iter().filter(fits).max_by_key(|h| h.segment) else { break };
+        tried.insert(next.segment);
+        let mut row = SegmentRow {
+            id: next.segment,
+            base: next.base,
+            end: next.base,
+            bytes: SEGMENT_HEADER_BYTES as u64,
+            first_arrival_ms: 0,
+            last_arrival_ms: 0,
+        };
+        scan(&mut row, false)?;
+        match last {
+            _ if row.end == row.base => {}
+            Some(last) if row.base < last.end => {
+                if row.base == last.base && row.end >= last.end {
+                    rows.pop();
+                    rows.push(row);
+                    replaced.push(SegmentHeader { segment: last.id, ..*next });
+                }
+            }
+            _ => rows.push(row),
+        }
+    }
+    let mut row = log.row();
+    row.end = rows.last().map_or(row.end, |last| last.end.max(row.end)).max(row.reserved);
+    row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(row.last_arrival_ms);
+    row.segments = rows;
+    log.replace_segments(&row);
+    Ok(replaced)
+}
+
+/// Opens for writing.
+pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Opened> {
+    let disk = env.disk.clone();
+    look_around(&*disk)?;
+    let lock = take_lock(&*disk, LockMode::Exclusive)?;
+    let exists = look_around(&*disk)?;
+    let identity = if exists { read_identity(&*disk)? } else { create(&env, &options)? };
+    let origin = identity.origin;
+    let (mut manifest, damage) = Manifest::load(disk.clone(), origin)?;
+    manifest.sync_loaded()?;
+    let found = find(&env, &identity, &manifest, true)?;
+    let Found { plan, replay, files, leftovers, settled } = found;
+    let mut report = replay.report.clone();
+    report.created = !exists;
+    report.manifest_damage = damage.as_ref().map(ToString::to_string);
+    let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
+    let (end, chain) = match plan.frames.last() {
+        Some(last) => (plan.end, last.header.checksum),
+        None => (plan.end, manifest.root.chain),
+    };
+    let old_root = manifest.root.clone();
+    let first_segment = old_root.segments_reserved;
+    let mut queue = disk.write_queue(&*lock, QUEUE_DEPTH).map_err(Error::io("start write queue", disk.root()))?;
+    let logs: Vec<Arc<LogState>> = logs.into_values().collect();
+    let parts = |manifest: Manifest, ring: Ring, health: Health, env: Env| CoreParts {
+        env,
+        identity,
+        options: options.clone(),
+        ring,
+        manifest,
+        frame: end,
+        chain,
+        stamp_ms,
+        next_log,
+        logs: logs.clone(),
+        gone: gone.clone(),
+        touched: BTreeSet::new(),
+        leftovers: leftovers.clone(),
+        pending_bytes,
+        first_segment,
+        health,
+        threaded,
+    };
+    if let Some(place) = &report.journal_damage {
+        if let Some(damage) = damage {
+            // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
+            return Err(damage);
+        }
+        let why = format!("the journal is damaged ({place}); what came before it can be read");
+        let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
+        let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
+        return Ok(Opened { parts, queue, generation: 0, end, lock, report });
+    }
+    let unproven: Vec<&FramePlace> = plan.frames.iter().filter(|f| f.header.frame > plan.proven).collect();
+    if !crate::seeded_bug!(RecoveredTailNotSynced) {
+        report.frames_rewritten = unproven.len() as u64;
+        rewrite(&*disk, &mut *queue, &files, &unproven)?;
+    }
+    let generation = old_root.generations.last().map_or(0, |g| g.0) + 1;
+    let mut root = old_root.clone();
+    root.generations.push((generation, end + 1));
+    while root.generations.len() > 1 && root.generations[1].1 <= root.frame + 1 {
+        root.generations.remove(0);
+    }
+    root.clean = false;
+    root.next_log = next_log;
+    root.segments_reserved = first_segment + RESERVE_IDS;
+    root.stamp_ms = stamp_ms;
+    root.touched = Vec::new();
+    let in_use = |number: u64| {
+        let frames = plan.frames.iter().filter(|f| files[f.file].0 == number);
+        frames.map(|f| f.header.frame).max()
+    };
+    let file_bytes = identity.journal_file_bytes;
+    let start = || {
+        let found = Ring::find(&*disk, Access::Direct)?;
+        let whole = |f: &crate::journal::Found| f.file.len().is_ok_and(|len| len == file_bytes);
+        let pristine = found.last().is_some_and(|f| is_pristine(&*f.file) && whole(f));
+        Ring::start(disk.clone(), file_bytes, options.journal_files_max as usize, found, in_use, pristine)
+    };
+    // What their tails were found to be is in no journal, so it goes into the manifest, also for a log that only a frame after
+    // the manifest's created: replaying that frame again finds the log there.
+    let changes: BTreeMap<LogId, Option<LogRow>> = settled.iter().map(|log| (log.id, Some(log.row()))).collect();
+    root.unnamed = leftovers.clone();
+    let started = with_reserve(&*disk, start).and_then(|ring| {
+        root.journal_files = ring.files_after(root.frame);
+        with_reserve(&*disk, || manifest.write(root.clone(), changes.clone()))?;
+        Ok(ring)
+    });
+    let (ring, health) = match started {
+        Ok(ring) => (ring, Health::Ok),
+        Err(Error::Io(fault)) if fault.is_no_space() => {
+            let why = format!("there is no room on the disk to go on ({fault}); make some and reopen it");
+            (Ring::inert(disk.clone(), file_bytes), Health::ReadOnly { why })
+        }
+        Err(error) => return Err(error),
+    };
+    let parts = parts(manifest, ring, health, env);
+    Ok(Opened { parts, queue, generation, end, lock, report })
+}
+
+/// Does something that takes room; where there is none, gives up the room kept for that and does it again.
+fn with_reserve<T>(disk: &dyn Disk, mut take_room: impl FnMut() -> Result<T>) -> Result<T> {
+    match take_room() {
+        Err(Error::Io(fault)) if fault.is_no_space() && disk.remove(RESERVE_PATH).is_ok() => take_room(),
+        outcome => outcome,
+    }
+}
+
+/// Writes frames again, same bytes to the same places, and syncs them.
+fn rewrite(disk: &dyn Disk, queue: &mut dyn WriteQueue, files: &[(u64, Bytes)], frames: &[&FramePlace]) -> Result<()> {
+    let mut done = Vec::new();
+    for place in frames {
+        let (number, bytes) = &files[place.file];
+        let path = journal_path(*number);
+        let file = disk.open(&path, Access::Direct).map_err(Error::io("open", &path))?;
+        let length = place.header.length as usize;
+        let mut data = AlignedBuf::with_capacity(length);
+        data.extend_from_slice(&bytes[place.offset..place.offset + length]);
+        queue.submit(place.header.frame, DiskOp::Write { file, offset: place.offset as u64, data, durable: true });
+        while queue.in_flight() > 0 {
+            queue.reap(true, &mut done);
+        }
+        for completion in done.drain(..) {
+            completion.result.map_err(Error::io("write journal frame again", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens for reading only.
+pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedReadOnly> {
+    let disk = env.disk.clone();
+    if !look_around(&*disk)? {
+        return Err(Error::NotAStore { root: disk.root(), found: "nothing of a store".to_owned() });
+    }
+    let lock = take_lock(&*disk, LockMode::Shared)?;
+    let identity = read_identity(&*disk)?;
+    let (manifest, damage) = Manifest::load(disk.clone(), identity.origin)?;
+    let found = find(&env, &identity, &manifest, false)?;
+    let Found { plan, replay, .. } = found;
+    if let (Some(_), Some(damage)) = (&replay.report.journal_damage, &damage) {
+        return Err(damage.clone());
+    }
+    let mut report = replay.report.clone();
+    report.manifest_damage = damage.as_ref().map(ToString::to_string);
+    let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
+    let first_segment = manifest.root.segments_reserved;
+    let parts = CoreParts {
+        identity,
+        options,
+        ring: Ring::inert(disk, identity.journal_file_bytes),
+        manifest,
+        frame: plan.end,
+        chain: 0,
+        stamp_ms,
+        next_log,
+        logs: logs.into_values().collect(),
+        gone,
+        touched: BTreeSet::new(),
+        leftovers: Vec::new(),
+        pending_bytes,
+        first_segment,
+        health: Health::ReadOnly { why: "it was opened for inspection".to_owned() },
+        threaded: false,
+        env,
+    };
+    Ok(OpenedReadOnly { parts, lock, report })
+}

@@ -1,0 +1,324 @@
+//! Segment files: their names, their ids, and a bounded set of open ones.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crate::env::{Access, Disk, DiskFile, Mapping};
+use crate::error::{Error, Result};
+use crate::id::{SegmentId, StoreId};
+use crate::options::ReadMode;
+use crate::sync::{Arc, Mutex};
+
+use super::{Segment, index};
+
+/// The file of a segment: in one of 256 folders, so that none gets too long.
+pub(crate) fn segment_path(id: SegmentId) -> String {
+    format!("{}/{id}.seg", folder(id))
+}
+
+/// The index beside it.
+pub(crate) fn index_path(id: SegmentId) -> String {
+    format!("{}/{id}.idx", folder(id))
+}
+
+fn folder(id: SegmentId) -> String {
+    format!("segments/{:02x}", id.0 & 0xff)
+}
+
+/// How many ids a manifest reserves beyond the next: more than one checkpoint ever uses.
+pub(crate) const RESERVE_IDS: u64 = 1 << 20;
+
+/// An open segment: a descriptor, and a mapping where the store reads by map.
+pub(crate) struct OpenSegment {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) map: Option<Arc<dyn Mapping>>,
+    map_bytes: u64,
+    /// A segment that is written may have been put aside and opened again for a reader only.
+    writable: bool,
+}
+
+/// The open files of one segment.
+#[derive(Default)]
+pub(super) struct OpenSlot {
+    current: Option<Arc<OpenSegment>>,
+    /// Put aside while somebody still used them, so that whether the file may be shrunk can be told.
+    earlier: Vec<Arc<OpenSegment>>,
+    /// The file has no name any more: nobody opens it again.
+    buried: bool,
+}
+
+impl OpenSegment {
+    /// Whether anybody but the slot holds it or a slice of its mapping.
+    fn is_used(self: &Arc<OpenSegment>) -> bool {
+        if Arc::strong_count(self) > 1 {
+            return true;
+        }
+        // A holder that let go of this took its slices before: what it did must be seen before they are counted.
+        fence(Ordering::Acquire);
+        self.map.as_ref().is_some_and(|map| map.pins() > 0)
+    }
+}
+
+impl OpenSlot {
+    fn put_aside(&mut self) {
+        self.earlier.retain(OpenSegment::is_used);
+        self.earlier.extend(self.current.take().filter(OpenSegment::is_used));
+    }
+}
+
+impl Segment {
+    /// Whether a reader may still touch the file through a descriptor, a mapping or a slice of one.
+    pub(crate) fn is_pinned(&self) -> bool {
+        let mut slot = self.open.lock();
+        slot.put_aside();
+        !slot.earlier.is_empty()
+    }
+
+    /// Whether its file was removed: what a reader looks for is somewhere else by now, or trimmed.
+    pub(crate) fn is_buried(&self) -> bool {
+        self.open.lock().buried
+    }
+}
+
+/// All segment files of a store.
+pub(crate) struct SegmentFiles {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) origin: StoreId,
+    pub(crate) mode: ReadMode,
+    next_id: AtomicU64,
+    reserved: AtomicU64,
+    begun: Mutex<BTreeSet<SegmentId>>,
+    open_max: usize,
+    stored: AtomicU64,
+    opened: Mutex<VecDeque<Weak<Segment>>>,
+    /// Folders known to exist, and folders with entries that are not durable yet.
+    folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
+}
+
+impl SegmentFiles {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        origin: StoreId,
+        mode: ReadMode,
+        open_max: usize,
+        next_id: u64,
+        stored: u64,
+    ) -> Self {
+        SegmentFiles {
+            disk,
+            origin,
+            mode,
+            next_id: AtomicU64::new(next_id),
+            reserved: AtomicU64::new(next_id),
+            begun: Mutex::default(),
+            open_max,
+            stored: AtomicU64::new(stored),
+            opened: Mutex::default(),
+            folders: Mutex::default(),
+        }
+    }
+
+    /// What the manifest that is about to be written must say of ids: its bound, so that they stay unique over a crash, and
+    /// those begun that no manifest names yet. `named` are those that this one names.
+    pub(crate) fn ids_to_note(&self, named: &BTreeSet<SegmentId>) -> (u64, Vec<SegmentId>) {
+        let begun = self.begun.lock();
+        let unnamed = begun.iter().filter(|id| !named.contains(id)).copied().collect();
+        (self.next_id.load(Ordering::Acquire) + RESERVE_IDS, unnamed)
+    }
+
+    /// A manifest that names them is durable, or they are gone.
+    pub(crate) fn named<'a>(&self, ids: impl IntoIterator<Item = &'a SegmentId>) {
+        let mut begun = self.begun.lock();
+        ids.into_iter().for_each(|id| {
+            begun.remove(id);
+        });
+    }
+
+    /// That manifest is durable.
+    pub(crate) fn reserved(&self, bound: u64) {
+        self.reserved.fetch_max(bound, Ordering::AcqRel);
+    }
+
+    fn next_id(&self) -> io::Result<SegmentId> {
+        // Under the lock, so that a manifest counts every id either as begun or as yet to come.
+        let mut begun = self.begun.lock();
+        let id = self.next_id.fetch_add(1, Ordering::AcqRel);
+        begun.insert(SegmentId(id));
+        drop(begun);
+        if id >= self.reserved.load(Ordering::Acquire) {
+            return Err(io::Error::other("more than a million segments since the last checkpoint"));
+        }
+        Ok(SegmentId(if crate::seeded_bug!(SegmentIdReused) { id & !1 } else { id }))
+    }
+
+    /// Creates the file of a new segment. Its folder's entry is owed: see [`SegmentFiles::sync_folders`].
+    pub(super) fn create(&self) -> io::Result<(SegmentId, Arc<dyn DiskFile>)> {
+        let id = self.next_id()?;
+        let shard = (id.0 & 0xff) as u8;
+        if !self.folders.lock().0.contains(&shard) {
+            self.disk.create_dir(&folder(id))?;
+            let mut folders = self.folders.lock();
+            folders.0.insert(shard);
+            folders.1.insert("segments".to_owned());
+        }
+        let file = self.disk.open(&segment_path(id), Access::CreateNew)?;
+        self.folders.lock().1.insert(folder(id));
+        Ok((id, file))
+    }
+
+    /// Makes every folder entry made so far durable.
+    pub(crate) fn sync_folders(&self) -> io::Result<()> {
+        let owed = std::mem::take(&mut self.folders.lock().1);
+        if crate::seeded_bug!(NoDirectorySync) {
+            return Ok(());
+        }
+        // The parent first: an entry in a folder that has none itself is no use.
+        let mut owed: Vec<String> = owed.into_iter().collect();
+        owed.sort_by_key(String::len);
+        owed.iter().try_for_each(|dir| self.disk.sync_dir(dir))
+    }
+
+    /// The open file of a segment, opened if need be, mapped at least up to `upto` if the store maps.
+    pub(crate) fn open(&self, segment: &Arc<Segment>, upto: u64) -> io::Result<Arc<OpenSegment>> {
+        segment.recently_used.store(true, Ordering::Relaxed);
+        let mut slot = segment.open.lock();
+        if let Some(open) = slot.current.as_ref()
+            && (open.map.is_none() || open.map_bytes >= upto)
+        {
+            return Ok(open.clone());
+        }
+        if slot.buried {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let first = slot.current.is_none();
+        let (file, writable) = match &slot.current {
+            Some(open) => (open.file.clone(), open.writable),
+            None => (self.disk.open(&segment.path(), Access::Read)?, false),
+        };
+        if file.len()? < upto {
+            // A mapping may reach beyond the file's end, but touching it there would end the process.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let open = self.map(file, segment.bytes_max.max(upto), writable)?;
+        slot.put_aside();
+        slot.current = Some(open.clone());
+        drop(slot);
+        if first {
+            self.note_opened(segment);
+        }
+        Ok(open)
+    }
+
+    fn map(&self, file: Arc<dyn DiskFile>, len: u64, writable: bool) -> io::Result<Arc<OpenSegment>> {
+        let len = len.next_multiple_of(4096);
+        let map = match self.mode {
+            ReadMode::Copy => None,
+            ReadMode::Map => match file.map(len) {
+                Ok(map) => Some(map),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Arc::new(OpenSegment { file, map, map_bytes: len, writable }))
+    }
+
+    /// Keeps the descriptor a segment was created with, so that its first reader and writer need not open it again.
+    pub(super) fn adopt(&self, segment: &Arc<Segment>, file: Arc<dyn DiskFile>) -> io::Result<()> {
+        let open = self.map(file, segment.bytes_max, true)?;
+        let mut slot = segment.open.lock();
+        slot.put_aside();
+        slot.current = Some(open);
+        drop(slot);
+        self.note_opened(segment);
+        Ok(())
+    }
+
+    /// The open file of a segment that is being written.
+    pub(super) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
+        segment.recently_used.store(true, Ordering::Relaxed);
+        if let Some(open) = segment.open.lock().current.as_ref().filter(|open| open.writable) {
+            return Ok(open.file.clone());
+        }
+        let file = self.disk.open(&segment.path(), Access::Write)?;
+        self.adopt(segment, file.clone())?;
+        Ok(file)
+    }
+
+    /// Makes a segment's data durable.
+    pub(crate) fn sync(&self, segment: &Arc<Segment>) -> io::Result<()> {
+        self.for_writing(segment)?.sync_data()
+    }
+
+    /// Second chance: a segment used since it was last looked at stays open.
+    fn note_opened(&self, segment: &Arc<Segment>) {
+        let mut opened = self.opened.lock();
+        opened.push_back(Arc::downgrade(segment));
+        let mut chances = opened.len();
+        while opened.len() > self.open_max && chances > 0 {
+            chances -= 1;
+            let Some(oldest) = opened.pop_front() else { break };
+            let Some(segment) = oldest.upgrade() else { continue };
+            if segment.recently_used.swap(false, Ordering::Relaxed) && chances > 0 {
+                opened.push_back(oldest);
+            } else {
+                segment.open.lock().put_aside();
+                index::forget(&segment);
+            }
+        }
+    }
+
+    /// How many slices of mapped segments readers hold.
+    pub(crate) fn pins(&self) -> u64 {
+        let opened: Vec<_> = self.opened.lock().iter().filter_map(Weak::upgrade).collect();
+        let pins = |segment: Arc<Segment>| {
+            let slot = segment.open.lock();
+            let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
+            maps.map(|map| map.pins() as u64).sum::<u64>()
+        };
+        opened.into_iter().map(pins).sum()
+    }
+
+    /// The segment's file is about to be removed: nobody opens it from now on. Answers with a descriptor of it.
+    pub(crate) fn bury(&self, segment: &Arc<Segment>) -> Option<Arc<dyn DiskFile>> {
+        let mut slot = segment.open.lock();
+        slot.buried = true;
+        let file = slot.current.as_ref().map(|open| open.file.clone());
+        slot.put_aside();
+        drop(slot);
+        self.stored.fetch_sub(segment.bytes().min(self.stored_bytes()), Ordering::Relaxed);
+        // A descriptor of its own, that may write: what is open may have been opened for reading.
+        self.disk.open(&segment.path(), Access::Write).ok().or(file)
+    }
+
+    /// Bytes of all segments.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_stored(&self, bytes: u64) {
+        self.stored.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn error(segment: &Segment, during: &'static str) -> impl FnOnce(io::Error) -> Error {
+        Error::io(during, segment.path())
+    }
+
+    /// Reads a small file whole; `None` if it doesn't exist or is longer than `max`.
+    pub(super) fn read_small(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>> {
+        let file = match self.disk.open(path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", path)(error)),
+        };
+        let len = file.len().map_err(Error::io("measure", path))?;
+        if len > max {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len as usize];
+        let n = file.read_at(&mut bytes, 0).map_err(Error::io("read", path))?;
+        bytes.truncate(n);
+        Ok(Some(bytes))
+    }
+}

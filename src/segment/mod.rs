@@ -1,0 +1,146 @@
+//! One file of a log: written at its end, then sealed, in the end freed.
+//!
+//! Three rules govern this room:
+//!
+//! 1. Bytes below [`Segment::bytes`] never change. A reader looks below it only.
+//! 2. A segment is written by the life that made it and by no other.
+//! 3. Where a segment ends is known to the manifest, the journal and this life's memory, never worked out from the file,
+//!    buffered logs excepted, see [`scan`].
+
+mod files;
+mod index;
+mod reader;
+mod scan;
+mod writer;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segment_path};
+pub(crate) use reader::Location;
+pub(crate) use scan::scan_tail;
+pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, WriterContext};
+
+use crate::format::checksum::Salt;
+use crate::format::manifest::SegmentRow;
+use crate::format::segment::HEADER_BYTES;
+use crate::id::{SegmentId, SequenceNumber};
+use crate::sync::Mutex;
+
+/// A segment as readers and writer share it.
+pub(crate) struct Segment {
+    pub(crate) id: SegmentId,
+    /// Number of its first record.
+    pub(crate) base: SequenceNumber,
+    /// Salt of its batches.
+    pub(crate) salt: Salt,
+    /// How large it may become, for the length of its mapping.
+    pub(crate) bytes_max: u64,
+    end: AtomicU64,
+    bytes: AtomicU64,
+    first_arrival_ms: AtomicU64,
+    last_arrival_ms: AtomicU64,
+    index: std::sync::RwLock<index::IndexCell>,
+    verified: Verified,
+    open: Mutex<files::OpenSlot>,
+    recently_used: std::sync::atomic::AtomicBool,
+}
+
+impl Segment {
+    /// A segment that exists: as the manifest describes it.
+    pub(crate) fn existing(salt: Salt, row: &SegmentRow) -> Segment {
+        Segment {
+            id: row.id,
+            base: row.base,
+            salt,
+            bytes_max: row.bytes,
+            end: AtomicU64::new(row.end),
+            bytes: AtomicU64::new(row.bytes),
+            first_arrival_ms: AtomicU64::new(row.first_arrival_ms),
+            last_arrival_ms: AtomicU64::new(row.last_arrival_ms),
+            index: std::sync::RwLock::new(index::IndexCell::Absent),
+            verified: Verified::default(),
+            open: Mutex::default(),
+            recently_used: false.into(),
+        }
+    }
+
+    /// A segment that this life is about to write.
+    fn fresh(id: SegmentId, salt: Salt, base: SequenceNumber, bytes_max: u64) -> Segment {
+        let row =
+            SegmentRow { id, base, end: base, bytes: HEADER_BYTES as u64, first_arrival_ms: 0, last_arrival_ms: 0 };
+        Segment {
+            bytes_max,
+            index: std::sync::RwLock::new(index::IndexCell::Growing(Vec::new())),
+            ..Segment::existing(salt, &row)
+        }
+    }
+
+    /// Number after its last record.
+    pub(crate) fn end(&self) -> SequenceNumber {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// How many bytes of it are valid.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn first_arrival_ms(&self) -> u64 {
+        self.first_arrival_ms.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_arrival_ms(&self) -> u64 {
+        self.last_arrival_ms.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn row(&self) -> SegmentRow {
+        SegmentRow {
+            id: self.id,
+            base: self.base,
+            end: self.end(),
+            bytes: self.bytes(),
+            first_arrival_ms: self.first_arrival_ms(),
+            last_arrival_ms: self.last_arrival_ms(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> String {
+        segment_path(self.id)
+    }
+}
+
+/// Which batches were verified in this life: one bit for every 32 bytes, of which no two batches share one, made for the
+/// megabytes that are read.
+#[derive(Default)]
+struct Verified(OnceLock<Box<[VerifiedChunk]>>);
+
+/// The bits of one megabyte.
+type VerifiedChunk = OnceLock<Box<[AtomicU64; 512]>>;
+
+const VERIFIED_CHUNK: u64 = 1 << 20;
+
+impl Verified {
+    fn contains(&self, position: u64) -> bool {
+        self.0
+            .get()
+            .and_then(|chunks| chunks.get((position / VERIFIED_CHUNK) as usize))
+            .and_then(OnceLock::get)
+            .is_some_and(|bits| {
+                let bit = position % VERIFIED_CHUNK / 32;
+                bits[(bit / 64) as usize].load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
+            })
+    }
+
+    fn insert(&self, position: u64, bytes_max: u64) {
+        let chunks = self.0.get_or_init(|| {
+            let n = bytes_max.max(position + 1).div_ceil(VERIFIED_CHUNK) as usize;
+            std::iter::repeat_with(OnceLock::new).take(n).collect()
+        });
+        if let Some(chunk) = chunks.get((position / VERIFIED_CHUNK) as usize) {
+            let bits = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
+            let bit = position % VERIFIED_CHUNK / 32;
+            bits[(bit / 64) as usize].fetch_or(1 << (bit % 64), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Finding and verifying batches below a segment's end.
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::format::Damage;
+use crate::format::batch::{BatchHeader, HEADER_BYTES};
+use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES as SEGMENT_HEADER_BYTES, next_batch};
+use crate::id::SequenceNumber;
+use crate::sync::Arc;
+
+use super::{OpenSegment, Segment, SegmentFiles, index};
+
+/// A batch's place: where to go on from without a look-up.
+#[derive(Clone)]
+pub(crate) struct Location {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) open: Arc<OpenSegment>,
+    /// Position of the next batch, or of padding before it.
+    pub(crate) position: u64,
+}
+
+/// Walks batch headers, hopping over padding.
+pub(super) struct Walk {
+    segment: Arc<Segment>,
+    open: Arc<OpenSegment>,
+    position: u64,
+}
+
+impl Walk {
+    /// Position and header of the next batch; `None` at the end of the valid bytes.
+    pub(super) fn next_header(&mut self) -> Result<Option<(u64, BatchHeader)>> {
+        let Some((position, header)) = self.segment.header_at(&self.open, self.position)? else { return Ok(None) };
+        self.position = next_batch(position, &header);
+        Ok(Some((position, header)))
+    }
+}
+
+impl Segment {
+    pub(super) fn walk(self: &Arc<Self>, files: &SegmentFiles, position: u64) -> Result<Walk> {
+        Ok(Walk { segment: self.clone(), open: self.open_file(files)?, position })
+    }
+
+    pub(super) fn open_file(self: &Arc<Self>, files: &SegmentFiles) -> Result<Arc<OpenSegment>> {
+        files.open(self, self.bytes()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => self.damaged(0, Damage::Missing),
+            std::io::ErrorKind::UnexpectedEof => self.damaged(self.bytes(), Damage::Short),
+            _ => SegmentFiles::error(self, "open segment")(error),
+        })
+    }
+
+    fn damaged(&self, at: u64, what: Damage) -> Error {
+        Error::damaged(self.path(), at)(what)
+    }
+
+    /// The header of the batch at `position`, or of the next one where there is padding. Always parsed from a private copy.
+    fn header_at(&self, open: &OpenSegment, mut position: u64) -> Result<Option<(u64, BatchHeader)>> {
+        let bytes = self.bytes();
+        loop {
+            if position >= bytes {
+                return Ok(None);
+            }
+            let mut copy = [0; HEADER_BYTES];
+            let mut whole = position + HEADER_BYTES as u64 <= bytes;
+            if whole {
+                whole = match &open.map {
+                    Some(map) => map.copy_to(position, &mut copy),
+                    None => self.read(open, &mut copy, position)?,
+                };
+            }
+            let next_boundary = position.next_multiple_of(BULK_ALIGNMENT);
+            // There may be as few as 8 bytes of it.
+            let zeros = (next_boundary - position).min(16) as usize;
+            let padding =
+                whole && copy[..zeros] == [0; 16][..zeros] || !whole && !position.is_multiple_of(BULK_ALIGNMENT);
+            if padding && next_boundary > position {
+                // What follows a bulk batch, or comes before one, starts on the next boundary.
+                position = next_boundary;
+                continue;
+            }
+            if !whole {
+                return Err(self.damaged(position, Damage::Short));
+            }
+            let header = BatchHeader::parse(&copy, self.salt).map_err(|what| self.damaged(position, what))?;
+            if header.first < self.base || header.end() > self.end() || position + header.len() as u64 > bytes {
+                return Err(self.damaged(position, Damage::Misplaced));
+            }
+            return Ok(Some((position, header)));
+        }
+    }
+
+    /// Whether all of `out` could be read.
+    fn read(&self, open: &OpenSegment, out: &mut [u8], position: u64) -> Result<bool> {
+        match open.file.read_at(out, position) {
+            Ok(n) => Ok(n == out.len()),
+            Err(_) => Err(self.damaged(position, Damage::Unreadable)),
+        }
+    }
+
+    /// The batch at `position`, verified, and the place after it; `None` at the end of the valid bytes.
+    pub(crate) fn batch_at(
+        self: &Arc<Self>,
+        open: &Arc<OpenSegment>,
+        position: u64,
+    ) -> Result<Option<(BatchHeader, Bytes, Location)>> {
+        let Some((position, header)) = self.header_at(open, position)? else { return Ok(None) };
+        let at = position + HEADER_BYTES as u64;
+        let len = header.records_bytes as usize;
+        let damaged = |what| self.damaged(position, what);
+        let records = match &open.map {
+            Some(map) => {
+                if !self.verified.contains(position) {
+                    self.verify_mapped(&**map, &header, at).map_err(damaged)?;
+                    self.verified.insert(position, self.bytes_max);
+                }
+                map.bytes(at, len).ok_or_else(|| damaged(Damage::Short))?
+            }
+            None => {
+                let mut copy = vec![0; len];
+                if !self.read(open, &mut copy, at)? {
+                    return Err(damaged(Damage::Short));
+                }
+                header.verify_records(&copy, self.salt).map_err(damaged)?;
+                Bytes::from(copy)
+            }
+        };
+        let next = Location { segment: self.clone(), open: open.clone(), position: next_batch(position, &header) };
+        Ok(Some((header, records, next)))
+    }
+
+    /// Checks the records on a private copy, a piece at a time so that it stays in the nearest cache.
+    fn verify_mapped(&self, map: &dyn crate::env::Mapping, header: &BatchHeader, at: u64) -> Result<(), Damage> {
+        let mut hasher = self.salt.hasher();
+        let mut piece = [0u8; 8192];
+        let len = u64::from(header.records_bytes);
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(piece.len() as u64) as usize;
+            if !map.copy_to(at + done, &mut piece[..n]) {
+                return Err(Damage::Short);
+            }
+            hasher.update(&piece[..n]);
+            done += n as u64;
+        }
+        if hasher.finalize() == header.records_checksum { Ok(()) } else { Err(Damage::Checksum) }
+    }
+
+    /// Where the batch that holds `number` is. `number` lies within the segment.
+    pub(crate) fn locate(self: &Arc<Self>, files: &SegmentFiles, number: SequenceNumber) -> Result<Location> {
+        let relative = number.saturating_sub(self.base);
+        let start = index::start(self, files, |entry| u64::from(entry.number) <= relative)?;
+        self.seek(files, start, |header| header.end() > number)
+    }
+
+    /// Where the first batch is whose last record arrived at or after `arrival_ms`.
+    pub(crate) fn locate_time(self: &Arc<Self>, files: &SegmentFiles, arrival_ms: u64) -> Result<Location> {
+        let relative = arrival_ms.saturating_sub(self.first_arrival_ms());
+        let start = index::start(self, files, |entry| entry.arrival < relative)?;
+        self.seek(files, start, |header| header.last_arrival_ms >= arrival_ms)
+    }
+
+    /// Number of the first record whose batch starts at or after `position`.
+    pub(crate) fn number_at(self: &Arc<Self>, files: &SegmentFiles, position: u64) -> Result<SequenceNumber> {
+        let start = index::start(self, files, |entry| u64::from(entry.position) <= position)?;
+        let mut walk = self.walk(files, start)?;
+        while let Some((at, header)) = walk.next_header()? {
+            if at >= position {
+                return Ok(header.first);
+            }
+        }
+        Ok(self.end())
+    }
+
+    fn seek(
+        self: &Arc<Self>,
+        files: &SegmentFiles,
+        start: u64,
+        found: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Location> {
+        let mut walk = self.walk(files, start)?;
+        let mut position = start;
+        while let Some((at, header)) = walk.next_header()? {
+            if found(&header) {
+                position = at;
+                break;
+            }
+            position = walk.position;
+        }
+        Ok(Location { segment: walk.segment, open: walk.open, position })
+    }
+
+    /// All batches of a small segment with their whole bytes, to be written into another one.
+    pub(super) fn copy_out(self: &Arc<Self>, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
+        let mut walk = self.walk(files, SEGMENT_HEADER_BYTES as u64)?;
+        let mut batches = Vec::new();
+        while let Some((position, header)) = walk.next_header()? {
+            let mut bytes = vec![0; header.padded_len()];
+            let len = header.len();
+            if !self.read(&walk.open, &mut bytes[..len], position)? {
+                return Err(self.damaged(position, Damage::Short));
+            }
+            crate::format::batch::decode(&bytes[..len], self.salt).map_err(|what| self.damaged(position, what))?;
+            batches.push((header, Bytes::from(bytes)));
+        }
+        // Zeros read as padding: what they may have been is found out here only.
+        let complete = batches.iter().try_fold(self.base, |next, (header, _): &(BatchHeader, Bytes)| {
+            (header.first == next).then(|| header.end())
+        });
+        if complete != Some(self.end()) {
+            return Err(self.damaged(SEGMENT_HEADER_BYTES as u64, Damage::Missing));
+        }
+        Ok(batches)
+    }
+}

@@ -1,0 +1,230 @@
+//! Writing batches at the end of a log: through the page cache, behind the acknowledgement; or past it, in bulk.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::env::{Access, DiskFile};
+use crate::error::Result;
+use crate::format::batch::{BatchHeader, KIND_BULK};
+use crate::format::checksum::Salt;
+use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES, SegmentHeader, next_batch};
+use crate::id::{LogId, SequenceNumber};
+use crate::sync::Arc;
+
+use super::{Segment, SegmentFiles, index};
+
+/// Batches are written together up to so many bytes.
+const WRITE_BYTES: usize = 512 << 10;
+/// Room is reserved ahead of bulk writes in steps of a quarter of what is there, within these bounds in bytes: what a log that
+/// stops growing leaves unused.
+const BULK_STEP_BYTES_MIN: u64 = 1 << 20;
+const BULK_STEP_BYTES_MAX: u64 = 16 << 20;
+/// A last segment of an earlier life below this size is copied into the new life's first, so that opening a store again and
+/// again does not leave one file each time.
+pub(crate) const TAKE_OVER_BYTES: u64 = 64 << 10;
+
+/// What a log tells its writer.
+pub(crate) struct WriterContext<'a> {
+    pub(crate) files: &'a SegmentFiles,
+    pub(crate) log: LogId,
+    pub(crate) salt: Salt,
+    pub(crate) segment_bytes_max: u64,
+}
+
+/// The end of a log on disk. One per log, under its lock.
+#[derive(Default)]
+pub(crate) struct SegmentWriter {
+    active: Option<Active>,
+    /// Segments with bytes that are not on stable storage yet.
+    unsynced: Vec<Arc<Segment>>,
+    /// Those of them that a checkpoint is syncing right now: not durable before it says so.
+    syncing: Vec<Arc<Segment>>,
+}
+
+struct Active {
+    segment: Arc<Segment>,
+    position: u64,
+    allocated: u64,
+    direct: Option<Arc<dyn DiskFile>>,
+}
+
+/// Where a bulk write goes.
+pub(crate) struct BulkPlace {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) position: u64,
+}
+
+impl SegmentWriter {
+    /// Whether this life has written nothing of the log yet.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.active.is_none()
+    }
+
+    /// Writes batches through the page cache, oldest first. Segments begun on the way are pushed onto `begun`, also on an
+    /// error; how far it got can be read off the segments' ends.
+    pub(crate) fn write(
+        &mut self,
+        context: &WriterContext<'_>,
+        batches: &[(BatchHeader, Bytes)],
+        begun: &mut Vec<Arc<Segment>>,
+    ) -> io::Result<()> {
+        let mut rest = batches;
+        while let Some((header, first)) = rest.first() {
+            let active = self.room(context, header.first, first.len() as u64, begun)?;
+            active.direct = None;
+            let mut len = first.len();
+            let follows = |pair: &[(BatchHeader, Bytes)]| {
+                let [(before, _), (next, bytes)] = pair else { return false };
+                len += bytes.len();
+                let fits = len <= WRITE_BYTES && active.position + len as u64 <= context.segment_bytes_max;
+                fits && before.kind != KIND_BULK && next.first == before.end()
+            };
+            let n = 1 + rest.windows(2).map(follows).take_while(|follows| *follows).count();
+            let pieces: Vec<&[u8]> = rest[..n].iter().map(|(_, bytes)| &bytes[..]).collect();
+            let segment = active.segment.clone();
+            context.files.for_writing(&segment)?.write_pieces_at(&pieces, active.position)?;
+            for (header, bytes) in &rest[..n] {
+                segment.grow(active.position, header, active.position + bytes.len() as u64);
+                context.files.note_stored(bytes.len() as u64);
+                // What follows a bulk batch, here one that was taken over, starts on a boundary.
+                active.position = next_batch(active.position, header);
+            }
+            self.owe_sync(&segment);
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    /// A place on a block boundary for `len` bytes past the page cache, with room reserved.
+    pub(crate) fn bulk_place(
+        &mut self,
+        context: &WriterContext<'_>,
+        first: SequenceNumber,
+        len: u64,
+        begun: &mut Vec<Arc<Segment>>,
+    ) -> io::Result<BulkPlace> {
+        let active = self.room(context, first, len + BULK_ALIGNMENT, begun)?;
+        let position = active.position.next_multiple_of(BULK_ALIGNMENT);
+        if active.direct.is_none() {
+            active.direct = Some(context.files.disk.open(&active.segment.path(), Access::Direct)?);
+        }
+        let file = active.direct.clone().ok_or_else(|| io::Error::other("no direct descriptor"))?;
+        if position + len > active.allocated {
+            let step =
+                (position / 4).clamp(BULK_STEP_BYTES_MIN, BULK_STEP_BYTES_MAX).min(context.segment_bytes_max / 4);
+            let end = (position + len + step).min(context.segment_bytes_max.max(position + len));
+            file.allocate(end)?;
+            file.extend(end)?;
+            active.allocated = end;
+        }
+        Ok(BulkPlace { segment: active.segment.clone(), file, position })
+    }
+
+    /// A bulk write and its sync are done: the batches, each with its position, are part of the segment now.
+    pub(crate) fn bulk_written(&mut self, headers: &[(u64, BatchHeader)], end: u64) {
+        if let Some(active) = &mut self.active {
+            let last = headers.len().saturating_sub(1);
+            for (i, (position, header)) in headers.iter().enumerate() {
+                let next = if i == last { end } else { headers[i + 1].0 };
+                active.segment.grow(*position, header, next);
+            }
+            active.position = end;
+        }
+    }
+
+    fn owe_sync(&mut self, segment: &Arc<Segment>) {
+        if !self.unsynced.iter().any(|s| s.id == segment.id) {
+            self.unsynced.push(segment.clone());
+        }
+    }
+
+    /// Marks the active segment as in need of a sync: a bulk write went to it.
+    pub(crate) fn owe_sync_active(&mut self) {
+        if let Some(segment) = self.active.as_ref().map(|active| active.segment.clone()) {
+            self.owe_sync(&segment);
+        }
+    }
+
+    /// Segments in need of a sync.
+    pub(crate) fn unsynced(&self) -> &[Arc<Segment>] {
+        &self.unsynced
+    }
+
+    /// Makes everything written so far durable. After an error the store stops, and nothing here is used again.
+    pub(crate) fn sync(&mut self, files: &SegmentFiles) -> io::Result<()> {
+        for segment in self.syncing.iter().chain(&self.unsynced) {
+            files.sync(segment)?;
+        }
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// The caller makes these durable now, without the log's lock, and then calls [`SegmentWriter::end_sync`]. What is
+    /// written meanwhile is listed anew.
+    pub(crate) fn begin_sync(&mut self) -> Vec<Arc<Segment>> {
+        self.syncing = std::mem::take(&mut self.unsynced);
+        self.syncing.clone()
+    }
+
+    /// They are durable.
+    pub(crate) fn end_sync(&mut self) {
+        self.syncing.clear();
+    }
+
+    /// Whether this is the segment being written.
+    pub(crate) fn is_active(&self, segment: &Arc<Segment>) -> bool {
+        self.active.as_ref().is_some_and(|active| active.segment.id == segment.id)
+    }
+
+    /// The active segment with room for `len` more bytes whose first record is `first`; a new one if need be.
+    fn room(
+        &mut self,
+        context: &WriterContext<'_>,
+        first: SequenceNumber,
+        len: u64,
+        begun: &mut Vec<Arc<Segment>>,
+    ) -> io::Result<&mut Active> {
+        let roll = match &self.active {
+            None => true,
+            Some(active) => {
+                let empty = active.segment.end() == active.segment.base;
+                (!empty && active.position + len > context.segment_bytes_max) || active.segment.end() != first
+            }
+        };
+        if roll {
+            let (id, file) = context.files.create()?;
+            let header = SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first };
+            file.write_at(&header.encode(), 0)?;
+            let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
+            let segment = Arc::new(Segment::fresh(id, context.salt, first, bytes_max));
+            context.files.adopt(&segment, file)?;
+            if let Some(sealed) = self.active.take() {
+                index::seal(&sealed.segment, context.files);
+            }
+            begun.push(segment.clone());
+            self.active = Some(Active { segment, position: HEADER_BYTES as u64, allocated: 0, direct: None });
+        }
+        self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))
+    }
+}
+
+impl Segment {
+    /// A batch is in the file: index, arrival and end move over it. Only the log's writer calls this.
+    fn grow(&self, position: u64, header: &BatchHeader, bytes: u64) {
+        use std::sync::atomic::Ordering::Release;
+        if self.end() == self.base {
+            self.first_arrival_ms.store(header.first_arrival_ms, Release);
+        }
+        index::note(self, position, header);
+        self.last_arrival_ms.store(header.last_arrival_ms, Release);
+        self.end.store(header.end(), Release);
+        self.bytes.store(bytes, Release);
+    }
+
+    /// The batches of a small segment of an earlier life, for the first segment of this one.
+    pub(crate) fn take_over(self: &Arc<Self>, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
+        self.copy_out(files)
+    }
+}

@@ -1,0 +1,385 @@
+//! An open store: opening and closing, its logs, transactions, snapshots, health.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::backup;
+use crate::core::Core;
+use crate::driver::{BufferedLane, Commit, Request, Upkeep};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::id::StoreId;
+use crate::log::{Log, LogState};
+use crate::metrics::{Health, Stats};
+use crate::options::{LogOptions, ReadMode, StoreOptions, check_name};
+use crate::recovery::{self, OpenReport};
+use crate::snapshot::Snapshot;
+use crate::sync::{Arc, Mutex, Ordering};
+use crate::ticket::Pending;
+use crate::transaction::{Committed, Transaction};
+
+/// How long dropping the last handle waits for the threads.
+const DROP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The machines of a store whose threads a test runs by hand.
+pub(crate) struct Machines {
+    pub(crate) commit: Commit,
+    /// `None` where the lane gets its thread with the first buffered log.
+    #[cfg_attr(not(any(test, feature = "sim")), expect(dead_code))]
+    pub(crate) buffered: Option<BufferedLane>,
+    pub(crate) upkeep: Upkeep,
+}
+
+/// Ends the threads with the last handle.
+struct Life {
+    core: Arc<Core>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    _lock: Box<dyn crate::env::DiskLock>,
+    report: OpenReport,
+    read_only: bool,
+}
+
+/// An open store: many logs in one directory, opened by one process.
+///
+/// `Store` is a handle; clones are the same store. Dropping the last one ends its threads without waiting for the disk;
+/// what was acknowledged is there when it is opened again. [`Store::close`] waits for everything and leaves a clean end.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// use braidlog::{LogOptions, StartAt, Store};
+/// let store = Store::open(dir.path())?;                           // recovers, then serves
+/// let clicks = store.create_log("clicks", LogOptions::new())?;
+/// let put = clicks.append("page=/home")?;                         // returns once durable
+/// for record in clicks.read(StartAt::Sequence(put.first))? {
+///     assert_eq!(record?.data, "page=/home");
+/// }
+/// store.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    life: Arc<Life>,
+}
+
+impl Store {
+    /// Opens the store in `path`, or creates one if the directory is empty or doesn't exist.
+    ///
+    /// Blocks for the recovery of what the last owner left: see [`Store::open_report`].
+    ///
+    /// # Errors
+    /// [`Error::Locked`] by another owner, [`Error::NotAStore`], [`Error::TooNew`], [`Error::Damaged`] when what exists can't
+    /// be told, [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Store::open_with(path, StoreOptions::default())
+    }
+
+    /// As [`Store::open`], with options.
+    ///
+    /// # Errors
+    /// Also [`Error::InvalidOption`].
+    pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Store> {
+        options.check()?;
+        let path = path.as_ref();
+        let env = Env::for_options(path, &options).map_err(Error::io("open store", path.display().to_string()))?;
+        Store::open_in(env, options)
+    }
+
+    /// Opens on given parts: a disk, a clock, randomness. For tests and for platforms of one's own.
+    ///
+    /// # Errors
+    /// As [`Store::open_with`].
+    pub fn open_in(env: Env, options: StoreOptions) -> Result<Store> {
+        let (store, machines) = Store::assemble(env, options, true)?;
+        let Machines { commit, buffered: _, upkeep } = machines;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("start thread", name))
+        };
+        let commit = spawn("braidlog-commit", Box::new(move || commit.run()))?;
+        let upkeep = match spawn("braidlog-upkeep", Box::new(move || upkeep.run())) {
+            Ok(upkeep) => upkeep,
+            Err(error) => {
+                store.life.core.commit_lane.close();
+                let _ = commit.join();
+                return Err(error);
+            }
+        };
+        store.life.threads.lock().extend([commit, upkeep]);
+        store.life.core.upkeep.ring();
+        Ok(store)
+    }
+
+    /// A store whose machines the caller steps.
+    pub(crate) fn assemble(env: Env, options: StoreOptions, threaded: bool) -> Result<(Store, Machines)> {
+        options.check()?;
+        let opened = recovery::open(env, options, threaded)?;
+        let core = Arc::new(Core::new(opened.parts));
+        core.counters.records_recovered.store(opened.report.records_recovered, std::sync::atomic::Ordering::Relaxed);
+        let commit = Commit::new(core.clone(), opened.queue, opened.generation, opened.end);
+        let buffered = (!threaded).then(|| BufferedLane::new(core.clone()));
+        let upkeep = Upkeep::new(core.clone());
+        let life =
+            Life { core, threads: Mutex::default(), _lock: opened.lock, report: opened.report, read_only: false };
+        Ok((Store { life: Arc::new(life) }, Machines { commit, buffered, upkeep }))
+    }
+
+    /// Opens for inspection: takes the lock shared, replays in memory, writes nothing. Refused while an owner lives.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; an empty directory is [`Error::NotAStore`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let options = StoreOptions::default().read_mode(ReadMode::Copy);
+        if !path.is_dir() {
+            return Err(Error::NotAStore { root: path.display().to_string(), found: "nothing: no such folder".into() });
+        }
+        let env = Env::for_options(path, &options).map_err(Error::io("open store", path.display().to_string()))?;
+        Store::open_read_only_in(env, options)
+    }
+
+    /// As [`Store::open_read_only`], on given parts.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_read_only_in(env: Env, options: StoreOptions) -> Result<Store> {
+        let opened = recovery::open_read_only(env, options)?;
+        let core = Arc::new(Core::new(opened.parts));
+        core.commit_lane.refuse(core.refusal());
+        core.buffered_lane.refuse(core.refusal());
+        let life = Life { core, threads: Mutex::default(), _lock: opened.lock, report: opened.report, read_only: true };
+        Ok(Store { life: Arc::new(life) })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.life.core
+    }
+
+    /// What opening found and did.
+    pub fn open_report(&self) -> &OpenReport {
+        &self.life.report
+    }
+
+    /// The store's identity: random, made when it was created.
+    pub fn id(&self) -> StoreId {
+        self.life.core.identity.id
+    }
+
+    /// Starts the thread of the buffered lane, once.
+    pub(crate) fn start_buffered(&self) -> Result<()> {
+        let core = &self.life.core;
+        if core.threaded && !core.buffered_started.swap(true, Ordering::AcqRel) {
+            let lane = BufferedLane::new(core.clone());
+            let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(move || lane.run());
+            self.life.threads.lock().push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+        }
+        Ok(())
+    }
+
+    /// Creates a log. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::LogExists`], [`Error::InvalidName`], [`Error::InvalidOption`], and what any write may answer.
+    pub fn create_log(&self, name: &str, options: LogOptions) -> Result<Log> {
+        Ok(self.log_handle(self.create_log_ticket(name, options)?.wait()?))
+    }
+
+    pub(crate) fn create_log_ticket(&self, name: &str, options: LogOptions) -> Result<Pending<Arc<LogState>>> {
+        check_name(name)?;
+        options.check()?;
+        let name = name.to_owned();
+        self.life.core.request(|slot| Request::CreateLog { name, options, slot })
+    }
+
+    pub(crate) fn log_handle(&self, state: Arc<LogState>) -> Log {
+        Log { core: self.life.core.clone(), state, store: self.clone() }
+    }
+
+    /// The log of this name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLog`]; [`Error::Damaged`] if the page of the manifest that would have it can't be read.
+    pub fn log(&self, name: &str) -> Result<Log> {
+        Ok(self.log_handle(self.life.core.log_by_name(name)?))
+    }
+
+    /// The log of this name, created if there is none. Options only count for a new one.
+    ///
+    /// # Errors
+    /// As [`Store::create_log`].
+    pub fn open_or_create_log(&self, name: &str, options: LogOptions) -> Result<Log> {
+        match self.log(name) {
+            Err(Error::NoSuchLog { .. }) => match self.create_log(name, options) {
+                Err(Error::LogExists { .. }) => self.log(name),
+                other => other,
+            },
+            other => other,
+        }
+    }
+
+    /// Names of all logs, sorted. Reads the whole manifest.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn log_names(&self) -> Result<Vec<String>> {
+        self.life.core.names()
+    }
+
+    /// Deletes a log. Durable when it returns; readers of it end with [`Error::LogDeleted`], and its space is given back by
+    /// the next checkpoint. A log created later under the name is another log.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLog`], and what any write may answer.
+    pub fn delete_log(&self, name: &str) -> Result<()> {
+        self.delete_log_ticket(name)?.wait()
+    }
+
+    pub(crate) fn delete_log_ticket(&self, name: &str) -> Result<Pending<()>> {
+        let log = self.life.core.log_by_name(name)?;
+        self.life.core.request(|slot| Request::DeleteLog { log, slot })
+    }
+
+    /// Hands over a transaction. What it answers is durable, and so is everything a refusal was based on.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`], [`Error::TransactionTooLarge`], [`Error::Full`], [`Error::Busy`]; when waited for,
+    /// [`Error::Conflict`] and what a precondition answered.
+    pub fn commit(&self, transaction: Transaction) -> Result<Pending<Committed>> {
+        let core = &self.life.core;
+        if transaction.is_empty() {
+            return Err(Error::EmptyBatch);
+        }
+        let bytes = transaction.bytes();
+        let max = core.largest_append();
+        if bytes > max {
+            return Err(Error::TransactionTooLarge { bytes, max });
+        }
+        core.admit(bytes as u64, || core.deadline())?;
+        core.request(|slot| Request::Transaction { transaction, slot })
+            .inspect_err(|_| core.budget.release(bytes as u64))
+    }
+
+    /// A view of several logs as of one journal frame: of a transaction it shows everything or nothing.
+    pub fn snapshot(&self, logs: &[&Log]) -> Snapshot {
+        let _all_of_it = self.life.core.publishing.lock();
+        let ends = logs.iter().map(|log| ((*log).clone(), log.state.high())).collect();
+        Snapshot { frame: self.life.core.durable_frame(), ends }
+    }
+
+    /// Writes what memory holds to segments and takes a checkpoint, so that the next open has nothing to replay. Blocks.
+    ///
+    /// # Errors
+    /// What stopped the store meanwhile.
+    pub fn checkpoint(&self) -> Result<()> {
+        let core = &self.life.core;
+        if self.life.read_only {
+            return Err(core.refusal());
+        }
+        let (made, changed) = &core.checkpoints_made;
+        let mut count = made.lock();
+        // The one that may be under way began before this call: the one after it counts.
+        let wanted = *count + 2;
+        core.ask_checkpoint();
+        while *count < wanted {
+            if core.health.is_stopped() || core.is_closed() {
+                return Err(core.refusal());
+            }
+            if matches!(core.health.get(), Health::Full { .. }) {
+                return Err(core.refusal());
+            }
+            count = changed.wait_timeout(count, Duration::from_millis(50));
+            drop(count);
+            core.ask_checkpoint();
+            count = made.lock();
+        }
+        Ok(())
+    }
+
+    /// Copies the store as of now into the empty directory `path`, while it is being used. The copy is a store of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<backup::BackupReport> {
+        backup::backup(self, &path.as_ref().display().to_string())
+    }
+
+    /// A snapshot of the counters.
+    pub fn stats(&self) -> Stats {
+        let core = &self.life.core;
+        core.counters.pending_bytes.store(core.budget.used(), std::sync::atomic::Ordering::Relaxed);
+        core.counters.snapshot(core.env.disk.kind(), core.files.pins(), core.latency.percentiles())
+    }
+
+    /// Whether the store takes writes, and if not, why.
+    pub fn health(&self) -> Health {
+        self.life.core.health.get()
+    }
+
+    /// Calls `callback` at each change of the health, from the thread that notices it. It must not block.
+    pub fn on_health(&self, callback: impl Fn(&Health) + Send + Sync + 'static) {
+        self.life.core.health.subscribe(Arc::new(callback));
+    }
+
+    /// Takes the wall clock as it is after it jumped: retention, held back until now, goes on by it.
+    pub fn accept_clock(&self) {
+        let core = &self.life.core;
+        *core.clock_anchor.lock() = (core.env.clock.wall_ms(), core.env.clock.monotonic_ms());
+    }
+
+    /// Waits for everything appended, takes a checkpoint, marks the end as clean and ends the threads. Other handles of the
+    /// store answer [`Error::Closed`] from now on.
+    ///
+    /// # Errors
+    /// What stopped the store, or the checkpoint; what was acknowledged is there all the same.
+    pub fn close(self) -> Result<()> {
+        self.life.end(true)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.life.core.env.disk.root()).field("health", &self.health()).finish()
+    }
+}
+
+impl Life {
+    fn end(&self, clean: bool) -> Result<()> {
+        let core = &self.core;
+        if core.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        core.upkeep.close();
+        core.buffered_lane.close();
+        core.commit_lane.close();
+        core.wake_everyone();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let threaded = !threads.is_empty();
+        // A dropped handle waits for the threads so that the store can be opened again at once, but not for ever: a disk that
+        // hangs must not hang the caller. A thread that holds the last handle does not wait for itself.
+        let patience = if clean { None } else { Some(Instant::now() + DROP_PATIENCE) };
+        for thread in threads.into_iter().filter(|t| t.thread().id() != std::thread::current().id()) {
+            while patience.is_some_and(|until| Instant::now() < until) && !thread.is_finished() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            if clean || thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        let read_only = self.read_only || matches!(core.health.get(), Health::ReadOnly { .. });
+        if read_only || !clean || !threaded {
+            return Ok(());
+        }
+        if core.health.is_stopped() {
+            return Err(match core.health.get() {
+                Health::Stopped { cause } => Error::Stopped { cause },
+                _ => Error::Closed,
+            });
+        }
+        Upkeep::new(core.clone()).checkpoint(true)
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let _ = self.end(false);
+    }
+}

@@ -1,0 +1,254 @@
+//! Answers that arrive once durable.
+//!
+//! A *turn* is what one pass of the driver makes durable together. Every append of a turn shares one [`Turn`], so that
+//! resolving a turn costs one wake-up call however many callers wait.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::id::SequenceNumber;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
+
+const UNRESOLVED: usize = 0;
+const SUCCEEDED: usize = 1;
+const FAILED: usize = 2;
+
+/// One turn: unresolved, then resolved once and for all.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// Set after `outcome`, for a look without the lock: [`UNRESOLVED`], [`SUCCEEDED`] or [`FAILED`].
+    resolved: AtomicUsize,
+    /// Whether anybody has asked for it to resolve.
+    awaited: AtomicBool,
+    state: Mutex<TurnState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct TurnState {
+    outcome: Option<Result<()>>,
+    wakers: Vec<Waker>,
+}
+
+impl Turn {
+    pub(crate) fn new() -> Arc<Turn> {
+        Arc::new(Turn::default())
+    }
+
+    /// Resolves the turn and wakes everyone who waits. A second call changes nothing.
+    pub(crate) fn resolve(&self, outcome: Result<()>) {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return;
+        }
+        let resolved = if outcome.is_ok() { SUCCEEDED } else { FAILED };
+        state.outcome = Some(outcome);
+        self.resolved.store(resolved, Ordering::Release);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether anybody waits for it, or did: if not, there is no hurry.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.resolved.load(Ordering::Acquire) != UNRESOLVED
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Result<()>> {
+        match self.resolved.load(Ordering::Acquire) {
+            UNRESOLVED => None,
+            SUCCEEDED => Some(Ok(())),
+            _ => self.state.lock().outcome.clone(),
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Result<()> {
+        if let Some(outcome) = self.outcome() {
+            return outcome;
+        }
+        self.awaited.store(true, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        loop {
+            if let Some(outcome) = &state.outcome {
+                return outcome.clone();
+            }
+            state = self.changed.wait(state);
+        }
+    }
+
+    pub(crate) fn wait_for(&self, timeout: Duration) -> Option<Result<()>> {
+        if let Some(outcome) = self.outcome() {
+            return Some(outcome);
+        }
+        self.awaited.store(true, Ordering::Relaxed);
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.state.lock();
+        loop {
+            if let Some(outcome) = &state.outcome {
+                return Some(outcome.clone());
+            }
+            let left = match deadline {
+                Some(deadline) => deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?,
+                None => Duration::from_secs(3600),
+            };
+            state = self.changed.wait_timeout(state, left);
+        }
+    }
+
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(outcome) = self.outcome() {
+            return Poll::Ready(outcome);
+        }
+        self.awaited.store(true, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if let Some(outcome) = &state.outcome {
+            return Poll::Ready(outcome.clone());
+        }
+        if !state.wakers.iter().any(|w| w.will_wake(context.waker())) {
+            state.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Where appended records went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Number of the first record.
+    pub first: SequenceNumber,
+    /// Number of the last record.
+    pub last: SequenceNumber,
+}
+
+/// An append that is on its way to the disk: wait for it, poll it, or `.await` it in any runtime.
+///
+/// The numbers are provisional until it resolves. Dropping a ticket cancels nothing.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir()?;
+/// let store = braidlog::Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// let tickets: Vec<_> = (0..10).map(|i| log.append_ticket(&format!("click {i}"))).collect::<Result<_, _>>()?;
+/// for ticket in tickets {
+///     ticket.wait()?;
+/// }
+/// assert_eq!(log.end(), 10);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "an append is acknowledged only when its ticket resolves"]
+pub struct Ticket {
+    turn: Arc<Turn>,
+    appended: Appended,
+}
+
+impl Ticket {
+    pub(crate) fn new(turn: Arc<Turn>, appended: Appended) -> Ticket {
+        Ticket { turn, appended }
+    }
+
+    /// The numbers the records will have if the append succeeds.
+    pub fn provisional(&self) -> Appended {
+        self.appended
+    }
+
+    /// Blocks until the append is acknowledged as its log's durability says.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] when the store stopped while it was on its way.
+    pub fn wait(self) -> Result<Appended> {
+        self.turn.wait().map(|()| self.appended)
+    }
+
+    /// As [`Ticket::wait`], but gives up waiting, not the append, after `timeout`: `None` then, and the ticket is still good.
+    pub fn wait_for(&self, timeout: Duration) -> Option<Result<Appended>> {
+        self.turn.wait_for(timeout).map(|r| r.map(|()| self.appended))
+    }
+
+    /// The outcome, if there is one yet. Never blocks.
+    pub fn try_get(&self) -> Option<Result<Appended>> {
+        self.turn.outcome().map(|r| r.map(|()| self.appended))
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.turn.poll(context).map(|r| r.map(|()| self.appended))
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("appended", &self.appended).field("resolved", &self.turn.is_resolved()).finish()
+    }
+}
+
+/// A place for the answer to a request, filled before its turn resolves.
+pub(crate) struct Slot<T>(Mutex<Option<Result<T>>>);
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Arc<Slot<T>> {
+        Arc::new(Slot(Mutex::new(None)))
+    }
+
+    pub(crate) fn fill(&self, answer: Result<T>) {
+        *self.0.lock() = Some(answer);
+    }
+}
+
+/// A request that the driver answers at its serial point, once everything the answer depends on is durable.
+#[must_use = "a request is answered only when it resolves"]
+pub struct Pending<T> {
+    turn: Arc<Turn>,
+    slot: Arc<Slot<T>>,
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(turn: Arc<Turn>, slot: Arc<Slot<T>>) -> Self {
+        Pending { turn, slot }
+    }
+
+    fn answer(&self, outcome: Result<()>) -> Result<T> {
+        // A refusal is an answer even when the turn as a whole failed afterwards: nothing of the request was done.
+        match (self.slot.0.lock().take(), outcome) {
+            (Some(Err(refused)), _) => Err(refused),
+            (Some(Ok(answer)), Ok(())) => Ok(answer),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(Error::Closed),
+        }
+    }
+
+    /// Blocks until there is an answer.
+    ///
+    /// # Errors
+    /// What the request was refused with; [`Error::OutcomeUnknown`] when the store stopped while it was on its way.
+    pub fn wait(self) -> Result<T> {
+        let outcome = self.turn.wait();
+        self.answer(outcome)
+    }
+
+    /// The answer, if there is one yet; it is given once. Never blocks.
+    pub fn try_get(&mut self) -> Option<Result<T>> {
+        let outcome = self.turn.outcome()?;
+        Some(self.answer(outcome))
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.turn.poll(context).map(|outcome| self.answer(outcome))
+    }
+}

@@ -1,0 +1,579 @@
+//! The program as a person or a script meets it: arguments in; text, JSON and exit codes out.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use braidlog::{LogOptions, RecordParts, Store};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a store in it, and the program.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+        command.args(args).arg("--store").arg(self.store());
+        command.env_remove("BRAIDLOG_STORE").current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs it with this input; whatever it answers.
+    fn run_with(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(stdin.write_all(input)));
+            child.wait_with_output().unwrap()
+        })
+    }
+
+    /// Runs it, expects success, returns standard output.
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> Vec<u8> {
+        succeeded(self.run(args))
+    }
+
+    #[track_caller]
+    fn text(&self, args: &[&str]) -> String {
+        String::from_utf8(self.ok(args)).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_slice(&self.ok(args)).unwrap()
+    }
+
+    /// Runs it, expects this exit code and one line on standard error, returns that.
+    #[track_caller]
+    fn fails(&self, args: &[&str], code: i32) -> String {
+        failed(self.run(args), code)
+    }
+}
+
+#[track_caller]
+fn succeeded(output: Output) -> Vec<u8> {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[track_caller]
+fn failed(output: Output, code: i32) -> String {
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    let last = text.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("braidlog: ") || last.starts_with('{'), "not one clear line: {text:?}");
+    last
+}
+
+/// Everything below a folder, with contents.
+fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.push((path.clone(), Vec::new()));
+            found.extend(tree(&path));
+        } else {
+            let content = std::fs::read(&path).unwrap();
+            found.push((path, content));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn wait(mut child: Child) -> Output {
+    let until = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+const AWKWARD: &[u8] = b"first\n\n\n  blanks \t\r\nn\xc3\xa4her \xff\xfe\0binary\nlast without newline";
+
+#[test]
+fn lines_come_back_byte_for_byte() {
+    let place = Place::new();
+    let file = place.file("input", AWKWARD);
+    place.ok(&["put", "notes", &file]);
+    let mut with_newline = AWKWARD.to_vec();
+    with_newline.push(b'\n');
+    assert_eq!(place.ok(&["cat", "notes", "--raw"]), with_newline, "a record has no newline; cat puts one after each");
+    assert_eq!(place.json(&["info", "notes", "--json"])["records"], 6);
+
+    place.ok(&["put", "exact", &file, "--with-newline"]);
+    assert_eq!(place.ok(&["cat", "exact", "--raw", "--no-newline"]), AWKWARD);
+}
+
+#[test]
+fn standard_input_and_several_files_go_in_one_after_the_other() {
+    let place = Place::new();
+    let (a, b) = (place.file("a", b"a1\na2"), place.file("b", b"b1\n"));
+    succeeded(place.run_with(&["put", "notes", &a, "-", &b], b"s1\ns2\n"));
+    assert_eq!(place.text(&["cat", "notes", "--raw"]), "a1\na2\ns1\ns2\nb1\n");
+    succeeded(place.run_with(&["put", "notes"], b""));
+    succeeded(place.run_with(&["put", "notes"], b"\n"));
+    assert_eq!(place.text(&["cat", "notes", "--format", "{sequence}:{len} "]), "0:2 1:2 2:2 3:2 4:2 5:0 ");
+}
+
+#[test]
+fn a_big_input_goes_in_and_comes_out() {
+    let place = Place::new();
+    let mut input = Vec::new();
+    for n in 0..60_000u32 {
+        input.extend_from_slice(format!("{n} {}\n", "x".repeat((n % 200) as usize)).as_bytes());
+    }
+    let file = place.file("input", &input);
+    let put = place.json(&["put", "notes", &file, "--json", "--durability", "buffered"]);
+    assert_eq!((&put["records"], &put["first"], &put["last"]), (&60_000.into(), &0.into(), &59_999.into()));
+    assert_eq!(put["bytes"], input.len() as u64 - 60_000);
+    assert!(place.ok(&["cat", "notes", "--raw"]) == input);
+}
+
+#[test]
+fn a_line_longer_than_a_record_is_refused_with_its_number_or_split() {
+    let place = Place::new();
+    let mut input = b"short\n".to_vec();
+    input.extend(std::iter::repeat_n(b'x', (10 << 20) + 5));
+    input.extend_from_slice(b"\nafter\n");
+    let file = place.file("input", &input);
+    let error = place.fails(&["put", "notes", &file], 1);
+    assert!(error.contains("input:2: the line is longer") && error.contains("after 1 record "), "{error}");
+    assert_eq!(place.text(&["cat", "notes", "--raw"]), "short\n", "what came before is in");
+
+    place.ok(&["put", "pieces", &file, "--split", "--key-regex", "^(.)"]);
+    let pieces = place.text(&["cat", "pieces", "--format", "{sequence} {len} {key}\n"]);
+    assert_eq!(pieces, "0 5 s\n1 10485760 x\n2 5 x\n3 5 a\n", "all pieces have the line's key");
+}
+
+#[test]
+fn keys_come_from_a_field_or_an_expression() {
+    let place = Place::new();
+    let file = place.file("input", b"ann,1\nbob,2\n\n,3\n");
+    place.ok(&["put", "fields", &file, "--key-field", "1", "--delimiter", ","]);
+    assert_eq!(place.text(&["cat", "fields", "--format", "[{key}]"]), "[ann][bob][][]");
+    place.ok(&["put", "numbers", &file, "--key-regex", ",(\\d+)"]);
+    let lines = place.text(&["cat", "numbers", "--json"]);
+    let keys: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["key"].clone()).collect();
+    assert_eq!(keys, [Value::from("1"), Value::from("2"), Value::Null, Value::from("3")]);
+    let error = place.fails(&["put", "long", &place.file("long", &[b'k'; 2000]), "--key-field", "1"], 1);
+    assert!(error.contains("long:1: a key of 2000 bytes"), "{error}");
+}
+
+#[test]
+fn cat_prints_the_range_that_was_asked_for() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\nb\nc\nd\ne\n"));
+    let cat = |args: &[&str]| place.text(&[&["cat", "notes", "--raw"], args].concat()).replace('\n', "");
+    assert_eq!(cat(&[]), "abcde");
+    assert_eq!(cat(&["--from", "2"]), "cde");
+    assert_eq!(cat(&["--from", "5"]), "");
+    assert_eq!(cat(&["--from", "1", "--to", "3"]), "bc");
+    assert_eq!(cat(&["--from", "1", "--count", "2"]), "bc");
+    assert_eq!(cat(&["--count", "0"]), "");
+    assert_eq!(cat(&["--tail", "2"]), "de");
+    assert_eq!(cat(&["--tail", "100"]), "abcde");
+    assert_eq!(cat(&["--since", "1h"]), "abcde");
+    assert_eq!(cat(&["--since", "@4000000000"]), "");
+    assert_eq!(cat(&["--until", "2020-01-01"]), "");
+    assert_eq!(cat(&["--until", "2220-01-01T00:00:00Z"]), "abcde");
+    let error = place.fails(&["cat", "notes", "--from", "6"], 4);
+    assert!(error.contains("after the end"), "{error}");
+}
+
+#[test]
+fn formats_stand_for_themselves() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes", "--key-field", "1"], b"k v\n"));
+    assert_eq!(
+        place.text(&["cat", "notes", "--format", "\\{{sequence}\\t{key}\\\\{data}|{attributes}|{len}"]),
+        "{0\tk\\k v||3"
+    );
+    let line = place.text(&["cat", "notes"]);
+    let fields: Vec<&str> = line.trim_end().split('\t').collect();
+    assert_eq!((fields[0], fields[2], fields[3]), ("0", "k", "k v"));
+    assert!(fields[1].starts_with("20") && fields[1].ends_with('Z'), "{line}");
+    assert!(place.fails(&["cat", "notes", "--format", "{date}"], 2).contains("{date}"));
+}
+
+#[test]
+fn json_carries_any_bytes() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"text\n\xff\xfe\n"));
+    let store = Store::open(place.store()).unwrap();
+    let log = store.log("notes").unwrap();
+    log.append(RecordParts { key: Some(b""), attributes: Some(b"{}"), data: b"\"" }).unwrap();
+    drop(log);
+    store.close().unwrap();
+    let lines = place.text(&["cat", "notes", "--json"]);
+    let records: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&records[0]["data"], &records[0]["sequence"]), (&"text".into(), &0.into()));
+    assert_eq!((&records[1]["data"], &records[1]["data_base64"]), (&Value::Null, &"//4=".into()));
+    assert_eq!((&records[2]["key"], &records[2]["attributes"]), (&"".into(), &"{}".into()));
+    assert!(records[0].get("key").is_none(), "no key is not an empty key");
+}
+
+#[test]
+fn the_store_is_named_by_option_environment_or_default() {
+    let place = Place::new();
+    let program = |name: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+        command.args(["create", "notes"]).current_dir(place.dir.path()).env_remove("BRAIDLOG_STORE");
+        if let Some(name) = name {
+            command.env("BRAIDLOG_STORE", name);
+        }
+        succeeded(command.output().unwrap());
+    };
+    program(None);
+    assert!(place.dir.path().join("braidlog-data/STORE").exists());
+    program(Some("elsewhere"));
+    assert!(place.dir.path().join("elsewhere/STORE").exists());
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let place = Place::new();
+    // Not closed: what an inspector sees must come from the journal, without the recovery being written down.
+    let store = Store::open(place.store()).unwrap();
+    store.create_log("notes", LogOptions::new()).unwrap().append_batch(["a", "b"]).unwrap();
+    drop(store);
+    let before = tree(&place.store());
+    assert_eq!(place.text(&["cat", "notes", "--raw"]), "a\nb\n");
+    place.ok(&["ls"]);
+    place.ok(&["info"]);
+    place.ok(&["info", "notes"]);
+    place.ok(&["trim", "notes", "--before", "1", "--dry-run"]);
+    assert!(before == tree(&place.store()));
+}
+
+#[test]
+fn what_is_not_there_is_4_and_not_made() {
+    let place = Place::new();
+    for args in [&["ls"][..], &["info"], &["cat", "notes"], &["trim", "notes", "--before", "1"], &["delete", "notes"]] {
+        assert!(place.fails(args, 4).contains("there is no store"));
+    }
+    place.fails(&["put", "notes", "--no-create"], 4);
+    assert!(!place.store().exists());
+    place.fails(&["put", "notes", "no-such-file"], 4);
+    assert!(!place.store().exists(), "nothing is made for a file that isn't there");
+    place.ok(&["create", "notes"]);
+    assert_eq!(place.fails(&["cat", "other"], 4), "braidlog: there is no log named \"other\"");
+    place.fails(&["put", "other", "--no-create"], 4);
+    place.fails(&["set", "other", "--retention", "1d"], 4);
+    place.fails(&["info", "other"], 4);
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let place = Place::new();
+    for args in [
+        &["frobnicate"][..],
+        &["cat"],
+        &["cat", "notes", "--from", "1", "--tail", "2"],
+        &["cat", "notes", "--since", "yesterday"],
+        &["put", "notes", "--batch", "0"],
+        &["put", "notes", "--key-regex", "("],
+        &["put", "notes", "--delimiter", ","],
+        &["trim", "notes"],
+        &["create", "notes", "--retention", "7"],
+        &["bench", "append", "--record-bytes", "20MiB"],
+    ] {
+        assert_eq!(place.run(args).status.code(), Some(2), "{args:?}");
+    }
+    place.fails(&["create", ""], 2);
+    place.fails(&["create", "notes", "--segment-bytes", "1"], 2);
+    let error: Value = serde_json::from_str(&place.fails(&["cat", "--json"], 2)).unwrap();
+    assert_eq!(error["error"]["kind"], "usage");
+}
+
+#[test]
+fn a_store_in_use_is_5() {
+    let place = Place::new();
+    let store = Store::open(place.store()).unwrap();
+    store.create_log("notes", LogOptions::new()).unwrap();
+    for args in [&["ls"][..], &["cat", "notes"], &["put", "notes"], &["create", "other"]] {
+        assert!(place.fails(args, 5).contains("open already"), "{args:?}");
+    }
+    let error: Value = serde_json::from_str(&place.fails(&["ls", "--json"], 5)).unwrap();
+    assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&"locked".into(), &5.into()));
+    assert_eq!(error["error"]["retryable"], true);
+    store.close().unwrap();
+    place.ok(&["ls"]);
+}
+
+#[test]
+fn inspectors_do_not_get_in_each_others_way() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\n"));
+    let _inspector = Store::open_read_only(place.store()).unwrap();
+    assert_eq!(place.text(&["cat", "notes", "--raw"]), "a\n");
+    place.fails(&["put", "notes"], 5);
+}
+
+#[test]
+fn a_foreign_folder_is_left_alone() {
+    let place = Place::new();
+    std::fs::create_dir(place.store()).unwrap();
+    std::fs::write(place.store().join("thesis.txt"), "years of work").unwrap();
+    let before = tree(&place.store());
+    assert!(place.fails(&["put", "notes"], 1).contains("thesis.txt"));
+    place.fails(&["ls"], 1);
+    assert!(before == tree(&place.store()));
+}
+
+#[test]
+fn damage_is_3_and_says_where() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], &b"some line or other\n".repeat(1000)));
+    let (segment, mut bytes) =
+        tree(&place.store().join("segments")).into_iter().find(|(_, c)| c.len() > 10_000).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+    let error = place.fails(&["cat", "notes", "--raw"], 3);
+    assert!(error.contains(&name) && error.contains("damaged at byte"), "{error}");
+    let error: Value = serde_json::from_str(&place.fails(&["cat", "notes", "--json"], 3)).unwrap();
+    assert_eq!(error["error"]["kind"], "damaged");
+}
+
+#[test]
+fn a_file_that_is_no_store_file_is_no_panic() {
+    let place = Place::new();
+    place.ok(&["create", "notes"]);
+    for content in [&b""[..], b"x", &[0xff; 4096]] {
+        std::fs::write(place.store().join("STORE"), content).unwrap();
+        for args in [&["ls"][..], &["put", "notes"]] {
+            let output = place.run(args);
+            assert!(matches!(output.status.code(), Some(1 | 3)), "{:?}", output.status);
+            assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let place = Place::new();
+    let line = "x".repeat(99) + "\n";
+    succeeded(place.run_with(&["put", "notes"], &line.as_bytes().repeat(20_000)));
+    let mut child = place.command(&["cat", "notes", "--raw"]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, line);
+    let output = wait(child);
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn put_tail_prints_what_is_durable_while_the_input_goes_on() {
+    let place = Place::new();
+    let mut child = place.command(&["put", "notes", "--tail", "--raw"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for line in ["one\n", "two\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        let mut printed = String::new();
+        stdout.read_line(&mut printed).unwrap();
+        assert_eq!(printed, line, "printed before the next line was sent");
+    }
+    stdin.write_all(b"three").unwrap();
+    drop(stdin);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "three\n");
+    let output = wait(child);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("3 records into log"),
+        "the summary is not among the records"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn put_goes_on_when_nobody_reads_its_tail() {
+    let place = Place::new();
+    let mut child = place.command(&["put", "notes", "--tail"]).stdin(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&b"line\n".repeat(5000)).unwrap();
+    drop(stdin);
+    assert_eq!(wait(child).status.code(), Some(0));
+    assert_eq!(place.json(&["info", "notes", "--json"])["records"], 5000);
+}
+
+#[test]
+fn follow_goes_on_with_what_later_owners_append() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"before\n"));
+    let mut child = place.command(&["cat", "notes", "--follow", "--raw", "--count", "3"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "before\n");
+    for text in ["after\n", "later\n"] {
+        succeeded(place.run_with(&["put", "notes"], text.as_bytes()));
+        line.clear();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, text);
+    }
+    assert_eq!(wait(child).status.code(), Some(0));
+}
+
+#[test]
+fn logs_are_made_listed_changed_trimmed_and_deleted() {
+    let place = Place::new();
+    place.ok(&["create", "clicks", "--durability", "buffered", "--retention", "7d", "--segment-bytes", "1MiB"]);
+    assert!(place.fails(&["create", "clicks"], 1).contains("exists already"));
+    succeeded(place.run_with(&["put", "clicks"], b"a\nb\nc\n"));
+    succeeded(place.run_with(&["put", "notes"], b"x\n"));
+    assert_eq!(place.text(&["ls", "-1"]), "clicks\nnotes\n");
+    let table = place.text(&["ls"]);
+    assert!(table.contains("clicks") && table.contains("buffered") && table.contains("7d"), "{table}");
+    let info = place.json(&["info", "clicks", "--json"]);
+    assert_eq!((&info["options"]["durability"], &info["end"]), (&"buffered".into(), &3.into()));
+    assert_eq!(info["options"]["retention_ms"], 7 * 86_400_000u64);
+
+    place.ok(&["set", "clicks", "--retention", "none", "--retention-bytes", "1GiB"]);
+    let options = place.json(&["info", "clicks", "--json"])["options"].clone();
+    assert_eq!((&options["retention_ms"], &options["retention_bytes"]), (&Value::Null, &(1u64 << 30).into()));
+    assert_eq!(options["segment_bytes_max"], 1 << 20, "what was not named stays");
+    place.fails(&["set", "clicks"], 2);
+
+    let dry = place.json(&["trim", "clicks", "--before", "2", "--dry-run", "--json"]);
+    assert_eq!((&dry["trimmed"], &dry["horizon"]), (&2.into(), &2.into()));
+    let trimmed = place.json(&["trim", "clicks", "--before", "2", "--json"]);
+    assert_eq!((&trimmed["trimmed"], &trimmed["horizon"]), (&2.into(), &2.into()));
+    assert_eq!(place.text(&["cat", "clicks", "--raw"]), "c\n");
+    place.fails(&["cat", "clicks", "--from", "0"], 4);
+    assert_eq!(place.json(&["trim", "clicks", "--before-time", "now", "--json"])["horizon"], 3);
+    assert_eq!(place.json(&["trim", "clicks", "--before-time", "1d", "--json"])["trimmed"], 0);
+
+    place.ok(&["delete", "clicks"]);
+    assert_eq!(place.text(&["ls", "-1"]), "notes\n");
+}
+
+#[test]
+fn info_tells_about_the_store() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\n"));
+    let info = place.json(&["info", "--json"]);
+    assert_eq!((&info["logs"], &info["health"], &info["open"]["clean"]), (&1.into(), &"ok".into(), &true.into()));
+    assert!(info["journal"]["bytes"].as_u64().unwrap() > 0);
+    assert!(place.text(&["info"]).contains("clean"));
+}
+
+#[test]
+fn a_backup_is_a_store() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\nb\n"));
+    let copy = place.dir.path().join("copy").display().to_string();
+    assert_eq!(place.json(&["backup", &copy, "--json"])["logs"], 1);
+    let mut cat = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+    let output = cat.args(["cat", "notes", "--raw", "--store", &copy]).output().unwrap();
+    assert_eq!(succeeded(output), b"a\nb\n");
+    place.fails(&["backup", &copy], 1);
+}
+
+#[test]
+fn quiet_prints_results_only() {
+    let place = Place::new();
+    assert!(succeeded(place.run_with(&["put", "notes", "--quiet"], b"a\n")).is_empty());
+    assert_eq!(place.text(&["cat", "notes", "--raw", "-q"]), "a\n");
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.text(&["completions", shell]);
+        assert!(script.contains("braidlog") && script.contains("put"), "{shell}");
+    }
+    let help = place.text(&["--help"]);
+    assert!(help.contains("Exit codes") && help.contains("damage found") && help.contains("BRAIDLOG_STORE"));
+    assert!(place.text(&["--version"]).starts_with("braidlog "));
+}
+
+#[test]
+fn demo_reads_back_what_it_put_in() {
+    let place = Place::new();
+    let file = place.file("log", &b"2026-11-20 status installed thing\n".repeat(3000));
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+        command.args(args).env("TMPDIR", place.dir.path()).stdin(Stdio::null());
+        succeeded(command.output().unwrap())
+    };
+    let figures: Value = serde_json::from_slice(&run(&["demo", &file, "--json"])).unwrap();
+    assert_eq!((&figures["identical"], &figures["lines"]), (&true.into(), &3000.into()));
+    let text = String::from_utf8(run(&["demo"])).unwrap();
+    assert!(text.contains("byte for byte"), "{text}");
+    let left = std::fs::read_dir(place.dir.path()).unwrap().count();
+    assert_eq!(left, 1, "only the input is left");
+
+    let one = place.json(&["demo", &file, "--json"]);
+    let two = place.json(&["demo", &file, "--json"]);
+    assert_eq!((&one["log"], &two["log"]), (&"demo".into(), &"demo-2".into()), "a named store keeps the logs");
+    place.fails(&["demo", "no-such-file"], 4);
+    place.fails(&["demo", &place.file("empty", b"")], 2);
+}
+
+#[test]
+fn bench_measures_the_engine_and_the_limits_in_one_run() {
+    let place = Place::new();
+    let dir = place.dir.path().display().to_string();
+    let bench =
+        |args: &[&str]| place.json(&[&["bench"], args, &["--dir", &dir, "--seconds", "0.1", "--json"]].concat());
+    for args in [
+        &["append", "--bytes", "1MiB"][..],
+        &["append", "--bytes", "4MiB", "--threads", "3", "--logs", "5", "--tickets", "4", "--batch", "7"],
+        &["append", "--bytes", "4MiB", "--durability", "buffered", "--batch", "100", "--record-bytes", "1k"],
+        &["append", "--bytes", "1MiB", "--rate", "200"],
+        &["append", "--bytes", "1MiB", "--record-bytes", "0"],
+        &["read", "--bytes", "1MiB", "--threads", "2"],
+        &["seek", "--bytes", "1MiB", "--segment-bytes", "64KiB"],
+        &["recover", "--bytes", "1MiB", "--rounds", "1", "--logs", "3"],
+    ] {
+        let report = bench(args);
+        let engine = &report["engine"][0];
+        assert!(engine["latency_ns"]["p50"].as_u64().unwrap() > 0, "{args:?}: {report}");
+        assert!(!report["limits"].as_array().unwrap().is_empty(), "{args:?}");
+        assert!(
+            report["limits"][0]["engine_to_limit"]["rate"].is_number() || args.contains(&"0"),
+            "{args:?}: {report}"
+        );
+    }
+    let table = place.text(&["bench", "append", "--dir", &dir, "--seconds", "0.05", "--bytes", "1MiB"]);
+    assert!(table.contains("p99.9") && table.contains("limit: durable write") && table.contains("its rate"), "{table}");
+    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
+}

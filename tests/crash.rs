@@ -1,0 +1,171 @@
+//! All short histories, a crash at every boundary of each, every subset of what was unsynced; and the failures that were found
+//! so far, each by its name.
+
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use braidlog::ReadMode;
+use braidlog::env::sim::{Crash, SimDisk, Tape};
+use support::exhaustive::{Looked, base, explore_all};
+use support::runner::{Op, Run};
+use support::{budget, small};
+
+#[test]
+fn every_short_history_survives_a_crash_at_every_boundary() {
+    let until = budget(1.0);
+    let lane = |lane: u64| {
+        let base = base(if lane == 0 { ReadMode::Map } else { ReadMode::Copy }).unwrap();
+        let mut looked = Looked::default();
+        let mut complete = Vec::new();
+        for length in 1..=3 {
+            let done = explore_all(&base, length, lane, 2, until, &mut looked).unwrap_or_else(|e| panic!("{e}"));
+            complete.push(done);
+        }
+        (looked, complete)
+    };
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let lane = &lane;
+        let lanes: Vec<_> = (0..2).map(|n| scope.spawn(move || lane(n))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    for (looked, complete) in &done {
+        println!("{looked:?}, lengths complete: {complete:?}");
+    }
+    println!("{} crash states, no violation", done.iter().map(|(l, _)| l.states).sum::<u64>());
+}
+
+#[test]
+fn logs_with_one_letter_names_survive_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = braidlog::Store::open(dir.path()).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        store.create_log(name, Default::default()).unwrap();
+    }
+    store.close().unwrap();
+    let store = braidlog::Store::open(dir.path()).unwrap();
+    assert_eq!(store.log_names().unwrap(), ["a", "b", "c", "d"]);
+}
+
+fn fresh(mode: ReadMode) -> Run {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(mode)).unwrap();
+    run.create_logs().unwrap();
+    run
+}
+
+fn apply(run: &mut Run, ops: &[Op]) {
+    for op in ops {
+        run.apply(*op).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    }
+}
+
+const BUFFERED: Op = Op::Append { log: 3, count: 2, len: 60, settle: true };
+
+#[test]
+fn a_buffered_segment_that_took_over_another_is_found_after_a_kill() {
+    let mut run = fresh(ReadMode::Map);
+    apply(&mut run, &[BUFFERED, Op::Reopen, BUFFERED, Op::Kill, Op::Check, BUFFERED, Op::Kill, Op::Check]);
+}
+
+#[test]
+fn a_buffered_tail_that_recovery_served_survives_a_power_cut() {
+    let mut run = fresh(ReadMode::Copy);
+    apply(&mut run, &[BUFFERED, Op::Kill, Op::Check]);
+    let left = run.disk.crash_subset(1, 0);
+    let mut after = run.on(left);
+    after.recover(Crash::Power).unwrap();
+    after.apply(Op::Check).unwrap();
+}
+
+#[test]
+fn a_touch_that_a_checkpoint_overtakes_still_counts() {
+    let mut run = fresh(ReadMode::Map);
+    let ops =
+        [BUFFERED, Op::Reopen, Op::CheckpointBeforeTouch, BUFFERED, Op::Checkpoint, BUFFERED, Op::Kill, Op::Check];
+    apply(&mut run, &ops);
+}
+
+#[test]
+fn crashes_while_opening_leave_a_store_that_opens() {
+    let mut run = fresh(ReadMode::Map);
+    apply(&mut run, &[Op::Both { len: 100 }]);
+    run.store = None;
+    let mut left = run.disk.crash(Crash::Kill, &Tape::seeded(1));
+    for seed in 0..6 {
+        let mut opening = run.on(left.fork());
+        for at in 0.. {
+            let disk = left.fork();
+            disk.set_torn_crash_at(at);
+            let mut attempt = run.on(disk);
+            attempt.open().unwrap();
+            if attempt.disk.is_dead()
+                && attempt.disk.files().iter().filter(|(path, _)| path.contains("manifest/")).count()
+                    > 2 + seed as usize
+            {
+                opening = attempt;
+                break;
+            }
+            if !attempt.disk.is_dead() {
+                break;
+            }
+        }
+        opening.store = None;
+        left = opening.disk.crash(Crash::Power, &Tape::seeded(seed));
+        let mut after = run.on(left.fork());
+        after.recover(Crash::Power).unwrap();
+    }
+}
+
+#[test]
+fn a_spare_journal_file_whose_maker_died_is_made_durable_before_it_is_used() {
+    // Every place in which the owner may die while it makes the spare file.
+    for at in 0..12 {
+        let mut run = fresh(ReadMode::Map);
+        run.apply(Op::Both { len: 50 }).unwrap();
+        run.disk.set_torn_crash_at(run.disk.operations() + at);
+        run.apply(Op::Upkeep).unwrap();
+        let left = run.disk.crash(Crash::Kill, &Tape::seeded(at));
+        run.store = None;
+        let mut second = run.on(left);
+        second.recover(Crash::Kill).unwrap();
+        apply(&mut second, &[Op::Both { len: 70 }]);
+        let left = second.disk.crash_subset(1, 0);
+        let mut third = second.on(left);
+        third.recover(Crash::Power).unwrap_or_else(|e| panic!("died at {at}: {e}"));
+    }
+}
+
+#[test]
+fn an_active_segment_that_readers_pushed_out_of_the_cache_can_be_written_again() {
+    let mut run = fresh(ReadMode::Copy);
+    let roll = Op::Append { log: 1, count: 3, len: 2300, settle: true };
+    apply(&mut run, &[Op::Append { log: 0, count: 1, len: 60, settle: true }, Op::Checkpoint]);
+    for _ in 0..60 {
+        apply(&mut run, &[roll, Op::Checkpoint]);
+    }
+    apply(&mut run, &[Op::Check, Op::Append { log: 0, count: 1, len: 60, settle: true }, Op::Checkpoint, Op::Check]);
+}
+
+#[test]
+fn a_bulk_batch_behind_eight_bytes_of_padding_is_found() {
+    // Small batches of every length that ends within 64 bytes of a block, then bulk.
+    for mode in [ReadMode::Map, ReadMode::Copy] {
+        for len in 3900..4000 {
+            let mut run = fresh(mode);
+            let small = Op::Append { log: 0, count: 1, len, settle: true };
+            let bulk = Op::Append { log: 0, count: 1, len: 5000, settle: true };
+            apply(&mut run, &[small, Op::Checkpoint, bulk, Op::Check, small, Op::Checkpoint, Op::Check]);
+        }
+    }
+}
+
+#[test]
+fn a_bulk_batch_that_is_taken_over_is_found() {
+    for mode in [ReadMode::Map, ReadMode::Copy] {
+        let mut run = fresh(mode);
+        let bulk = Op::Append { log: 0, count: 1, len: 4200, settle: true };
+        let small = Op::Append { log: 0, count: 2, len: 90, settle: true };
+        apply(&mut run, &[bulk, Op::Reopen, small, Op::Checkpoint, Op::Check, Op::Reopen, small, Op::Check]);
+    }
+}

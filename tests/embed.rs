@@ -1,0 +1,130 @@
+//! The public API as a reader of the README meets it, on the real disk.
+
+#![allow(clippy::unwrap_used)] // a helper that is no test may fail like one
+
+use std::time::Duration;
+
+use braidlog::{Durability, Error, LogOptions, StartAt, Store, StoreOptions, Transaction};
+
+fn small() -> StoreOptions {
+    StoreOptions::new().journal_file_bytes(1 << 20).memory_bytes(1 << 20).reserve_bytes(0)
+}
+
+fn all(log: &braidlog::Log) -> Vec<Vec<u8>> {
+    log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().data.to_vec()).collect()
+}
+
+#[test]
+fn what_was_appended_is_read_back_after_a_clean_close_and_after_a_drop() {
+    for clean in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut expected = Vec::new();
+        for life in 0..4 {
+            let store = Store::open_with(dir.path(), small()).unwrap();
+            let log = store.open_or_create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
+            assert_eq!(all(&log), expected, "life {life}, clean {clean}: {:?}", store.open_report());
+            for i in 0..300 {
+                let data = format!("life {life} record {i} {}", "x".repeat(i)).into_bytes();
+                log.append(&data[..]).unwrap();
+                expected.push(data);
+            }
+            assert_eq!(all(&log), expected);
+            if clean {
+                drop(log);
+                store.close().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn many_logs_and_a_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let logs: Vec<_> = (0..50).map(|i| store.create_log(&format!("log {i}"), LogOptions::new()).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for log in &logs {
+            scope
+                .spawn(move || (0..20).for_each(|i| assert_eq!(log.append(format!("{i}").as_str()).unwrap().first, i)));
+        }
+    });
+    let mut transaction = Transaction::new();
+    transaction.expect_end(&logs[0], 20).append(&logs[0], "a").unwrap().append(&logs[1], "b").unwrap();
+    let committed = store.commit(transaction).unwrap().wait().unwrap();
+    assert_eq!(committed.appended.iter().map(|a| a.first).collect::<Vec<_>>(), [20, 20]);
+    let mut refused = Transaction::new();
+    refused.expect_end(&logs[0], 20).append(&logs[2], "c").unwrap();
+    assert!(matches!(store.commit(refused).unwrap().wait(), Err(Error::Conflict { .. })));
+    store.checkpoint().unwrap();
+    for log in &logs[2..] {
+        assert_eq!(all(log).len(), 20);
+    }
+    assert_eq!(store.log_names().unwrap().len(), 50);
+}
+
+#[test]
+fn buffered_logs_survive_a_drop_and_never_use_a_number_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions::new().durability(Durability::Buffered).segment_bytes_max(64 << 10);
+    let mut seen = 0;
+    for life in 0..3 {
+        let store = Store::open_with(dir.path(), small()).unwrap();
+        let log = store.open_or_create_log("metrics", options.clone()).unwrap();
+        let records: Vec<_> = log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().sequence_number).collect();
+        assert_eq!(records.len(), life * 1000, "{:?}", store.open_report());
+        for _ in 0..10 {
+            let appended = log.append_batch((0..100).map(|_| "some measurement or other")).unwrap();
+            assert!(appended.first >= seen);
+            seen = appended.last + 1;
+        }
+    }
+}
+
+#[test]
+fn trimmed_space_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
+    for _ in 0..20 {
+        log.append_batch((0..100).map(|_| [7u8; 500]).collect::<Vec<_>>().iter()).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let before = log.info().segments;
+    assert!(before > 5, "{before}");
+    log.trim(1_900).unwrap();
+    assert_eq!(log.horizon().unwrap(), 1_900);
+    assert!(matches!(log.read(StartAt::Sequence(5)), Err(Error::Trimmed { .. })));
+    assert_eq!(all(&log).len(), 100);
+}
+
+#[test]
+fn a_backup_under_load_opens_as_a_store_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path().join("a"), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new()).unwrap();
+    (0..1000).for_each(|i| drop(log.append_ticket(&format!("{i}")).unwrap()));
+    log.append("last").unwrap();
+    let report = store.backup(dir.path().join("b")).unwrap();
+    assert_eq!(report.logs, 1);
+    let copy = Store::open_with(dir.path().join("b"), small()).unwrap();
+    assert_ne!(copy.id(), store.id());
+    assert_eq!(all(&copy.log("clicks").unwrap()), all(&log));
+}
+
+#[test]
+fn a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new()).unwrap();
+    let mut reader = log.read(StartAt::Latest).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| log.append("hello").unwrap());
+        assert!(reader.wait(None).unwrap());
+    });
+    assert_eq!(reader.next().unwrap().unwrap().data, "hello");
+    std::thread::scope(|scope| {
+        scope.spawn(|| store.delete_log("clicks").unwrap());
+        assert!(matches!(reader.wait(Some(Duration::from_secs(60))), Err(Error::LogDeleted { .. })));
+    });
+    assert!(matches!(log.append("late"), Err(Error::LogDeleted { .. })));
+}

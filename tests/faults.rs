@@ -1,0 +1,157 @@
+//! Every call fails once, and from then on, with every error: no panic, no wrong bytes, what was acknowledged is there.
+
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use braidlog::ReadMode;
+use braidlog::env::sim::{Crash, Errno, FaultKind};
+use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start};
+use support::runner::{Op, Run};
+
+#[test]
+fn every_call_may_fail_with_every_error() {
+    let jobs: Vec<_> = SCRIPTS
+        .iter()
+        .flat_map(|script| ERRORS.iter().map(move |error| (script, *error)))
+        .flat_map(|(script, error)| [FaultKind::Once, FaultKind::Forever].map(|kind| (script, error, kind)))
+        .collect();
+    let lane = |lane: usize| {
+        let mut visited = Visited::new();
+        let (mut runs, mut wrong) = (0, Vec::new());
+        for (at, ((name, script), error, kind)) in jobs.iter().enumerate().filter(|(at, _)| at % 2 == lane) {
+            let base = start(if at / 2 % 2 == 0 { ReadMode::Map } else { ReadMode::Copy }).unwrap();
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                each_call(&base, script, *error, *kind, &mut visited)
+            }));
+            match outcome {
+                Ok(Ok(n)) => runs += n,
+                Ok(Err(why)) => wrong.push(format!("{name}, {error:?}: {why}")),
+                Err(_) => wrong.push(format!("{name}, {error:?} {kind:?}: panicked")),
+            }
+        }
+        (visited, runs, wrong)
+    };
+    let done: Vec<_> = std::thread::scope(|scope| {
+        let lane = &lane;
+        let lanes: Vec<_> = (0..2).map(|n| scope.spawn(move || lane(n))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    let mut visited = Visited::new();
+    let (mut runs, mut wrong) = (0, Vec::new());
+    for (cells, n, bad) in done {
+        cells.into_iter().for_each(|(cell, n)| *visited.entry(cell).or_insert(0) += n);
+        runs += n;
+        wrong.extend(bad);
+    }
+    let sites: BTreeSet<&str> = visited.keys().map(|(site, _)| *site).collect();
+    println!("{runs} runs; times each call failed with each error:");
+    for site in &sites {
+        let cells: Vec<u64> = ERRORS.iter().map(|e| visited.get(&(*site, Some(*e))).copied().unwrap_or(0)).collect();
+        println!("{site:18} {cells:?}");
+    }
+    assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));
+    for site in sites {
+        for error in ERRORS {
+            assert!(visited.contains_key(&(site, Some(error))), "{site} never failed with {error:?}");
+        }
+    }
+}
+
+/// A full disk at every size: what is refused is absent for ever, what is acknowledged is present, and with room it goes on.
+#[test]
+fn a_disk_may_be_full_at_every_write() {
+    let mut still_full = 0;
+    let mut runs = 0;
+    for (name, script) in SCRIPTS {
+        for mode in [ReadMode::Map, ReadMode::Copy] {
+            let base = start(mode).unwrap();
+            for blocks in 0..48 {
+                let disk = base.disk.fork();
+                disk.set_capacity(Some(disk.used_bytes() + blocks * 4096));
+                let mut run = base.on(disk);
+                run.faulty = true;
+                let at = |e: String| format!("{name}, {blocks} blocks free, {mode:?}: {e}");
+                let outcome = full_then_room(&mut run, script).map_err(at);
+                still_full += u64::from(outcome.unwrap_or_else(|e| panic!("{e}")));
+                runs += 1;
+            }
+        }
+    }
+    println!("{runs} runs; in {still_full} the store could not be opened again while the disk was full");
+}
+
+/// Whether the store could not be opened while the disk was full.
+fn full_then_room(run: &mut Run, script: &[Op]) -> Result<bool, String> {
+    run.open()?;
+    for op in script {
+        run.apply(*op).map_err(|e| format!("{op:?}: {e}"))?;
+    }
+    for error in &run.errors {
+        let typed = says_full(error) || matches!(error, braidlog::Error::NoSuchLog { .. });
+        if !typed {
+            return Err(format!("an error that is not about room: {error:?}"));
+        }
+    }
+    run.store = None;
+    let left = run.disk.crash(Crash::Kill, &braidlog::env::sim::Tape::seeded(1));
+    left.set_capacity(Some(left.used_bytes()));
+    let mut full = run.on(left.fork());
+    full.faulty = true;
+    full.open()?;
+    let refused = full.store.is_none();
+    if let Some(error) = full.errors.iter().find(|e| !says_full(e)) {
+        return Err(format!("opened on a full disk: {error}"));
+    }
+    if !refused {
+        let now = full.now_ms();
+        let store = full.store.as_ref().expect("it is open").store();
+        full.model.clone().check_recovered(store, Crash::Kill, now).map_err(|e| format!("on the full disk: {e}"))?;
+    }
+    full.store = None;
+    left.set_capacity(None);
+    let mut room = run.on(left);
+    room.recover(Crash::Kill).map_err(|e| format!("with room again: {e}"))?;
+    room.create_logs()?;
+    room.apply(Op::Append { log: 0, count: 1, len: 100, settle: true })?;
+    room.apply(Op::Check).map_err(|e| format!("with room again: {e}"))?;
+    Ok(refused)
+}
+
+/// Room comes back while the store is open: appends go on by themselves.
+#[test]
+fn appends_resume_when_there_is_room_again() {
+    for mode in [ReadMode::Map, ReadMode::Copy] {
+        for blocks in 0..24 {
+            let base = start(mode).unwrap();
+            let disk = base.disk.fork();
+            let mut run = base.on(disk);
+            run.open().unwrap();
+            run.disk.set_capacity(Some(run.disk.used_bytes() + blocks * 4096));
+            run.faulty = true;
+            for _ in 0..40 {
+                run.apply(Op::Append { log: 1, count: 3, len: 1100, settle: true }).unwrap();
+                run.apply(Op::Upkeep).unwrap();
+            }
+            if let Some(error) = run.errors.iter().find(|e| !says_full(e)) {
+                panic!("{blocks} blocks: {error}");
+            }
+            run.disk.set_capacity(None);
+            run.apply(Op::Upkeep).unwrap();
+            run.apply(Op::Upkeep).unwrap();
+            run.faulty = false;
+            run.apply(Op::Append { log: 1, count: 1, len: 100, settle: true })
+                .unwrap_or_else(|e| panic!("{blocks} blocks, room again: {e}"));
+            run.apply(Op::Check).unwrap_or_else(|e| panic!("{blocks} blocks, room again: {e}"));
+        }
+    }
+}
+
+#[test]
+fn errors_that_the_matrix_uses_are_distinct() {
+    let distinct: BTreeSet<Errno> = ERRORS.into_iter().collect();
+    assert_eq!(distinct.len(), ERRORS.len());
+}

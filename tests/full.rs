@@ -1,0 +1,295 @@
+//! Small file systems that fill up to the last block: what is refused is absent for ever, what is acknowledged is there, also
+//! after opening on the disk that is still full; and when room comes back, appends go on.
+//!
+//! Needs the right to mount; says so and passes where there is none.
+#![cfg(target_os = "linux")]
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use braidlog::{DiskChoice, Durability, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions};
+
+/// A mounted file system, taken away again at the end.
+struct Mounted {
+    folder: tempfile::TempDir,
+}
+
+impl Mounted {
+    fn point(&self) -> PathBuf {
+        self.folder.path().join("mnt")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.point()).status();
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    match Command::new(program).args(args).output() {
+        Err(error) => Err(format!("{program}: {error}")),
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// Mounts a small file system, or says why it can't.
+fn mount(kind: &str, mib: u64) -> Option<Mounted> {
+    let mounted = Mounted { folder: tempfile::tempdir().unwrap() };
+    let point = mounted.point();
+    fs::create_dir(&point).unwrap();
+    let point = point.to_str().unwrap();
+    let outcome = if kind == "tmpfs" {
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs", point])
+    } else {
+        let image = mounted.folder.path().join("image");
+        fs::File::create(&image).and_then(|file| file.set_len(mib << 20)).unwrap();
+        let image = image.to_str().unwrap();
+        run(&format!("mkfs.{kind}"), &["-q", "-F", "-m", "0", image])
+            .and_then(|()| run("mount", &["-o", "loop", image, point]))
+    };
+    match outcome {
+        Ok(()) => Some(mounted),
+        Err(why) => {
+            println!("skipped: {kind} of {mib} MiB can't be mounted here ({why})");
+            None
+        }
+    }
+}
+
+fn options(disk: DiskChoice) -> StoreOptions {
+    StoreOptions::new()
+        .journal_file_bytes(256 << 10)
+        .journal_files_max(4)
+        .memory_bytes(512 << 10)
+        .append_deadline(Duration::from_millis(200))
+        .bulk_bytes(64 << 10)
+        .reserve_bytes(512 << 10)
+        .disk(disk)
+}
+
+fn log_options(durability: Durability) -> LogOptions {
+    LogOptions::new().segment_bytes_max(256 << 10).durability(durability)
+}
+
+fn record(i: u64) -> String {
+    let len = [60, 700, 5_000, 90_000][(i % 29 / 8) as usize];
+    format!("{i} {}", "z".repeat(len))
+}
+
+/// The records of a log by the number their writer gave them, in order.
+fn read(store: &Store, name: &str) -> Vec<u64> {
+    let log = store.log(name).unwrap();
+    let records = log.read(StartAt::TrimHorizon).unwrap().map(|record| {
+        let record = record.unwrap();
+        let text = std::str::from_utf8(&record.data).unwrap().to_owned();
+        let i = text.split(' ').next().unwrap().parse::<u64>().unwrap();
+        assert_eq!(text, self::record(i), "record {} of {name}", record.sequence_number);
+        i
+    });
+    records.collect()
+}
+
+/// What a writer was told of its records.
+#[derive(Default)]
+struct Told {
+    acked: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
+    unknown: BTreeSet<u64>,
+}
+
+impl Told {
+    fn check(&self, found: &[u64], when: &str) {
+        assert!(found.is_sorted_by(|a, b| a < b), "{when}: out of order or twice");
+        let found: BTreeSet<u64> = found.iter().copied().collect();
+        let lost: Vec<_> = self.acked.difference(&found).collect();
+        assert!(lost.is_empty(), "{when}: acknowledged and gone: {lost:?}");
+        let back: Vec<_> = self.refused.intersection(&found).collect();
+        assert!(back.is_empty(), "{when}: refused and there: {back:?}");
+    }
+}
+
+/// Appends and waits a while: whether it was acknowledged by then.
+fn append(log: &Log, i: u64) -> Result<bool, Error> {
+    log.append_ticket(record(i).as_str())?.wait_for(Duration::from_secs(2)).transpose().map(|done| done.is_some())
+}
+
+/// Appends until nothing more goes in, for `misses` refusals in a row; then fills what is left of the disk with a file.
+fn fill(store: &Store, name: &str, next: &mut u64, told: &mut Told, misses: usize) {
+    let log = store.log(name).unwrap();
+    let mut missed = 0;
+    let until = Instant::now() + Duration::from_secs(60);
+    while missed < misses {
+        assert!(Instant::now() < until, "{name}: it never fills up");
+        let i = *next;
+        *next += 1;
+        match append(&log, i) {
+            Ok(true) => {
+                told.acked.insert(i);
+                missed = 0;
+            }
+            Ok(false) => {
+                // It has its number and waits for room: it may or may not be there after all.
+                told.unknown.insert(i);
+                missed += 1;
+            }
+            Err(Error::Full { .. } | Error::Busy { .. }) => {
+                told.refused.insert(i);
+                missed += 1;
+            }
+            Err(Error::OutcomeUnknown { cause }) => {
+                assert!(cause.is_no_space(), "{cause}");
+                told.unknown.insert(i);
+                return;
+            }
+            Err(Error::Stopped { cause }) => {
+                assert!(cause.is_no_space(), "{cause}");
+                told.refused.insert(i);
+                return;
+            }
+            // It was opened without room for the manifest that opening writes.
+            Err(Error::ReadOnly { .. }) => {
+                told.refused.insert(i);
+                return;
+            }
+            Err(other) => panic!("{name}: {other}"),
+        }
+    }
+}
+
+/// Takes every last block, so that nothing of the store finds room again by chance.
+fn stuff(point: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(point.join("stuffing")).unwrap();
+    for size in [64 << 10, 4096, 512, 1] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    let _ = file.sync_all();
+}
+
+fn fill_up_and_come_back(kind: &str, mib: u64, disk: DiskChoice, durability: Durability) {
+    let Some(mounted) = mount(kind, mib) else { return };
+    let what = format!("{kind} of {mib} MiB, {disk:?}, {durability:?}");
+    let root = mounted.point().join("store");
+    let (mut told, mut next) = (Told::default(), 0);
+    {
+        let store = Store::open_with(&root, options(disk)).unwrap();
+        store.create_log("a", log_options(durability)).unwrap();
+        fill(&store, "a", &mut next, &mut told, 5);
+        println!(
+            "{what}: {} acknowledged, {} refused, health {}",
+            told.acked.len(),
+            told.refused.len(),
+            store.health()
+        );
+        told.check(&read(&store, "a"), &format!("{what}, filled"));
+        stuff(&mounted.point());
+        fill(&store, "a", &mut next, &mut told, 3);
+        told.check(&read(&store, "a"), &format!("{what}, stuffed"));
+    }
+    assert!(!told.acked.is_empty(), "{what}");
+    assert!(!told.refused.is_empty() || !told.unknown.is_empty(), "{what}");
+    for life in 0..3 {
+        // The disk is still full: reading must work in any case, opening for writing too or say that there is no room.
+        match Store::open_with(&root, options(disk)) {
+            Ok(store) => {
+                told.check(&read(&store, "a"), &format!("{what}, opened {life} times on the full disk"));
+                fill(&store, "a", &mut next, &mut told, 2);
+            }
+            Err(Error::Io(fault)) if fault.is_no_space() => {
+                println!("{what}: life {life} can't open for writing: {fault}")
+            }
+            Err(other) => panic!("{what}, life {life}: {other}"),
+        }
+        let store = Store::open_read_only(&root).unwrap_or_else(|error| panic!("{what}: can't even be read: {error}"));
+        told.check(&read(&store, "a"), &format!("{what}, read only, life {life}"));
+    }
+    // Room comes back.
+    fs::remove_file(mounted.point().join("stuffing")).unwrap();
+    let store = Store::open_with(&root, options(disk)).unwrap();
+    let log = store.log("a").unwrap();
+    told.check(&read(&store, "a"), &format!("{what}, with room"));
+    let kept = log.end();
+    log.trim(kept).unwrap_or_else(|error| panic!("{what}: a trim is refused: {error}"));
+    let until = Instant::now() + Duration::from_secs(30);
+    let first = loop {
+        let i = next;
+        next += 1;
+        match append(&log, i) {
+            Ok(true) => break i,
+            Ok(false) | Err(Error::Full { .. } | Error::Busy { .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(false) => panic!("{what}: appends still wait for room after a trim, health {}", store.health()),
+            Err(other) => panic!("{what}: appends don't resume after a trim: {other}, health {}", store.health()),
+        }
+    };
+    for i in next..next + 20 {
+        log.append(record(i).as_str()).unwrap_or_else(|error| panic!("{what}: after the trim: {error}"));
+    }
+    assert_eq!(store.health(), Health::Ok, "{what}");
+    assert!(read(&store, "a").contains(&first), "{what}");
+    let readable = read(&store, "a");
+    drop(log);
+    store.close().unwrap();
+    let store = Store::open_with(&root, options(disk)).unwrap();
+    assert_eq!(read(&store, "a"), readable, "{what}");
+}
+
+#[test]
+fn a_tmpfs_of_4_mib_fills_up_and_comes_back() {
+    fill_up_and_come_back("tmpfs", 4, DiskChoice::Auto, Durability::Durable);
+    fill_up_and_come_back("tmpfs", 4, DiskChoice::Portable, Durability::Buffered);
+}
+
+#[test]
+fn a_tmpfs_of_8_mib_fills_up_and_comes_back() {
+    fill_up_and_come_back("tmpfs", 8, DiskChoice::Portable, Durability::Durable);
+}
+
+#[test]
+fn an_ext4_of_16_mib_fills_up_and_comes_back() {
+    fill_up_and_come_back("ext4", 16, DiskChoice::Auto, Durability::Durable);
+}
+
+#[test]
+fn an_ext4_of_32_mib_fills_up_and_comes_back_with_buffered_logs() {
+    fill_up_and_come_back("ext4", 32, DiskChoice::Auto, Durability::Buffered);
+}
+
+#[test]
+fn an_ext4_of_64_mib_fills_up_and_comes_back_without_io_uring() {
+    fill_up_and_come_back("ext4", 64, DiskChoice::Portable, Durability::Durable);
+}
+
+#[test]
+fn a_full_disk_is_emptied_by_trimming_the_open_store() {
+    let Some(mounted) = mount("tmpfs", 8) else { return };
+    let store = Store::open_with(mounted.point().join("store"), options(DiskChoice::Auto)).unwrap();
+    let log = store.create_log("a", log_options(Durability::Durable)).unwrap();
+    let (mut told, mut next) = (Told::default(), 0);
+    for round in 0..4 {
+        fill(&store, "a", &mut next, &mut told, 3);
+        told.check(&read(&store, "a"), &format!("round {round}"));
+        log.trim(log.end()).unwrap_or_else(|error| panic!("round {round}: a trim is refused: {error}"));
+        told = Told::default();
+        let until = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = log.append(record(next).as_str()) {
+            assert!(
+                error.is_retryable() && Instant::now() < until,
+                "round {round}: {error}, health {}",
+                store.health()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            next += 1;
+        }
+        told.acked.insert(next);
+        next += 1;
+    }
+}

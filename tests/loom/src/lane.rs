@@ -1,0 +1,103 @@
+//! The lane between callers and the driver, cut out of the driver's file.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sync::{Arc, Condvar, Mutex};
+use crate::ticket::Turn;
+
+/// Stands for a log.
+pub(crate) struct LogState;
+/// Stands for a request.
+pub(crate) struct Request;
+
+include!(concat!(env!("OUT_DIR"), "/lane.rs"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bugs::{SeededBug, activate};
+    use crate::{explore, finds};
+    use loom::thread;
+
+    /// The driver's loop: takes until the lane closes and nothing is left.
+    fn drive(lane: &Lane) {
+        loop {
+            match lane.take() {
+                Some(taken) => taken.turn.resolve(Ok(())),
+                None if lane.is_closing() => return,
+                None => lane.wait(None),
+            }
+        }
+    }
+
+    #[test]
+    fn loom_what_is_registered_is_taken_and_its_turn_resolves() {
+        explore(|| {
+            let lane = Arc::new(Lane::default());
+            let driver = {
+                let lane = lane.clone();
+                thread::spawn(move || drive(&lane))
+            };
+            let caller = {
+                let lane = lane.clone();
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState)).wait(), Ok(())))
+            };
+            assert_eq!(lane.request(Request).unwrap().wait(), Ok(()));
+            caller.join().unwrap();
+            lane.close();
+            driver.join().unwrap();
+        });
+    }
+
+    fn register_against_refuse() {
+        let lane = Arc::new(Lane::default());
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let lane = lane.clone();
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState)).wait(), Err(Error::Stopped)))
+            })
+            .collect();
+        lane.refuse(Error::Stopped);
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        assert!(lane.request(Request).is_err());
+        assert!(lane.take().is_none());
+    }
+
+    #[test]
+    fn loom_a_stop_is_seen_by_early_and_late_registrants() {
+        explore(register_against_refuse);
+    }
+
+    #[test]
+    #[ignore = "fails on purpose"]
+    fn seeded_bug_27() {
+        activate(SeededBug::PoisonUnseenByLateWaiter);
+        explore(register_against_refuse);
+    }
+
+    #[test]
+    fn loom_seeded_bug_27_a_late_registrant_that_waits_for_ever_is_found() {
+        finds("lane::tests::seeded_bug_27", "deadlock");
+    }
+
+    #[test]
+    fn loom_a_turn_is_taken_or_refused_never_both_and_never_neither() {
+        explore(|| {
+            let lane = Arc::new(Lane::default());
+            let caller = {
+                let lane = lane.clone();
+                thread::spawn(move || lane.register(&Arc::new(LogState)).wait())
+            };
+            let stopper = {
+                let lane = lane.clone();
+                thread::spawn(move || lane.refuse(Error::Stopped))
+            };
+            if let Some(taken) = lane.take() {
+                taken.turn.resolve(Ok(()));
+            }
+            stopper.join().unwrap();
+            let _ = caller.join().unwrap();
+        });
+    }
+}

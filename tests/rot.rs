@@ -1,0 +1,146 @@
+//! Rot in every place of a small store: identical content or a typed error with the rest identical, never wrong bytes, never a
+//! silent loss of what is proven durable, never a panic.
+
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use braidlog::ReadMode;
+use braidlog::env::sim::SECTOR;
+use support::rot::{Outcome, Sample, kind_of, sample};
+use support::{Verdict, budget};
+
+type Table = BTreeMap<(&'static str, Outcome), u64>;
+
+fn examine(
+    sample: &Sample,
+    path: &str,
+    what: &str,
+    mode: ReadMode,
+    damage: impl FnOnce(&braidlog::env::sim::SimDisk),
+) -> Verdict<Outcome> {
+    let disk = sample.disk.fork();
+    if std::env::var_os("BRAIDLOG_ROT_TRACE").is_some() {
+        eprintln!("{path}, {what}");
+    }
+    damage(&disk);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sample.examine(disk, mode)));
+    outcome.unwrap_or_else(|_| Err("panicked".into())).map_err(|e| format!("{path}, {what}: {e}"))
+}
+
+fn mode_of(n: u64) -> ReadMode {
+    if n.is_multiple_of(2) { ReadMode::Copy } else { ReadMode::Map }
+}
+
+/// Runs jobs on two threads, every one, and adds up.
+fn all(
+    jobs: u64,
+    until: std::time::Instant,
+    job: impl Fn(&Sample, u64) -> Verdict<(&'static str, Outcome)> + Sync,
+) -> Table {
+    let (job, next) = (&job, &std::sync::atomic::AtomicU64::new(0));
+    let lane = move || {
+        let sample = sample().unwrap();
+        let mut table = Table::new();
+        loop {
+            let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if n >= jobs {
+                return table;
+            }
+            assert!(std::time::Instant::now() < until, "out of time at {n} of {jobs}");
+            *table.entry(job(&sample, n).unwrap_or_else(|e| panic!("{e}"))).or_insert(0) += 1;
+        }
+    };
+    let mut sum = Table::new();
+    std::thread::scope(|scope| {
+        let lanes = [scope.spawn(lane), scope.spawn(lane)];
+        for lane in lanes {
+            lane.join().unwrap().into_iter().for_each(|(cell, n)| *sum.entry(cell).or_insert(0) += n);
+        }
+    });
+    println!("{sum:?}");
+    sum
+}
+
+#[test]
+fn every_flipped_bit_is_harmless_or_told() {
+    let places = sample().unwrap().used_bytes();
+    println!("{} bytes", places.len());
+    let table = all(places.len() as u64 * 8, budget(2.0), |sample, n| {
+        let (path, at) = &places[n as usize / 8];
+        let bit = at * 8 + n % 8;
+        let outcome =
+            examine(sample, path, &format!("bit {bit}"), mode_of(n), |disk| disk.flip_bit(path, bit).unwrap())?;
+        Ok((kind_of(path), outcome))
+    });
+    let silent: u64 = table.iter().filter(|((_, o), _)| *o == Outcome::Shortened).map(|(_, n)| n).sum();
+    assert_eq!(silent, 0, "records went missing in silence");
+}
+
+#[test]
+fn every_truncation_is_harmless_or_told() {
+    let reference = sample().unwrap();
+    let mut cuts = Vec::new();
+    for (path, len) in reference.disk.files() {
+        match kind_of(&path) {
+            "others" => {}
+            "journal" => cuts.extend((0..len / SECTOR as u64).map(|n| (path.clone(), n * SECTOR as u64))),
+            _ => cuts.extend((0..len).map(|n| (path.clone(), n))),
+        }
+    }
+    let table = all(cuts.len() as u64, budget(1.0), |sample, n| {
+        let (path, len) = &cuts[n as usize];
+        let outcome = examine(sample, path, &format!("cut to {len}"), mode_of(n), |d| d.truncate(path, *len).unwrap())?;
+        Ok((kind_of(path), outcome))
+    });
+    let silent = |(kind, outcome): &(&str, Outcome)| *kind != "journal" && *outcome == Outcome::Shortened;
+    assert!(!table.keys().any(silent), "records went missing in silence");
+}
+
+#[test]
+fn every_zeroed_or_swapped_block_is_harmless_or_told() {
+    let reference = sample().unwrap();
+    let mut blocks: Vec<(String, u64)> =
+        reference.used_bytes().into_iter().map(|(path, at)| (path, at / SECTOR as u64)).collect();
+    blocks.dedup();
+    let n = blocks.len() as u64;
+    println!("{n} blocks");
+    let table = all(n + n * n, budget(1.0), |sample, job| {
+        let (path, block) = &blocks[(job % n) as usize];
+        let outcome = if job < n {
+            examine(sample, path, &format!("block {block} zeroed"), mode_of(job / 2), |disk| {
+                disk.zero_block(path, *block).unwrap();
+            })?
+        } else {
+            let (other, other_block) = &blocks[((job - n) / n) as usize];
+            examine(
+                sample,
+                path,
+                &format!("block {block} swapped with {other_block} of {other}"),
+                mode_of(job / 2),
+                |disk| {
+                    disk.swap_blocks(path, *block, other, *other_block).unwrap();
+                },
+            )?
+        };
+        Ok((kind_of(path), outcome))
+    });
+    let silent: u64 = table.iter().filter(|((_, o), _)| *o == Outcome::Shortened).map(|(_, n)| n).sum();
+    assert_eq!(silent, 0, "records went missing in silence");
+}
+
+#[test]
+fn a_missing_file_is_harmless_or_told() {
+    let reference = sample().unwrap();
+    for (path, _) in reference.disk.files() {
+        for mode in [ReadMode::Map, ReadMode::Copy] {
+            let outcome = examine(&reference, &path, "gone", mode, |disk| disk.erase(&path).unwrap()).unwrap();
+            let silent = outcome == Outcome::Shortened && kind_of(&path) != "journal";
+            assert!(!silent, "{path} is gone, and so are records, in silence");
+            println!("{path} gone: {outcome:?}");
+        }
+    }
+}
