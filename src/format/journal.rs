@@ -27,6 +27,9 @@
 //! the entries' checksums cover the payloads, and for a batch that is the checksum in its own header, so payload bytes are
 //! summed once. The salt is that of the frame's generation.
 //!
+//! Versions to come keep the header's 64 bytes where they are and what its checksum covers, so that a frame is too new
+//! only if it verifies: a flipped bit in the version of an old frame is damage, and refuses no store.
+//!
 //! A *group* other than 0 marks the entries of one transaction: if one of them can't be applied, none is.
 //!
 //! # Where the journal ends
@@ -122,8 +125,8 @@ pub struct Entry {
 
 impl FrameHeader {
     /// Reads a header's fields without verifying its checksum, which also needs the entries. Bounds are checked, so that
-    /// the lengths can be trusted to be sane.
-    fn parse(bytes: &[u8]) -> Result<FrameHeader, Damage> {
+    /// the lengths can be trusted to be sane. Also its version, and whether what must be zero is.
+    fn parse(bytes: &[u8]) -> Result<(FrameHeader, u16, bool), Damage> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(Damage::Short)?;
         let mut d = Decoder::new(bytes);
         let checksum = d.u32()?;
@@ -141,13 +144,8 @@ impl FrameHeader {
         {
             return Err(Damage::Bounds);
         }
-        if version != VERSION {
-            return Err(Damage::TooNew(version));
-        }
-        if zero != (0, 0) {
-            return Err(Damage::Reserved);
-        }
-        Ok(FrameHeader { checksum, frame, generation, durable, previous, length, entries, stamp_ms })
+        let header = FrameHeader { checksum, frame, generation, durable, previous, length, entries, stamp_ms };
+        Ok((header, version, zero == (0, 0)))
     }
 }
 
@@ -167,11 +165,17 @@ pub fn looks_like_frame(bytes: &[u8]) -> bool {
 
 /// Reads the frame at the front of `bytes` and verifies its header and entries, but not the payloads.
 pub fn decode(bytes: &[u8], origin: StoreId) -> Result<Frame<'_>, Damage> {
-    let header = FrameHeader::parse(bytes)?;
+    let (header, version, zero) = FrameHeader::parse(bytes)?;
     let directory_end = HEADER_BYTES + header.entries as usize * ENTRY_BYTES;
     let summed = bytes.get(4..directory_end).ok_or(Damage::Short)?;
     if Salt::frames(origin, header.generation).checksum(summed) != header.checksum {
         return Err(Damage::Checksum);
+    }
+    if version != VERSION {
+        return Err(Damage::TooNew(version));
+    }
+    if !zero {
+        return Err(Damage::Reserved);
     }
     let body = bytes.get(directory_end..header.length as usize).ok_or(Damage::Short)?;
     let mut directory = Decoder::new(&bytes[HEADER_BYTES..directory_end]);
