@@ -20,7 +20,7 @@ use crate::store::Store;
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// # let store = braidlog::Store::open(dir.path().join("store"))?;
 /// store.create_log("clicks", Default::default())?.append("hello")?;
 /// let report = store.backup(dir.path().join("copy"))?;

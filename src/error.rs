@@ -145,6 +145,11 @@ pub enum Error {
         /// The buffered log.
         log: String,
     },
+    /// The log was closed: what it has can be read, but nothing can be appended any more. Nothing was.
+    LogClosed {
+        /// The log's name.
+        log: String,
+    },
     /// A precondition of a transaction did not hold when it was its turn; nothing of it was done.
     Conflict {
         /// The log the precondition was about.
@@ -169,6 +174,49 @@ pub enum Error {
         position: SequenceNumber,
         /// The number the next record will get.
         end: SequenceNumber,
+    },
+    /// A value that is not allowed there. Nothing was done.
+    InvalidArgument {
+        /// What it is the value of.
+        what: &'static str,
+        /// The value, cut if it is long.
+        value: String,
+        /// Why not.
+        why: String,
+    },
+    /// There is no such stream, shard or consumer.
+    ResourceNotFound {
+        /// Its kind and name.
+        what: String,
+    },
+    /// It exists already, or its state does not allow this now. Nothing was done.
+    ResourceInUse {
+        /// Its kind and name.
+        what: String,
+        /// What is in the way.
+        why: String,
+    },
+    /// The engine sets the number of shards of an on-demand stream. Nothing was done.
+    OnDemand {
+        /// The stream's name.
+        stream: String,
+    },
+    /// One more would be too many. Nothing was done.
+    LimitExceeded {
+        /// The limit, with its value.
+        what: String,
+    },
+    /// A shard takes no more just now, because the limits of shards are enforced. Nothing was appended or read.
+    ThroughputExceeded {
+        /// The shard, as the service's message names it.
+        what: String,
+    },
+    /// The shard iterator is older than iterators get: get a new one.
+    ExpiredIterator {
+        /// How long ago it was issued.
+        age: Duration,
+        /// How old they get.
+        lifetime: Duration,
     },
     /// Too many bytes wait for the disk; nothing was appended.
     Busy {
@@ -205,7 +253,12 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later, unchanged, without risk of a duplicate.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::Busy { .. } | Error::Full { .. })
+        matches!(self, Error::Busy { .. } | Error::Full { .. } | Error::ThroughputExceeded { .. })
+    }
+
+    pub(crate) fn invalid(what: &'static str, value: impl fmt::Display, why: impl Into<String>) -> Error {
+        let value: String = value.to_string().chars().take(160).collect();
+        Error::InvalidArgument { what, value, why: why.into() }
     }
 
     pub(crate) fn io(during: &'static str, path: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -237,6 +290,7 @@ impl fmt::Display for Error {
             Error::NoSuchLog { name } => write!(f, "there is no log named {name:?}"),
             Error::LogExists { name } => write!(f, "a log named {name:?} exists already"),
             Error::LogDeleted { log } => write!(f, "log {log:?} was deleted"),
+            Error::LogClosed { log } => write!(f, "log {log:?} is closed; it takes no more records"),
             Error::LogStopped { log, at } => {
                 write!(f, "log {log:?} is damaged from sequence number {at} on; run `braidlog check`")
             }
@@ -260,6 +314,17 @@ impl fmt::Display for Error {
             }
             Error::BeyondEnd { log, position, end } => {
                 write!(f, "position {position} lies after the end of log {log:?}, which is {end}")
+            }
+            Error::InvalidArgument { what, value, why } => write!(f, "{what} can't be {value:?}: {why}"),
+            Error::ResourceNotFound { what } => write!(f, "there is no {what}"),
+            Error::ResourceInUse { what, why } => write!(f, "{what} is in use: {why}"),
+            Error::OnDemand { stream } => {
+                write!(f, "stream {stream} is on-demand: the engine sets the number of its shards")
+            }
+            Error::LimitExceeded { what } => write!(f, "a limit would be exceeded: {what}"),
+            Error::ThroughputExceeded { what } => write!(f, "rate exceeded for {what}; retry after a while"),
+            Error::ExpiredIterator { age, lifetime } => {
+                write!(f, "the shard iterator was issued {age:?} ago, and they last {lifetime:?}; get a new one")
             }
             Error::Busy { what, retry_after } => write!(f, "{what} is busy; retry after {retry_after:?}"),
             Error::Full { why } => write!(f, "no room: {why}; appends resume by themselves once there is room"),

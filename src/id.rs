@@ -15,7 +15,7 @@ pub(crate) type FrameNumber = u64;
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// let store = braidlog::Store::open(dir.path())?;
 /// let first = store.create_log("clicks", Default::default())?.id();
 /// store.delete_log("clicks")?;

@@ -8,7 +8,7 @@
 //! use braidlog::{LogOptions, StartAt, Store};
 //!
 //! fn main() -> braidlog::Result<()> {
-//! #   let dir = tempfile::tempdir()?; std::env::set_current_dir(&dir)?;
+//! #   let dir = tempfile::tempdir().unwrap(); std::env::set_current_dir(&dir).unwrap();
 //!     let store = Store::open("data")?;                            // recovers, then serves
 //!     let clicks = store.create_log("clicks", LogOptions::new())?;
 //!     let put = clicks.append("page=/home")?;                      // returns once durable
@@ -69,6 +69,7 @@ pub mod check;
 pub mod cli;
 mod core;
 mod driver;
+mod engine;
 pub mod env;
 mod error;
 pub mod format;
@@ -89,11 +90,14 @@ mod recovery;
 mod segment;
 mod snapshot;
 mod store;
+pub mod stream;
 mod sync;
+mod table;
 mod ticket;
 mod transaction;
 
 pub use backup::BackupReport;
+pub use engine::{Engine, EngineOptions};
 pub use error::{Error, Fault, Result};
 pub use format::Damage;
 pub use format::batch::{RecordParts, RecordRef};

@@ -43,3 +43,52 @@ pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 /// Distance between entries of the sparse index, in bytes of segment: 16 bytes of index for every 16 KiB and more of data
 /// keep the index at or below 0.1 %.
 pub const INDEX_INTERVAL_BYTES: u64 = 16 << 10;
+
+// Of Kinesis Data Streams: service model and developer guide, read 2026-11-17.
+
+/// Longest stream or consumer name, in characters (`StreamName`, `ConsumerName`).
+pub const STREAM_NAME_MAX: usize = 128;
+/// Most shards of a stream (`UpdateShardCount`).
+pub const SHARDS_PER_STREAM_MAX: u32 = 10_000;
+/// Shards an on-demand stream begins with: 4 MB/s of writes at 1 MB/s a shard (developer guide, on-demand mode).
+pub const ON_DEMAND_SHARDS: u32 = 4;
+/// Shortest and longest retention of a stream, in hours (`IncreaseStreamRetentionPeriod`).
+pub const RETENTION_HOURS_MIN: u32 = 24;
+/// See [`RETENTION_HOURS_MIN`].
+pub const RETENTION_HOURS_MAX: u32 = 8_760;
+/// Smallest and largest value of a stream's largest record, in KiB (`UpdateMaxRecordSize`).
+pub const RECORD_KIB_MIN: u32 = 1_024;
+/// See [`RECORD_KIB_MIN`].
+pub const RECORD_KIB_MAX: u32 = 10_240;
+/// Largest warm throughput, in MiB a second (`UpdateStreamWarmThroughput`).
+pub const WARM_THROUGHPUT_MIB_MAX: u32 = 10_240;
+/// Longest partition key, in characters (`PutRecord`).
+pub const PARTITION_KEY_CHARS_MAX: usize = 256;
+/// Most records in one call (`PutRecords`).
+pub const PUT_RECORDS_MAX: usize = 500;
+/// Most bytes in one call, data and partition keys (`PutRecords`): 10 MiB.
+pub const PUT_RECORDS_BYTES_MAX: usize = 10 << 20;
+/// Most records in one answer (`GetRecords`).
+pub const GET_RECORDS_MAX: usize = 10_000;
+/// Most bytes in one answer (`GetRecords`): 10 MiB.
+pub const GET_RECORDS_BYTES_MAX: usize = 10 << 20;
+/// Most tags of a resource (`TagResource`).
+pub const TAGS_MAX: usize = 50;
+/// Longest key of a tag, in characters (`TagKey`).
+pub const TAG_KEY_MAX: usize = 128;
+/// Longest value of a tag, in characters (`TagValue`).
+pub const TAG_VALUE_MAX: usize = 256;
+/// Longest resource policy, in bytes (`PutResourcePolicy`).
+pub const POLICY_BYTES_MAX: usize = 20_480;
+/// Most registered consumers of a stream (`RegisterStreamConsumer`).
+pub const CONSUMERS_MAX: usize = 20;
+/// The same of an on-demand stream.
+pub const CONSUMERS_ON_DEMAND_MAX: usize = 50;
+/// What a shard takes in a second: 1 MiB and 1,000 records; and gives: 2 MiB in 5 reads.
+pub const SHARD_BYTES_IN: u64 = 1 << 20;
+/// See [`SHARD_BYTES_IN`].
+pub const SHARD_RECORDS_IN: u64 = 1_000;
+/// See [`SHARD_BYTES_IN`].
+pub const SHARD_BYTES_OUT: u64 = 2 << 20;
+/// See [`SHARD_BYTES_IN`].
+pub const SHARD_READS: u64 = 5;

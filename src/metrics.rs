@@ -109,7 +109,7 @@ macro_rules! counters {
         ///
         /// ```
         /// # fn main() -> braidlog::Result<()> {
-        /// # let dir = tempfile::tempdir()?;
+        /// # let dir = tempfile::tempdir().unwrap();
         /// let store = braidlog::Store::open(dir.path())?;
         /// store.create_log("clicks", Default::default())?.append("hello")?;
         /// assert_eq!(store.stats().records_appended, 1);

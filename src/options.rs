@@ -41,7 +41,7 @@ pub enum DiskChoice {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// use braidlog::{ReadMode, Store, StoreOptions};
 /// let store = Store::open_with(dir.path(), StoreOptions::new().read_mode(ReadMode::Copy).quota_bytes(1 << 30))?;
 /// # store.close()
@@ -209,7 +209,18 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     } else if name.chars().any(char::is_control) {
         "it has a control character"
     } else {
-        return Ok(());
+        return check_not_internal(name);
     };
     Err(Error::InvalidName { name: name.chars().take(64).collect(), why })
+}
+
+/// Names of logs that are the engine's own begin so.
+pub(crate) const INTERNAL_PREFIX: &str = "braidlog/";
+
+pub(crate) fn check_not_internal(name: &str) -> Result<()> {
+    if name.starts_with(INTERNAL_PREFIX) {
+        let name = name.chars().take(64).collect();
+        return Err(Error::InvalidName { name, why: "names that begin with \"braidlog/\" are the engine's own" });
+    }
+    Ok(())
 }

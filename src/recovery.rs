@@ -30,7 +30,7 @@ use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::journal::{FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
-use crate::log::{LogState, PendingBatch, options_of};
+use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::Manifest;
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
@@ -49,7 +49,7 @@ const QUEUE_DEPTH: usize = 32;
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// let store = braidlog::Store::open(dir.path())?;
 /// assert!(store.open_report().created);
 /// store.close()?;
@@ -358,13 +358,17 @@ impl Replay<'_> {
             }
             EntryKind::DeleteLog => {
                 log.deleted_in.store(number, Ordering::Release);
-                log.appender.lock().close();
+                log.appender.lock().end(Ended::Deleted);
                 log.set_deleted();
                 self.logs.remove(&log.id);
                 self.touched.remove(&log.id);
                 self.gone.push((log.id, Some(log)));
             }
             EntryKind::Trim => log.trim(entry.first),
+            EntryKind::CloseLog => {
+                log.appender.lock().end(Ended::Closed);
+                log.set_closed();
+            }
             EntryKind::Settle => {
                 let row = row()?;
                 self.pending_bytes -= log.replace_segments(&row);

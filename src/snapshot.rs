@@ -8,7 +8,7 @@ use crate::log::{Bound, Log, Reader, StartAt};
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// # let store = braidlog::Store::open(dir.path())?;
 /// let (a, b) = (store.create_log("a", Default::default())?, store.create_log("b", Default::default())?);
 /// a.append("before")?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::id::StoreId;
 use crate::log::{Log, LogState};
 use crate::metrics::{Health, Stats};
-use crate::options::{LogOptions, ReadMode, StoreOptions, check_name};
+use crate::options::{LogOptions, ReadMode, StoreOptions, check_name, check_not_internal};
 use crate::recovery::{self, OpenReport};
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Mutex, Ordering};
@@ -46,7 +46,7 @@ struct Life {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// use braidlog::{LogOptions, StartAt, Store};
 /// let store = Store::open(dir.path())?;                           // recovers, then serves
 /// let clicks = store.create_log("clicks", LogOptions::new())?;
@@ -197,8 +197,14 @@ impl Store {
     /// The log of this name.
     ///
     /// # Errors
-    /// [`Error::NoSuchLog`]; [`Error::Damaged`] if the page of the manifest that would have it can't be read.
+    /// [`Error::NoSuchLog`]; [`Error::InvalidName`] for one of the engine's own; [`Error::Damaged`] if the page of the manifest that would have it can't be read.
     pub fn log(&self, name: &str) -> Result<Log> {
+        check_not_internal(name)?;
+        self.internal_log(name)
+    }
+
+    /// As [`Store::log`], also of a name that is the engine's.
+    pub(crate) fn internal_log(&self, name: &str) -> Result<Log> {
         Ok(self.log_handle(self.life.core.log_by_name(name)?))
     }
 
@@ -216,11 +222,18 @@ impl Store {
         }
     }
 
-    /// Names of all logs, sorted. Reads the whole manifest.
+    /// Names of all logs, sorted, without the engine's own. Reads the whole manifest.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Io`].
     pub fn log_names(&self) -> Result<Vec<String>> {
+        let mut names = self.all_log_names()?;
+        names.retain(|name| check_not_internal(name).is_ok());
+        Ok(names)
+    }
+
+    /// As [`Store::log_names`], with the engine's own.
+    pub(crate) fn all_log_names(&self) -> Result<Vec<String>> {
         self.life.core.names()
     }
 
@@ -234,6 +247,7 @@ impl Store {
     }
 
     pub(crate) fn delete_log_ticket(&self, name: &str) -> Result<Pending<()>> {
+        check_not_internal(name)?;
         let log = self.life.core.log_by_name(name)?;
         self.life.core.request(|slot| Request::DeleteLog { log, slot })
     }

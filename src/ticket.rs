@@ -126,6 +126,8 @@ pub struct Appended {
     pub first: SequenceNumber,
     /// Number of the last record.
     pub last: SequenceNumber,
+    /// When they arrived, in milliseconds since 1970.
+    pub arrival_ms: u64,
 }
 
 /// An append that is on its way to the disk: wait for it, poll it, or `.await` it in any runtime.
@@ -134,7 +136,7 @@ pub struct Appended {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// let store = braidlog::Store::open(dir.path())?;
 /// let log = store.create_log("clicks", Default::default())?;
 /// let tickets: Vec<_> = (0..10).map(|i| log.append_ticket(&format!("click {i}"))).collect::<Result<_, _>>()?;

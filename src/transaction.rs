@@ -1,28 +1,41 @@
-//! Appends to several logs that are durable together or not at all, under preconditions.
+//! Changes to several logs that are durable together or not at all, under preconditions.
 
+use std::collections::HashSet;
+
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchBuilder, RecordParts};
 use crate::id::SequenceNumber;
 use crate::limits::{APPEND_RECORDS_MAX, BATCH_BYTES_TARGET};
-use crate::log::Log;
-use crate::log::{Appender, LogState};
-use crate::options::Durability;
+use crate::log::{Appender, Ended, Log, LogState};
+use crate::options::{Durability, LogOptions, check_name};
 use crate::record::check_record;
 use crate::sync::{Arc, MutexGuard};
 use crate::ticket::Appended;
 
 type Precondition = Box<dyn FnOnce() -> Result<()> + Send>;
+/// Something that follows from what was decided.
+pub(crate) type Consequence = Box<dyn FnOnce(&Decided) + Send>;
+type LateData = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
-struct OwnedRecord {
-    key: Option<Vec<u8>>,
-    attributes: Option<Vec<u8>>,
-    data: Vec<u8>,
+/// A record that the transaction owns until its turn.
+enum NewRecord {
+    Given {
+        key: Option<Vec<u8>>,
+        attributes: Option<Vec<u8>>,
+        data: Vec<u8>,
+    },
+    /// Its data is made at the serial point.
+    Late(LateData),
 }
 
-impl OwnedRecord {
-    fn parts(&self) -> RecordParts<'_> {
-        RecordParts { key: self.key.as_deref(), attributes: self.attributes.as_deref(), data: &self.data }
-    }
+/// What came of a transaction at its serial point: not durable yet.
+#[derive(Default)]
+pub(crate) struct Decided {
+    /// Where each append went, in the order they were added.
+    pub(crate) appended: Vec<Appended>,
+    /// The logs it creates, in the order they were added.
+    pub(crate) created: Vec<Arc<LogState>>,
 }
 
 /// Changes to several logs that happen together or not at all.
@@ -33,7 +46,7 @@ impl OwnedRecord {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// use braidlog::{Error, Store, Transaction};
 /// let store = Store::open(dir.path())?;
 /// let (orders, emails) = (store.create_log("orders", Default::default())?, store.create_log("emails", Default::default())?);
@@ -50,10 +63,16 @@ impl OwnedRecord {
 /// ```
 #[derive(Default)]
 pub struct Transaction {
-    appends: Vec<(Arc<LogState>, OwnedRecord)>,
+    appends: Vec<(Arc<LogState>, NewRecord)>,
     trims: Vec<(Arc<LogState>, SequenceNumber)>,
     ends: Vec<(Arc<LogState>, SequenceNumber)>,
     preconditions: Vec<Precondition>,
+    pub(crate) options: Vec<(Arc<LogState>, LogOptions)>,
+    pub(crate) closes: Vec<Arc<LogState>>,
+    pub(crate) deletes: Vec<Arc<LogState>>,
+    pub(crate) creates: Vec<(String, LogOptions)>,
+    pub(crate) once_decided: Vec<Consequence>,
+    pub(crate) once_durable: Vec<Consequence>,
     bytes: usize,
 }
 
@@ -86,7 +105,7 @@ impl Transaction {
         }
         // Each record may begin a batch of its own.
         self.bytes += record.encoded_len() + 96;
-        let owned = OwnedRecord {
+        let owned = NewRecord::Given {
             key: record.key.map(<[u8]>::to_vec),
             attributes: record.attributes.map(<[u8]>::to_vec),
             data: record.data.to_vec(),
@@ -95,11 +114,90 @@ impl Transaction {
         Ok(self)
     }
 
+    /// Appends a record whose data, at most `bytes_max` long, is made at the serial point. As for [`Transaction::require`]:
+    /// it must be quick and must not call the store.
+    pub(crate) fn append_late(
+        &mut self,
+        log: &Log,
+        bytes_max: usize,
+        data: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> &mut Self {
+        self.bytes += bytes_max + 128;
+        self.appends.push((log.state.clone(), NewRecord::Late(Box::new(data))));
+        self
+    }
+
     /// Moves a log's trim horizon up to `upto`; records below are not readable any more.
     /// Where `upto` lies beyond the end when it is the transaction's turn, up to the end.
     pub fn trim(&mut self, log: &Log, upto: SequenceNumber) -> &mut Self {
         self.bytes += 64;
         self.trims.push((log.state.clone(), upto));
+        self
+    }
+
+    /// Creates a log; [`crate::Store::log`] has it once the transaction is durable.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::InvalidOption`]. A name that is in use when it is the transaction's turn makes the
+    /// whole of it fail with [`Error::LogExists`].
+    pub fn create_log(&mut self, name: &str, options: LogOptions) -> Result<&mut Self> {
+        check_name(name)?;
+        options.check()?;
+        Ok(self.create_named(name, options))
+    }
+
+    /// As [`Transaction::create_log`], of a name that is the engine's.
+    pub(crate) fn create_named(&mut self, name: &str, options: LogOptions) -> &mut Self {
+        self.bytes += 512 + name.len();
+        self.creates.push((name.to_owned(), options));
+        self
+    }
+
+    /// Closes a durable log for good: what it has stays readable, later appends fail with [`Error::LogClosed`], readers are
+    /// told at its end.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`].
+    pub fn close_log(&mut self, log: &Log) -> Result<&mut Self> {
+        if log.state.durability != Durability::Durable {
+            return Err(Error::NotDurable { log: log.state.name.to_string() });
+        }
+        self.bytes += 64;
+        self.closes.push(log.state.clone());
+        Ok(self)
+    }
+
+    /// Deletes a log, as [`crate::Store::delete_log`] does.
+    pub fn delete_log(&mut self, log: &Log) -> &mut Self {
+        if self.deletes.iter().all(|other| other.id != log.state.id) {
+            self.bytes += 64;
+            self.deletes.push(log.state.clone());
+        }
+        self
+    }
+
+    /// Changes retention and segment size of a log, as [`Log::set_options`] does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub fn set_options(&mut self, log: &Log, options: LogOptions) -> Result<&mut Self> {
+        options.check()?;
+        let segments = log.info().segments;
+        self.bytes += 1024 + segments * 48;
+        self.options.push((log.state.clone(), LogOptions { durability: log.state.durability, ..options }));
+        Ok(self)
+    }
+
+    /// Runs at the serial point if every precondition held. As for [`Transaction::require`], it must be quick and must not
+    /// call the store; what it changes may be seen by later preconditions only.
+    pub(crate) fn once_decided(&mut self, consequence: impl FnOnce(&Decided) + Send + 'static) -> &mut Self {
+        self.once_decided.push(Box::new(consequence));
+        self
+    }
+
+    /// Runs when the transaction is durable, together with what else its frame changes, before anybody is told.
+    pub(crate) fn once_durable(&mut self, consequence: impl FnOnce(&Decided) + Send + 'static) -> &mut Self {
+        self.once_durable.push(Box::new(consequence));
         self
     }
 
@@ -123,7 +221,12 @@ impl Transaction {
 
     /// Whether it would do nothing.
     pub fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.trims.is_empty()
+        self.appends.is_empty()
+            && self.trims.is_empty()
+            && self.options.is_empty()
+            && self.closes.is_empty()
+            && self.deletes.is_empty()
+            && self.creates.is_empty()
     }
 
     /// An upper bound of what it takes in a frame.
@@ -133,22 +236,39 @@ impl Transaction {
 
     /// The logs it is about, each once, by id: the order in which the commit machine locks them.
     pub(crate) fn logs(&self) -> Vec<Arc<LogState>> {
-        let named = self.trims.iter().chain(&self.ends).map(|(log, _)| log);
+        let named =
+            self.trims.iter().chain(&self.ends).map(|(log, _)| log).chain(self.options.iter().map(|(log, _)| log));
+        let named = named.chain(&self.closes).chain(&self.deletes);
         let mut logs: Vec<Arc<LogState>> = self.appends.iter().map(|(log, _)| log).chain(named).cloned().collect();
         logs.sort_by_key(|log| log.id);
         logs.dedup_by_key(|log| log.id);
         logs
     }
 
-    /// Whether every log is alive and every precondition holds. `locked` are the appenders of [`Transaction::logs`].
-    pub(crate) fn check(&mut self, logs: &[Arc<LogState>], locked: &[MutexGuard<'_, Appender>]) -> Result<()> {
+    /// Whether every log can do what is asked of it and every precondition holds. `locked` are the appenders of
+    /// [`Transaction::logs`].
+    pub(crate) fn check(
+        &mut self,
+        core: &Core,
+        logs: &[Arc<LogState>],
+        locked: &[MutexGuard<'_, Appender>],
+    ) -> Result<()> {
         for (log, appender) in logs.iter().zip(locked) {
             log.check_alive()?;
-            if appender.is_closed() {
+            if appender.ended() == Some(Ended::Deleted) {
                 return Err(Error::LogDeleted { log: log.name.to_string() });
             }
-            if let Some(at) = log.stopped_at() {
-                return Err(Error::LogStopped { log: log.name.to_string(), at });
+        }
+        for log in self.appends.iter().map(|(log, _)| log).chain(&self.closes) {
+            if let Some(at) = logs.iter().position(|l| l.id == log.id) {
+                log.check_appendable(&locked[at])?;
+            }
+        }
+        let mut names = HashSet::new();
+        for (name, _) in &self.creates {
+            core.check_name_free(name)?;
+            if !names.insert(name) {
+                return Err(Error::LogExists { name: name.clone() });
             }
         }
         for (log, end) in &self.ends {
@@ -163,16 +283,20 @@ impl Transaction {
 
     /// Gives numbers and encodes, a list of batches for each of `logs`. Nothing is open in them.
     pub(crate) fn encode(
-        &self,
+        &mut self,
         logs: &[Arc<LogState>],
         locked: &mut [MutexGuard<'_, Appender>],
         arrival_ms: u64,
-    ) -> (Committed, Vec<Vec<BatchBuilder>>) {
-        let mut committed = Committed::default();
+    ) -> (Vec<Appended>, Vec<Vec<BatchBuilder>>) {
+        let mut appended = Vec::with_capacity(self.appends.len());
         let mut batches: Vec<Vec<BatchBuilder>> = logs.iter().map(|_| Vec::new()).collect();
-        for (log, record) in &self.appends {
+        for (log, record) in std::mem::take(&mut self.appends) {
             let at = logs.partition_point(|l| l.id < log.id);
-            let parts = record.parts();
+            let (key, attributes, data) = match record {
+                NewRecord::Given { key, attributes, data } => (key, attributes, data),
+                NewRecord::Late(make) => (None, None, make()),
+            };
+            let parts = RecordParts { key: key.as_deref(), attributes: attributes.as_deref(), data: &data };
             let arrival_ms = locked[at].note_arrival(arrival_ms);
             let number = locked[at].take_number();
             let open = &mut batches[at];
@@ -182,9 +306,19 @@ impl Transaction {
             if let Some(batch) = open.last_mut() {
                 batch.push(&parts, arrival_ms);
             }
-            committed.appended.push(Appended { first: number, last: number });
+            appended.push(Appended { first: number, last: number, arrival_ms });
         }
-        (committed, batches)
+        for log in &self.closes {
+            if let Some(at) = logs.iter().position(|l| l.id == log.id) {
+                locked[at].end(Ended::Closed);
+            }
+        }
+        for log in &self.deletes {
+            if let Some(at) = logs.iter().position(|l| l.id == log.id) {
+                locked[at].end(Ended::Deleted);
+            }
+        }
+        (appended, batches)
     }
 
     /// The trims, none beyond the end.
@@ -203,6 +337,9 @@ impl std::fmt::Debug for Transaction {
         f.debug_struct("Transaction")
             .field("appends", &self.appends.len())
             .field("trims", &self.trims.len())
+            .field("created", &self.creates)
+            .field("closed", &self.closes.iter().map(|log| &log.name).collect::<Vec<_>>())
+            .field("deleted", &self.deletes.iter().map(|log| &log.name).collect::<Vec<_>>())
             .field("preconditions", &self.preconditions.len())
             .finish()
     }

@@ -15,7 +15,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let dir = tempfile::tempdir()?;
+//! # let dir = tempfile::tempdir().unwrap();
 //! use braidlog::check::{CheckOptions, check};
 //! let store = braidlog::Store::open(dir.path())?;
 //! store.create_log("clicks", Default::default())?.append("hello")?;

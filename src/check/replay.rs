@@ -288,6 +288,7 @@ impl Replay<'_> {
                 self.claims.touched.remove(&entry.log);
                 self.claims.gone.insert(entry.log);
             }
+            EntryKind::CloseLog if !skipped => claim.row.closed = true,
             EntryKind::Trim if !skipped => claim.row.horizon = claim.row.horizon.max(entry.first),
             EntryKind::Touch if !skipped => {
                 claim.row.reserved = claim.row.reserved.max(row()?.reserved);

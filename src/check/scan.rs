@@ -118,6 +118,11 @@ fn frame(ins: &Inspection<'_>, bytes: &Bytes, logs: &mut BTreeMap<LogId, Pieces>
             EntryKind::DeleteLog => {
                 logs.remove(&entry.log);
             }
+            EntryKind::CloseLog => {
+                if let Some(row) = logs.get_mut(&entry.log).and_then(|pieces| pieces.row.as_mut()) {
+                    row.closed = true;
+                }
+            }
             EntryKind::Trim | EntryKind::Mark => {}
         }
     }

@@ -120,11 +120,15 @@ fn is_no_space(error: &io::Error) -> bool {
 fn engine_code(error: &Error) -> u8 {
     match error {
         Error::Damaged { .. } | Error::LogStopped { .. } => code::DAMAGE,
-        Error::NoSuchLog { .. } | Error::LogDeleted { .. } | Error::Trimmed { .. } | Error::BeyondEnd { .. } => {
-            code::NOT_FOUND
-        }
+        Error::NoSuchLog { .. }
+        | Error::LogDeleted { .. }
+        | Error::LogClosed { .. }
+        | Error::Trimmed { .. }
+        | Error::BeyondEnd { .. } => code::NOT_FOUND,
         Error::Locked { .. } | Error::Busy { .. } | Error::Full { .. } => code::BUSY,
-        Error::InvalidName { .. } | Error::InvalidOption { .. } => code::USAGE,
+        Error::ResourceNotFound { .. } => code::NOT_FOUND,
+        Error::ThroughputExceeded { .. } => code::BUSY,
+        Error::InvalidName { .. } | Error::InvalidOption { .. } | Error::InvalidArgument { .. } => code::USAGE,
         Error::Io(fault) | Error::Stopped { cause: fault } | Error::OutcomeUnknown { cause: fault }
             if fault.is_no_space() =>
         {
@@ -144,6 +148,7 @@ fn engine_kind(error: &Error) -> &'static str {
         Error::NoSuchLog { .. } => "no_such_log",
         Error::LogExists { .. } => "log_exists",
         Error::LogDeleted { .. } => "log_deleted",
+        Error::LogClosed { .. } => "log_closed",
         Error::LogStopped { .. } => "log_stopped",
         Error::InvalidName { .. } => "invalid_name",
         Error::InvalidOption { .. } => "invalid_option",
@@ -151,6 +156,13 @@ fn engine_kind(error: &Error) -> &'static str {
         Error::TransactionTooLarge { .. } => "transaction_too_large",
         Error::Trimmed { .. } => "trimmed",
         Error::BeyondEnd { .. } => "beyond_end",
+        Error::InvalidArgument { .. } => "invalid_argument",
+        Error::ResourceNotFound { .. } => "resource_not_found",
+        Error::ResourceInUse { .. } => "resource_in_use",
+        Error::OnDemand { .. } => "on_demand",
+        Error::LimitExceeded { .. } => "limit_exceeded",
+        Error::ThroughputExceeded { .. } => "throughput_exceeded",
+        Error::ExpiredIterator { .. } => "expired_iterator",
         Error::Busy { .. } => "busy",
         Error::Full { .. } => "full",
         Error::ReadOnly { .. } => "read_only",

@@ -145,7 +145,7 @@ impl<'a> Pump<'a> {
                 break;
             }
             let Some((ticket, sent)) = self.tickets.pop_front() else { break };
-            let Appended { first, last } = ticket.wait()?;
+            let Appended { first, last, .. } = ticket.wait()?;
             self.totals.records += sent.records;
             self.totals.bytes += sent.bytes;
             self.totals.first.get_or_insert(first);

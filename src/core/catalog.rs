@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::format::manifest::LogRow;
 use crate::id::{FrameNumber, LogId};
-use crate::log::{LogState, put_options};
+use crate::log::{Ended, LogState, put_options};
 use crate::options::{Durability, LogOptions};
 use crate::sync::{Arc, Ordering};
 
@@ -25,9 +25,20 @@ pub(super) struct Catalog {
 impl Core {
     /// Makes a log known under its name at the commit machine's serial point; nobody sees it before its frame is durable.
     pub(crate) fn catalog_create(&self, name: &str, options: &LogOptions, frame: FrameNumber) -> Result<Arc<LogState>> {
-        if self.find(name)?.is_some() {
-            return Err(Error::LogExists { name: name.to_owned() });
+        self.check_name_free(name)?;
+        Ok(self.catalog_add(name, options, frame))
+    }
+
+    /// At the serial point: whether a log of this name can be created.
+    pub(crate) fn check_name_free(&self, name: &str) -> Result<()> {
+        match self.find(name)? {
+            None => Ok(()),
+            Some(_) => Err(Error::LogExists { name: name.to_owned() }),
         }
+    }
+
+    /// As [`Core::catalog_create`], of a name that was found free at this serial point.
+    pub(crate) fn catalog_add(&self, name: &str, options: &LogOptions, frame: FrameNumber) -> Arc<LogState> {
         let id = LogId::new(self.next_log.fetch_add(1, Ordering::AcqRel), name);
         let mut row = LogRow {
             id,
@@ -48,7 +59,7 @@ impl Core {
         catalog.by_name.insert(log.name.clone(), log.clone());
         catalog.by_id.insert(id, log.clone());
         catalog.creating.insert(id);
-        Ok(log)
+        log
     }
 
     pub(crate) fn catalog_open(&self, log: &LogState) {
@@ -59,16 +70,21 @@ impl Core {
     pub(crate) fn catalog_delete(&self, log: &Arc<LogState>, frame: FrameNumber) -> Result<()> {
         log.check_alive()?;
         let mut appender = log.appender.lock();
-        if appender.is_closed() {
+        if appender.ended() == Some(Ended::Deleted) {
             return Err(Error::LogDeleted { log: log.name.to_string() });
         }
-        appender.close();
+        appender.end(Ended::Deleted);
         drop(appender);
+        self.catalog_take(log, frame);
+        Ok(())
+    }
+
+    /// As [`Core::catalog_delete`], of a log that was found alive at this serial point and takes nothing more.
+    pub(crate) fn catalog_take(&self, log: &Arc<LogState>, frame: FrameNumber) {
         log.deleted_in.store(frame, Ordering::Release);
         let mut catalog = self.catalog.write().unwrap_or_else(|p| p.into_inner());
         catalog.by_name.remove(&log.name);
         catalog.gone.insert(log.id);
-        Ok(())
     }
 
     pub(crate) fn catalog_deleted(&self, log: &LogState) {

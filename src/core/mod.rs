@@ -225,6 +225,12 @@ impl Core {
         if wall.abs_diff(expected) <= CLOCK_TOLERANCE_MS { wall } else { expected }
     }
 
+    /// Why writes are refused, if the store takes none any more.
+    pub(crate) fn write_refusal(&self) -> Option<Error> {
+        let over = matches!(self.health.get(), Health::ReadOnly { .. } | Health::Stopped { .. }) || self.is_closed();
+        over.then(|| self.refusal())
+    }
+
     /// Why writes are refused.
     pub(crate) fn refusal(&self) -> Error {
         match self.health.get() {
@@ -356,8 +362,8 @@ impl Core {
     }
 
     pub(crate) fn request<T>(&self, request: impl FnOnce(Arc<Slot<T>>) -> Request) -> Result<Pending<T>> {
-        if matches!(self.health.get(), Health::ReadOnly { .. } | Health::Stopped { .. }) || self.is_closed() {
-            return Err(self.refusal());
+        if let Some(refusal) = self.write_refusal() {
+            return Err(refusal);
         }
         let slot = Slot::new();
         let turn = self.commit_lane.request(request(slot.clone()))?;

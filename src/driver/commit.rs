@@ -23,9 +23,10 @@ use crate::format::manifest::LogRow;
 use crate::id::{FrameNumber, LogId, SequenceNumber};
 use crate::log::{LogState, PendingBatch};
 use crate::metrics::add;
+use crate::options::Durability;
 use crate::sync::Arc;
 use crate::ticket::{Slot, Turn};
-use crate::transaction::Committed;
+use crate::transaction::{Committed, Consequence, Decided};
 
 use super::Request;
 
@@ -60,21 +61,32 @@ enum Effect {
         log: Arc<LogState>,
         reserved: SequenceNumber,
     },
+    Closed {
+        log: Arc<LogState>,
+    },
     /// A look at the log at the next checkpoint, nothing else.
     Listed {
         log: Arc<LogState>,
     },
+    /// What else follows from a transaction.
+    Then {
+        consequences: Vec<Consequence>,
+        decided: Decided,
+    },
 }
 
 impl Effect {
-    fn log(&self) -> &Arc<LogState> {
-        let (Effect::Records { log, .. }
-        | Effect::Created { log }
-        | Effect::Deleted { log }
-        | Effect::Trimmed { log, .. }
-        | Effect::Touched { log, .. }
-        | Effect::Listed { log }) = self;
-        log
+    fn log(&self) -> Option<&Arc<LogState>> {
+        match self {
+            Effect::Records { log, .. }
+            | Effect::Created { log }
+            | Effect::Deleted { log }
+            | Effect::Trimmed { log, .. }
+            | Effect::Touched { log, .. }
+            | Effect::Closed { log }
+            | Effect::Listed { log } => Some(log),
+            Effect::Then { .. } => None,
+        }
     }
 }
 
@@ -389,21 +401,30 @@ impl Commit {
         // Locked from here until the numbers are given, so that nobody gets one in between.
         let mut locked: Vec<_> = logs.iter().map(|log| log.appender.lock()).collect();
         for (log, appender) in logs.iter().zip(&mut locked) {
-            // What others appended meanwhile has its numbers already, so it comes first.
-            let batches = appender.take_all();
-            self.inline(draft, log, batches, 0);
+            // What others appended meanwhile has its numbers already, so it comes first. A buffered log's never goes through
+            // the journal: its own lane writes and acknowledges it.
+            if log.durability == Durability::Durable {
+                let batches = appender.take_all();
+                self.inline(draft, log, batches, 0);
+            }
         }
         if HEADER_BYTES + draft.bytes + transaction.bytes() + FRAME_ALIGNMENT > self.core.ring.frame_bytes_max() {
             self.close(std::mem::take(draft), None);
         }
         let reserved = transaction.bytes();
-        match transaction.check(&logs, &locked) {
+        match transaction.check(&self.core, &logs, &locked) {
             Ok(()) => {
-                let (committed, batches) = transaction.encode(&logs, &mut locked, self.core.stamp());
+                let (appended, batches) = transaction.encode(&logs, &mut locked, self.core.stamp());
+                let mut decided = Decided { appended, created: Vec::new() };
                 let trims = transaction.trims(&logs, &locked);
+                let ends: Vec<SequenceNumber> = transaction
+                    .closes
+                    .iter()
+                    .map(|log| locked[logs.partition_point(|l| l.id < log.id)].next())
+                    .collect();
                 drop(locked);
-                let appended: usize = batches.iter().flatten().map(BatchBuilder::records_bytes).sum();
-                self.core.budget.adjust(reserved, appended);
+                let bytes: usize = batches.iter().flatten().map(BatchBuilder::records_bytes).sum();
+                self.core.budget.adjust(reserved, bytes);
                 for (log, batches) in logs.iter().zip(batches) {
                     self.inline(draft, log, batches, group);
                 }
@@ -411,7 +432,32 @@ impl Commit {
                     self.entry(draft, EntryKind::Trim, group, log.id, upto, Bytes::new());
                     draft.effects.push(Effect::Trimmed { log, upto });
                 }
-                slot.fill(Ok(committed));
+                for (log, options) in std::mem::take(&mut transaction.options) {
+                    log.set_options(options);
+                    self.row_entry(draft, EntryKind::SetOptions, group, &log.row());
+                    draft.effects.push(Effect::Listed { log });
+                }
+                for (log, end) in std::mem::take(&mut transaction.closes).into_iter().zip(ends) {
+                    self.entry(draft, EntryKind::CloseLog, group, log.id, end, Bytes::new());
+                    draft.effects.push(Effect::Closed { log });
+                }
+                for log in std::mem::take(&mut transaction.deletes) {
+                    self.core.catalog_take(&log, self.next);
+                    self.entry(draft, EntryKind::DeleteLog, group, log.id, 0, Bytes::new());
+                    draft.effects.push(Effect::Deleted { log });
+                }
+                for (name, options) in std::mem::take(&mut transaction.creates) {
+                    let log = self.core.catalog_add(&name, &options, self.next);
+                    self.row_entry(draft, EntryKind::CreateLog, group, &log.row());
+                    draft.effects.push(Effect::Created { log: log.clone() });
+                    decided.created.push(log);
+                }
+                transaction.once_decided.drain(..).for_each(|consequence| consequence(&decided));
+                slot.fill(Ok(Committed { appended: decided.appended.clone() }));
+                let consequences = std::mem::take(&mut transaction.once_durable);
+                if !consequences.is_empty() {
+                    draft.effects.push(Effect::Then { consequences, decided });
+                }
             }
             Err(refused) => {
                 self.core.budget.release(reserved as u64);
@@ -588,22 +634,22 @@ impl Commit {
     }
 
     /// A frame and all before it are durable.
-    fn publish(&mut self, frame: Frame) {
+    fn publish(&mut self, mut frame: Frame) {
         let core = &self.core;
         let (mut records, mut bytes) = (0, 0);
         // Before the frame counts as durable: a checkpoint that names it must have every log it is about on its list.
-        for effect in &frame.effects {
-            core.list_for_checkpoint(effect.log());
+        for log in frame.effects.iter().filter_map(Effect::log) {
+            core.list_for_checkpoint(log);
         }
         {
             // A snapshot sees all of a frame or nothing.
             let _all_of_it = core.publishing.lock();
-            for effect in &frame.effects {
+            for effect in &mut frame.effects {
                 match effect {
                     Effect::Records { log, end, records: r, bytes: b } => {
                         log.set_high(*end);
-                        records += r;
-                        bytes += b;
+                        records += *r;
+                        bytes += *b;
                     }
                     Effect::Created { log } => core.catalog_open(log),
                     Effect::Deleted { log } => {
@@ -614,6 +660,10 @@ impl Commit {
                     Effect::Touched { log, reserved } => {
                         core.note_touched(log);
                         log.appender.lock().touch(*reserved);
+                    }
+                    Effect::Closed { log } => log.set_closed(),
+                    Effect::Then { consequences, decided } => {
+                        consequences.drain(..).for_each(|consequence| consequence(decided));
                     }
                     Effect::Listed { .. } => {}
                 }

@@ -19,7 +19,7 @@
 //!     entry
 //!     0 | kind|group| zero      | bytes of payload        |
 //!     8 | log id (or 0)                                   |
-//!    16 | first sequence number, horizon or bound         |
+//!    16 | first sequence number, horizon or end           |
 //!    24 | number of records     | checksum of payload     |
 //! ```
 //!
@@ -70,6 +70,8 @@ pub enum EntryKind {
     Settle = 5,
     /// A buffered log is about to be written; the payload is its row, with the numbers reserved for it.
     Touch = 6,
+    /// A log takes no more records: it ends at `first`.
+    CloseLog = 7,
     /// Nothing happened; the frame itself says what was durable.
     Mark = 8,
     /// A log's options changed; the payload is its row.
@@ -79,7 +81,9 @@ pub enum EntryKind {
 impl EntryKind {
     fn of(kind: u8) -> Option<EntryKind> {
         use EntryKind::*;
-        [Batch, CreateLog, DeleteLog, Trim, Settle, Touch, Mark, SetOptions].into_iter().find(|k| *k as u8 == kind)
+        [Batch, CreateLog, DeleteLog, Trim, Settle, Touch, CloseLog, Mark, SetOptions]
+            .into_iter()
+            .find(|k| *k as u8 == kind)
     }
 }
 
@@ -113,7 +117,7 @@ pub struct Entry {
     pub group: u8,
     /// To which log; `LogId(0)` for none.
     pub log: LogId,
-    /// First sequence number, horizon or bound.
+    /// First sequence number, horizon or end.
     pub first: u64,
     /// Number of records.
     pub count: u32,

@@ -249,6 +249,8 @@ pub enum DurabilityByte {
 ///
 /// ```text
 /// id (8) | name (1 + n) | created, ms (8) | durability (1) | flags (1)
+///     flags: 1 damaged from `stopped at` on, 2 closed
+/// stopped at (8)
 /// retention: age in ms (8), bytes (8), held bytes (8)    0 is none
 /// largest segment in bytes (8)
 /// trim horizon (8) | next sequence number (8) | numbers reserved up to (8) | last arrival, ms (8)
@@ -268,6 +270,8 @@ pub struct LogRow {
     /// Set when a part of the log was found damaged at recovery and later parts had to be withheld: the sequence number
     /// from which on they were.
     pub stopped_at: Option<SequenceNumber>,
+    /// It takes no more records.
+    pub closed: bool,
     /// Records older than this are not readable; 0 for no such rule.
     pub retention_ms: u64,
     /// Older batches than the last so many bytes are not readable; 0 for no such rule.
@@ -310,6 +314,7 @@ const SEGMENT_ROW_BYTES: usize = 48;
 const ROW_BYTES_MIN: usize = 8 + (1 + 1) + 8 + 1 + 1 + 8 * 9 + 4;
 const _: () = assert!(ROW_BYTES_MIN == 96);
 const FLAG_STOPPED: u8 = 1;
+const FLAG_CLOSED: u8 = 2;
 
 impl LogRow {
     /// Appends the row's bytes.
@@ -318,7 +323,8 @@ impl LogRow {
         out.put_text(&self.name);
         out.put_u64(self.created_ms);
         out.put_u8(self.durability as u8);
-        out.put_u8(if self.stopped_at.is_some() { FLAG_STOPPED } else { 0 });
+        let stopped = if self.stopped_at.is_some() { FLAG_STOPPED } else { 0 };
+        out.put_u8(stopped | if self.closed { FLAG_CLOSED } else { 0 });
         out.put_u64(self.stopped_at.unwrap_or(0));
         out.put_u64(self.retention_ms);
         out.put_u64(self.retention_bytes);
@@ -354,7 +360,7 @@ impl LogRow {
         };
         let flags = d.u8()?;
         let stopped_at = d.u64()?;
-        if flags & !FLAG_STOPPED != 0 {
+        if flags & !(FLAG_STOPPED | FLAG_CLOSED) != 0 {
             return Err(Damage::Reserved);
         }
         let mut row = LogRow {
@@ -363,6 +369,7 @@ impl LogRow {
             created_ms,
             durability,
             stopped_at: (flags & FLAG_STOPPED != 0).then_some(stopped_at),
+            closed: flags & FLAG_CLOSED != 0,
             retention_ms: d.u64()?,
             retention_bytes: d.u64()?,
             held_bytes_max: d.u64()?,
@@ -431,6 +438,7 @@ mod tests {
             end: 40,
             horizon: 3,
             stopped_at: Some(30),
+            closed: true,
             segments: vec![SegmentRow {
                 id: SegmentId(8),
                 base: 0,

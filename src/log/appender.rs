@@ -13,6 +13,15 @@ use crate::ticket::{Appended, Turn};
 /// the disk while the next fills, instead of everybody waiting for everything.
 const TURN_BYTES: usize = 4 << 20;
 
+/// Why a log takes no more records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ended {
+    /// It was closed: what it has stays readable.
+    Closed,
+    /// It is being deleted.
+    Deleted,
+}
+
 /// Appended and not yet taken by the driver.
 pub(crate) struct Appender {
     open: Option<BatchBuilder>,
@@ -35,8 +44,8 @@ pub(crate) struct Appender {
     touched: bool,
     /// For a buffered log: written since the last checkpoint looked.
     written: bool,
-    /// The log is being deleted.
-    closed_for_good: bool,
+    /// Why nothing may be appended any more, if so.
+    ended: Option<Ended>,
 }
 
 impl Appender {
@@ -54,7 +63,7 @@ impl Appender {
             reserved,
             touched,
             written: false,
-            closed_for_good: false,
+            ended: None,
         }
     }
 
@@ -87,13 +96,13 @@ impl Appender {
         self.next - 1
     }
 
-    /// Nothing may be appended any more.
-    pub(crate) fn close(&mut self) {
-        self.closed_for_good = true;
+    /// Nothing may be appended any more. A closed log may still be deleted, not the other way round.
+    pub(crate) fn end(&mut self, ended: Ended) {
+        self.ended = self.ended.max(Some(ended));
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed_for_good
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.ended
     }
 
     /// Whether `count` more records of a buffered log need a durable note before: that its tail must be looked at after a
@@ -156,7 +165,7 @@ impl Appender {
             self.after = self.turn.take();
             self.bytes = 0;
         }
-        (turn, Appended { first, last: self.next - 1 })
+        (turn, Appended { first, last: self.next - 1, arrival_ms })
     }
 
     /// Everything that was appended, of all turns.

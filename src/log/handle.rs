@@ -52,7 +52,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::RecordTooLarge`], [`Error::Busy`] after the store's append deadline, [`Error::Full`],
-    /// [`Error::LogDeleted`], [`Error::LogStopped`], [`Error::Stopped`]: nothing was appended.
+    /// [`Error::LogClosed`], [`Error::LogDeleted`], [`Error::LogStopped`], [`Error::Stopped`]: nothing was appended.
     /// [`Error::OutcomeUnknown`]: it may or may not be there after a reopen; also when it was not acknowledged within the
     /// append deadline.
     pub fn append<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Appended> {
@@ -104,6 +104,11 @@ impl Log {
         self.push(records.iter().copied(), Room::Busy)
     }
 
+    /// Several records in one batch of numbers; waits for room, not for the disk.
+    pub(crate) fn push_records<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Ticket> {
+        self.push(records, Room::Wait)
+    }
+
     #[inline]
     fn push<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone, room: Room) -> Result<Ticket> {
         let (core, state) = (&self.core, &self.state);
@@ -133,13 +138,9 @@ impl Log {
         let arrival_ms = core.stamp();
         loop {
             let mut appender = state.appender.lock();
-            if appender.is_closed() || state.is_deleted() {
+            if let Err(error) = state.check_appendable(&appender) {
                 drop(appender);
-                return refused(Error::LogDeleted { log: state.name.to_string() });
-            }
-            if let Some(at) = state.stopped_at() {
-                drop(appender);
-                return refused(Error::LogStopped { log: state.name.to_string(), at });
+                return refused(error);
             }
             if buffered && appender.needs_touch(count) {
                 drop(appender);
@@ -156,6 +157,11 @@ impl Log {
             }
             return Ok(Ticket::new(turn, appended));
         }
+    }
+
+    /// Whether it was closed: see [`crate::Transaction::close_log`].
+    pub fn is_closed(&self) -> bool {
+        self.state.is_closed()
     }
 
     /// Number the next readable record will have: all below is durable, or in the page cache for a buffered log.
@@ -283,7 +289,7 @@ impl std::fmt::Debug for Log {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// # let store = braidlog::Store::open(dir.path())?;
 /// let log = store.create_log("clicks", Default::default())?;
 /// assert_eq!(log.info().segments, 0);

@@ -14,7 +14,7 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 
-pub(crate) use appender::Appender;
+pub(crate) use appender::{Appender, Ended};
 pub use handle::{Log, LogInfo};
 pub(crate) use reader::Bound;
 pub use reader::{Batch, Reader, Record, StartAt};
@@ -71,6 +71,8 @@ pub(crate) struct LogState {
     /// For a buffered log: the end its last row in a manifest has.
     pub(crate) settled: AtomicU64,
     deleted: AtomicBool,
+    /// Closed, durably: it ends at the high watermark.
+    closed: AtomicBool,
     high: AtomicU64,
     /// Everything below was trimmed by a call, or freed.
     horizon: AtomicU64,
@@ -114,6 +116,10 @@ impl LogState {
         let segments = row.segments.iter().map(|s| Arc::new(Segment::existing(salt, s))).collect();
         let options = options_of(row);
         let rules = options.retention_age.is_some() || options.retention_bytes.is_some();
+        let mut appender = Appender::new(row.end, row.last_arrival_ms, row.reserved, touched);
+        if row.closed {
+            appender.end(Ended::Closed);
+        }
         LogState {
             id: row.id,
             name: row.name.as_str().into(),
@@ -121,7 +127,7 @@ impl LogState {
             durability: options.durability,
             salt,
             options: RwLock::new(options),
-            appender: Mutex::new(Appender::new(row.end, row.last_arrival_ms, row.reserved, touched)),
+            appender: Mutex::new(appender),
             view: RwLock::new(View { segments, ..View::default() }),
             writer: Mutex::default(),
             watch: Watch::default(),
@@ -131,6 +137,7 @@ impl LogState {
             deleted_in: AtomicU64::new(NONE),
             settled: AtomicU64::new(row.end),
             deleted: AtomicBool::new(false),
+            closed: AtomicBool::new(row.closed),
             high: AtomicU64::new(row.end),
             horizon: AtomicU64::new(row.horizon),
             expired: AtomicU64::new(0),
@@ -155,6 +162,7 @@ impl LogState {
             name: self.name.to_string(),
             created_ms: self.created_ms,
             stopped_at: self.stopped_at(),
+            closed: self.is_closed(),
             horizon: self.horizon.load(Ordering::Acquire),
             end: match (self.durability, pending_first) {
                 // What memory still holds is the journal's.
@@ -211,6 +219,27 @@ impl LogState {
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
         self.watch.wake();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The close is durable: readers end where the log does.
+    pub(crate) fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.watch.wake();
+    }
+
+    /// Whether more may be appended, at this moment under the lock of its appender.
+    pub(crate) fn check_appendable(&self, appender: &Appender) -> Result<()> {
+        self.check_alive()?;
+        match (appender.ended(), self.stopped_at()) {
+            (None, None) => Ok(()),
+            (Some(Ended::Deleted), _) => Err(Error::LogDeleted { log: self.name.to_string() }),
+            (Some(Ended::Closed), _) => Err(Error::LogClosed { log: self.name.to_string() }),
+            (None, Some(at)) => Err(Error::LogStopped { log: self.name.to_string(), at }),
+        }
     }
 
     pub(crate) fn stopped_at(&self) -> Option<SequenceNumber> {

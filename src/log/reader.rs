@@ -35,7 +35,7 @@ pub enum StartAt {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// use braidlog::{Store, RecordParts, StartAt};
 /// let store = Store::open(dir.path())?;
 /// let log = store.create_log("clicks", Default::default())?;
@@ -71,7 +71,7 @@ impl Record {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// # let store = braidlog::Store::open(dir.path())?;
 /// # let log = store.create_log("clicks", Default::default())?;
 /// log.append_batch(["a", "b", "c"])?;
@@ -152,7 +152,7 @@ pub(crate) enum Bound {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// use std::time::Duration;
 /// let store = braidlog::Store::open(dir.path())?;
 /// let log = store.create_log("clicks", Default::default())?;
@@ -403,20 +403,27 @@ impl Reader {
     /// `None` waits for ever. Wakes by the writer, not by polling.
     ///
     /// # Errors
-    /// [`Error::LogDeleted`]; [`Error::Closed`] when the store was closed meanwhile.
+    /// [`Error::LogDeleted`]; [`Error::LogClosed`] at the end of a closed log; [`Error::Closed`] when the store was closed
+    /// meanwhile.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         let position = self.next_sequence_number();
         let state = &self.log.state;
-        let over = || self.end() > position || state.is_deleted() || self.log.core.is_closed();
+        let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
         let reached = state.watch.wait(timeout, over);
         state.check_alive()?;
         if self.end() > position {
             Ok(true)
         } else if reached {
-            Err(Error::Closed)
+            Err(self.over())
         } else {
             Ok(false)
         }
+    }
+
+    /// Why nothing more will come.
+    fn over(&self) -> Error {
+        let state = &self.log.state;
+        if state.is_closed() { Error::LogClosed { log: state.name.to_string() } } else { Error::Closed }
     }
 
     /// As [`Reader::wait`] without a timeout, for any async runtime.
@@ -427,12 +434,12 @@ impl Reader {
         let position = self.next_sequence_number();
         let state = &self.log.state;
         poll_fn(|context| {
-            let over = || self.end() > position || state.is_deleted() || self.log.core.is_closed();
+            let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
             if over() || state.watch.register(context.waker(), over) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         state.check_alive()?;
-        if self.end() > position { Ok(()) } else { Err(Error::Closed) }
+        if self.end() > position { Ok(()) } else { Err(self.over()) }
     }
 }
 

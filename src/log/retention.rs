@@ -30,7 +30,7 @@ impl Floors {
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().unwrap();
 /// let store = braidlog::Store::open(dir.path())?;
 /// let log = store.create_log("clicks", Default::default())?;
 /// let mut floor = log.hold(0);

@@ -10,13 +10,14 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{ENTRY_BYTES, EntryKind, FRAME_ALIGNMENT, HEADER_BYTES, looks_like_frame};
 use crate::id::{LogId, StoreId};
 
-const KINDS: [EntryKind; 8] = [
+const KINDS: [EntryKind; 9] = [
     EntryKind::Batch,
     EntryKind::CreateLog,
     EntryKind::DeleteLog,
     EntryKind::Trim,
     EntryKind::Settle,
     EntryKind::Touch,
+    EntryKind::CloseLog,
     EntryKind::Mark,
     EntryKind::SetOptions,
 ];
@@ -156,6 +157,7 @@ fn entry(f: &mut Fields<'_, '_>) -> Walk<RawEntry> {
     let log = LogId(f.id("log id")?);
     let first = match kind(raw) {
         Some(EntryKind::Trim) => "trim horizon",
+        Some(EntryKind::CloseLog) => "end",
         _ => "first sequence number",
     };
     f.u64(first)?;

@@ -5,7 +5,7 @@ use crate::explore;
 use crate::ticket::{Appended, Pending, Slot, Ticket, Turn};
 use loom::thread;
 
-const APPENDED: Appended = Appended { first: 3, last: 4 };
+const APPENDED: Appended = Appended { first: 3, last: 4, arrival_ms: 5 };
 
 #[test]
 fn loom_two_waiters_of_a_turn_are_both_woken() {
