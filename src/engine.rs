@@ -1,0 +1,412 @@
+//! The engine: a store with its streams.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
+use crate::id::StoreId;
+use crate::options::{INTERNAL_PREFIX, StoreOptions};
+use crate::store::Store;
+use crate::stream::{
+    GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions, StreamPage, StreamState,
+    ThroughputLimits, Token,
+};
+use crate::sync::{Arc, Mutex};
+use crate::table::{Change, Table};
+use crate::transaction::Transaction;
+
+/// How an engine is opened.
+///
+/// ```
+/// use braidlog::{EngineOptions, StoreOptions};
+/// let options = EngineOptions::new().account("123456789012").region("eu-central-1").store(StoreOptions::new());
+/// assert_eq!(options.account, "123456789012");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// How the store is opened.
+    pub store: StoreOptions,
+    /// Account in ARNs: 12 digits. Default `000000000000`.
+    pub account: String,
+    /// Region in ARNs. Default `us-east-1`.
+    pub region: String,
+    /// Partition in ARNs. Default `aws`.
+    pub partition: String,
+    /// How long a shard iterator lasts. Default 5 minutes, as the service's do.
+    pub iterator_lifetime: Duration,
+    /// What becomes of calls beyond the service's limits of a shard. Default [`ThroughputLimits::Off`].
+    pub throughput_limits: ThroughputLimits,
+    /// How the shards of on-demand streams follow their traffic.
+    pub on_demand: OnDemandOptions,
+    /// Most open shards of all streams together. Default 100,000.
+    pub open_shards_max: u32,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            store: StoreOptions::default(),
+            account: "000000000000".to_owned(),
+            region: "us-east-1".to_owned(),
+            partition: "aws".to_owned(),
+            iterator_lifetime: Duration::from_secs(300),
+            throughput_limits: ThroughputLimits::Off,
+            on_demand: OnDemandOptions::default(),
+            open_shards_max: 100_000,
+        }
+    }
+}
+
+impl EngineOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`store`](Self#structfield.store).
+    #[must_use]
+    pub fn store(mut self, store: StoreOptions) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Sets [`account`](Self#structfield.account).
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = account.into();
+        self
+    }
+
+    /// Sets [`region`](Self#structfield.region).
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// Sets [`partition`](Self#structfield.partition).
+    #[must_use]
+    pub fn partition(mut self, partition: impl Into<String>) -> Self {
+        self.partition = partition.into();
+        self
+    }
+
+    /// Sets [`iterator_lifetime`](Self#structfield.iterator_lifetime).
+    #[must_use]
+    pub fn iterator_lifetime(mut self, lifetime: Duration) -> Self {
+        self.iterator_lifetime = lifetime;
+        self
+    }
+
+    /// Sets [`throughput_limits`](Self#structfield.throughput_limits).
+    #[must_use]
+    pub fn throughput_limits(mut self, limits: ThroughputLimits) -> Self {
+        self.throughput_limits = limits;
+        self
+    }
+
+    /// Sets [`on_demand`](Self#structfield.on_demand).
+    #[must_use]
+    pub fn on_demand(mut self, on_demand: OnDemandOptions) -> Self {
+        self.on_demand = on_demand;
+        self
+    }
+
+    /// Sets [`open_shards_max`](Self#structfield.open_shards_max).
+    #[must_use]
+    pub fn open_shards_max(mut self, shards: u32) -> Self {
+        self.open_shards_max = shards;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.account.len() != 12 || !self.account.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Error::invalid("account", &self.account, "it must have 12 digits"));
+        }
+        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        for (what, text) in [("region", &self.region), ("partition", &self.partition)] {
+            if !word(text) {
+                return Err(Error::invalid(what, text, "it must be letters, digits and `-`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The streams there are.
+#[derive(Default)]
+pub(crate) struct Streams {
+    pub(crate) by_name: BTreeMap<String, Arc<StreamState>>,
+    pub(crate) by_id: HashMap<u64, Arc<StreamState>>,
+}
+
+/// What control operations change, one at a time.
+pub(crate) struct Control {
+    pub(crate) engine: EngineRow,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) options: EngineOptions,
+    pub(crate) catalog: Table,
+    pub(crate) streams: std::sync::RwLock<Streams>,
+    /// Held from the look at what there is until the change is durable: control operations come one after the other.
+    pub(crate) control: Mutex<Control>,
+    pub(crate) secret: [u8; 16],
+    /// In the sequence numbers of this store.
+    pub(crate) store_digit: u8,
+}
+
+/// An open engine: a [`Store`] with its streams.
+///
+/// A handle; clones are the same engine. What is said of dropping and closing a [`Store`] holds here too.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::Engine;
+/// use braidlog::stream::{StartingPosition, StreamOptions};
+/// let engine = Engine::open(dir.path())?;                              // recovers, then serves
+/// let clicks = engine.create_stream("clicks", StreamOptions::new().shards(2))?;
+/// let put = clicks.put_record("user-42", b"page=/home")?;              // returns once durable
+/// for record in clicks.read(put.shard_id, StartingPosition::TrimHorizon)? {
+///     assert_eq!(record?.data, "page=/home");
+/// }
+/// engine.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Opens the engine in `path`, or makes one if the folder is empty or doesn't exist.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Engine> {
+        Engine::open_with(path, EngineOptions::default())
+    }
+
+    /// As [`Engine::open`], with options.
+    ///
+    /// # Errors
+    /// Also [`Error::InvalidArgument`], [`Error::InvalidOption`].
+    pub fn open_with(path: impl AsRef<Path>, options: EngineOptions) -> Result<Engine> {
+        options.check()?;
+        let store = Store::open_with(path, options.store.clone())?;
+        Engine::on(store, options)
+    }
+
+    /// Opens on given parts: a disk, a clock, randomness.
+    ///
+    /// # Errors
+    /// As [`Engine::open_with`].
+    pub fn open_in(env: Env, options: EngineOptions) -> Result<Engine> {
+        options.check()?;
+        let store = Store::open_in(env, options.store.clone())?;
+        Engine::on(store, options)
+    }
+
+    /// The engine of a store that is open already. One store has one engine: a second one would not see what the first changes.
+    ///
+    /// # Errors
+    /// As [`Engine::open_with`].
+    pub fn on(store: Store, options: EngineOptions) -> Result<Engine> {
+        options.check()?;
+        let catalog = Table::open(&store, &format!("{INTERNAL_PREFIX}catalog"))?;
+        let damaged = |what: crate::format::Damage| Error::damaged("the catalog of streams", 0)(what);
+        let engine = match catalog.rows(rows::ENGINE_KEY).first() {
+            Some((_, row)) => EngineRow::decode(row).map_err(damaged)?,
+            None => {
+                let random = &store.core().env.random;
+                let mut secret = [0; 16];
+                secret[..8].copy_from_slice(&random.next_u64().to_le_bytes());
+                secret[8..].copy_from_slice(&random.next_u64().to_le_bytes());
+                let row = EngineRow { secret, last_birth_s: 0 };
+                let mut transaction = Transaction::new();
+                let mut change = Change::default();
+                change.put(rows::ENGINE_KEY.to_vec(), row.encode());
+                catalog.change(&mut transaction, change)?;
+                store.commit(transaction)?.wait()?;
+                row
+            }
+        };
+        let store_digit = store_digit(store.core().identity.origin);
+        let streams = load(&catalog, store_digit).map_err(damaged)?;
+        let shared = Shared {
+            secret: engine.secret,
+            control: Mutex::new(Control { engine }),
+            store,
+            options,
+            catalog,
+            streams: std::sync::RwLock::new(streams),
+            store_digit,
+        };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// The store it is on: for logs of one's own, transactions, health, figures, backup.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &EngineOptions {
+        &self.shared.options
+    }
+
+    /// Creates a stream. Durable, and ready for use, when it returns.
+    ///
+    /// # Errors
+    /// [`Error::ResourceInUse`] if there is one of this name, [`Error::InvalidArgument`], [`Error::LimitExceeded`], and what
+    /// any write may answer.
+    pub fn create_stream(&self, name: &str, options: StreamOptions) -> Result<Stream> {
+        Stream::create(&self.shared, name, options)
+    }
+
+    /// The stream of this name.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`].
+    pub fn stream(&self, name: &str) -> Result<Stream> {
+        let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
+        let state = streams.by_name.get(name);
+        let state = state.ok_or_else(|| Error::ResourceNotFound { what: format!("stream {name}") })?;
+        Ok(Stream { shared: self.shared.clone(), state: state.clone() })
+    }
+
+    /// The stream with this ARN.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what is no ARN of a stream here, [`Error::ResourceNotFound`].
+    pub fn stream_by_arn(&self, arn: &str) -> Result<Stream> {
+        let name = arn.strip_prefix(&self.shared.stream_arn(""));
+        let why = "it is no ARN of a stream of this account and region";
+        self.stream(name.ok_or_else(|| Error::invalid("StreamARN", arn, why))?)
+    }
+
+    /// Deletes a stream with all its records and consumers. Durable when it returns; its readers end. A stream made later
+    /// under the name is another one, and refuses positions of this.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`]; [`Error::ResourceInUse`] while it has registered consumers, unless
+    /// `enforce_consumer_deletion`.
+    pub fn delete_stream(&self, name: &str, enforce_consumer_deletion: bool) -> Result<()> {
+        self.stream(name)?.delete(enforce_consumer_deletion)
+    }
+
+    /// At most `limit` names of streams, sorted, after `exclusive_start`.
+    pub fn list_streams(&self, exclusive_start: Option<&str>, limit: usize) -> StreamPage {
+        use std::ops::Bound;
+        let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
+        let from = exclusive_start.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut names = streams.by_name.range::<str, _>((from, Bound::Unbounded));
+        let stream_names: Vec<String> = names.by_ref().take(limit).map(|(name, _)| name.clone()).collect();
+        StreamPage { stream_names, has_more: names.next().is_some() }
+    }
+
+    /// Reads on from a shard iterator: see [`Stream::shard_iterator`]. At most `limit` records, 1 to 10,000, of together at most
+    /// 10 MiB, but at least one if there is any.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a token that this store has not issued, [`Error::ExpiredIterator`],
+    /// [`Error::ResourceNotFound`] when stream or shard is gone, [`Error::ThroughputExceeded`].
+    pub fn get_records(&self, shard_iterator: &str, limit: usize) -> Result<GetRecords> {
+        let now_ms = self.shared.now_ms();
+        let token = Token::decode(shard_iterator, &self.shared.secret, now_ms, self.shared.options.iterator_lifetime)?;
+        let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
+        let state = streams.by_id.get(&token.stream).cloned();
+        drop(streams);
+        let gone = || Error::ResourceNotFound { what: "stream that the iterator was issued for".to_owned() };
+        Stream { shared: self.shared.clone(), state: state.ok_or_else(gone)? }.get(token, limit, now_ms)
+    }
+
+    /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, the catalog is
+    /// kept short. An embedder calls it now and then, about every 10 seconds; nothing else depends on it.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn maintain(&self) -> Result<Maintenance> {
+        let mut done = Maintenance::default();
+        let streams: Vec<Arc<StreamState>> = {
+            let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
+            streams.by_name.values().cloned().collect()
+        };
+        for state in streams {
+            let stream = Stream { shared: self.shared.clone(), state };
+            match stream.maintain(&mut done) {
+                // Deleted meanwhile.
+                Err(Error::ResourceNotFound { .. }) => {}
+                other => other?,
+            }
+        }
+        self.shared.catalog.compact(&self.shared.store)?;
+        Ok(done)
+    }
+
+    /// Waits for everything that was put and closes the store with a clean end.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub fn close(self) -> Result<()> {
+        self.shared.store.clone().close()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("store", &self.shared.store).finish()
+    }
+}
+
+impl Shared {
+    /// Now, never before the stamp of any record.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.store.core().stamp()
+    }
+
+    pub(crate) fn stream_arn(&self, name: &str) -> String {
+        let EngineOptions { partition, region, account, .. } = &self.options;
+        format!("arn:{partition}:kinesis:{region}:{account}:stream/{name}")
+    }
+}
+
+fn store_digit(origin: StoreId) -> u8 {
+    origin.0[0]
+}
+
+/// Streams, shards and consumers from their rows.
+fn load(catalog: &Table, store_digit: u8) -> std::result::Result<Streams, crate::format::Damage> {
+    let mut shards: HashMap<u64, Vec<Arc<ShardState>>> = HashMap::new();
+    for (key, value) in catalog.rows(rows::SHARD_PREFIX) {
+        let (stream, rest) = rows::parse_key(&key)?;
+        let index = u32::from_be_bytes(rest.try_into().map_err(|_| crate::format::Damage::Bounds)?);
+        let shard = ShardState::new(stream, ShardId(index), ShardRow::decode(&value)?, store_digit);
+        shards.entry(stream).or_default().push(Arc::new(shard));
+    }
+    let mut consumers: HashMap<u64, BTreeMap<String, ConsumerRow>> = HashMap::new();
+    for (key, value) in catalog.rows(rows::CONSUMER_PREFIX) {
+        let (stream, name) = rows::parse_key(&key)?;
+        let name = std::str::from_utf8(name).map_err(|_| crate::format::Damage::Bounds)?.to_owned();
+        consumers.entry(stream).or_default().insert(name, ConsumerRow::decode(&value)?);
+    }
+    let mut streams = Streams::default();
+    for (_, value) in catalog.rows(rows::STREAM_PREFIX) {
+        let row = StreamRow::decode(&value)?;
+        let (shards, consumers) = (shards.remove(&row.id), consumers.remove(&row.id));
+        let state = StreamState::new(row, shards.unwrap_or_default(), consumers.unwrap_or_default());
+        if !state.shards().tiles() {
+            return Err(crate::format::Damage::Bounds);
+        }
+        let state = Arc::new(state);
+        streams.by_id.insert(state.id, state.clone());
+        streams.by_name.insert(state.name.clone(), state);
+    }
+    Ok(streams)
+}

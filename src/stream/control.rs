@@ -1,0 +1,552 @@
+//! Control operations: they make, change and delete streams, one after the other.
+//!
+//! Each is one transaction: rows of the catalog, and the logs it creates, closes or deletes. What callers see of it (settings,
+//! shards, names) moves when it is durable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::{Control, Shared};
+use crate::error::{Error, Result};
+use crate::format::stream::{self as rows, ShardRow, StreamRow};
+use crate::limits::{POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
+use crate::options::LogOptions;
+use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::table::Change;
+use crate::transaction::Transaction;
+
+use super::Stream;
+use super::hash_key::{HashKey, HashKeyRange};
+use super::on_demand::Maintenance;
+use super::options::{
+    Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_retention, check_tags,
+    check_warm_throughput, mode_of,
+};
+use super::reshard::{self, Plan};
+use super::shard::{ShardId, ShardMap, ShardState, log_name};
+use super::state::StreamState;
+
+/// Shards that change in one transaction while a stream is scaled: a frame holds their rows with room to spare.
+const SHARDS_AT_ONCE: usize = 256;
+
+fn log_options(retention_hours: u32) -> LogOptions {
+    LogOptions::new().retention_age(Some(Duration::from_secs(u64::from(retention_hours) * 3600)))
+}
+
+impl Shared {
+    /// Open shards of all streams.
+    fn open_shards(&self) -> usize {
+        let streams = self.streams.read().unwrap_or_else(|p| p.into_inner());
+        streams.by_name.values().map(|stream| stream.shards().open().len()).sum()
+    }
+
+    fn check_open_shards(&self, more: usize) -> Result<()> {
+        let max = self.options.open_shards_max as usize;
+        if self.open_shards() + more > max {
+            return Err(Error::LimitExceeded { what: format!("{max} open shards in the account") });
+        }
+        Ok(())
+    }
+
+    /// The second that the numbers of new shards begin with: above every one before, so that they tell shards apart.
+    fn next_birth(&self, control: &Control) -> u64 {
+        (self.now_ms() / 1000).max(control.engine.last_birth_s + 1)
+    }
+}
+
+impl Stream {
+    pub(crate) fn create(shared: &Arc<Shared>, name: &str, options: StreamOptions) -> Result<Stream> {
+        check_name("StreamName", name)?;
+        options.check()?;
+        let mut control = shared.control.lock();
+        if shared.streams.read().unwrap_or_else(|p| p.into_inner()).by_name.contains_key(name) {
+            return Err(Error::ResourceInUse { what: format!("stream {name}"), why: "it exists already".to_owned() });
+        }
+        shared.check_open_shards(options.shard_count() as usize)?;
+        let (birth_s, now_ms) = (shared.next_birth(&control), shared.now_ms());
+        let id = loop {
+            let id = shared.store.core().env.random.next_u64();
+            if !shared.streams.read().unwrap_or_else(|p| p.into_inner()).by_id.contains_key(&id) {
+                break id;
+            }
+        };
+        let row = StreamRow {
+            id,
+            name: name.to_owned(),
+            created_ms: now_ms,
+            mode: u8::from(options.mode == StreamMode::OnDemand),
+            distribution: u8::from(options.distribution == Distribution::Auto),
+            metrics: 0,
+            retention_hours: options.retention_hours,
+            max_record_kib: options.max_record_kib,
+            next_shard: options.shard_count(),
+            warm_throughput_mib: options.warm_throughput_mib.unwrap_or(0),
+            encryption_key: String::new(),
+            policy: String::new(),
+            tags: sorted(options.tags.clone()),
+        };
+        let mut engine = control.engine.clone();
+        engine.last_birth_s = birth_s;
+        let mut change = Change::default();
+        change.put(rows::ENGINE_KEY.to_vec(), engine.encode()).put(rows::stream_key(id), row.encode());
+        let mut transaction = Transaction::new();
+        let mut shards = Vec::new();
+        for (range, index) in HashKeyRange::uniform(options.shard_count()).into_iter().zip(0..) {
+            let shard = ShardRow {
+                start: range.start.0,
+                end: range.end.0,
+                parent: None,
+                adjacent_parent: None,
+                birth_s,
+                opened_ms: now_ms,
+                closed_ms: None,
+            };
+            change.put(rows::shard_key(id, index), shard.encode());
+            let shard = ShardState::new(id, ShardId(index), shard, shared.store_digit);
+            transaction.create_named(shard.log_name(), log_options(options.retention_hours));
+            shards.push(Arc::new(shard));
+        }
+        shared.catalog.change(&mut transaction, change)?;
+        let state = Arc::new(StreamState::new(row, shards, BTreeMap::new()));
+        let (streams, made) = (Arc::downgrade(shared), state.clone());
+        transaction.once_durable(move |_| {
+            let Some(shared) = streams.upgrade() else { return };
+            let mut streams = shared.streams.write().unwrap_or_else(|p| p.into_inner());
+            streams.by_id.insert(made.id, made.clone());
+            streams.by_name.insert(made.name.clone(), made);
+        });
+        shared.store.commit(transaction)?.wait()?;
+        control.engine = engine;
+        drop(control);
+        Ok(Stream { shared: shared.clone(), state })
+    }
+
+    pub(crate) fn delete(&self, enforce_consumer_deletion: bool) -> Result<()> {
+        let _control = self.control()?;
+        let consumers = self.state.consumers();
+        if !consumers.is_empty() && !enforce_consumer_deletion {
+            let why = format!("it has {} registered consumers", consumers.len());
+            return Err(Error::ResourceInUse { what: format!("stream {}", self.name()), why });
+        }
+        let id = self.state.id;
+        let mut change = Change::default();
+        let mut transaction = Transaction::new();
+        change.remove(rows::stream_key(id));
+        for name in consumers.keys() {
+            change.remove(rows::consumer_key(id, name));
+        }
+        for shard in self.state.shards().all() {
+            change.remove(rows::shard_key(id, shard.id.0));
+            transaction.delete_log(shard.log(&self.shared.store)?);
+        }
+        self.shared.catalog.change(&mut transaction, change)?;
+        let (shared, state) = (Arc::downgrade(&self.shared), self.state.clone());
+        transaction.once_durable(move |_| {
+            state.set_deleted();
+            let Some(shared) = shared.upgrade() else { return };
+            let mut streams = shared.streams.write().unwrap_or_else(|p| p.into_inner());
+            streams.by_id.remove(&state.id);
+            streams.by_name.remove(&state.name);
+        });
+        self.shared.store.commit(transaction)?.wait()?;
+        Ok(())
+    }
+
+    /// The right to change something, once nobody else is about to.
+    pub(crate) fn control(&self) -> Result<MutexGuard<'_, Control>> {
+        let control = self.shared.control.lock();
+        self.state.check_alive()?;
+        Ok(control)
+    }
+
+    /// Changes settings. `transaction` may do more with it.
+    fn set_row(&self, mut transaction: Transaction, row: StreamRow) -> Result<()> {
+        let mut change = Change::default();
+        change.put(rows::stream_key(self.state.id), row.encode());
+        self.shared.catalog.change(&mut transaction, change)?;
+        let state = self.state.clone();
+        transaction.once_durable(move |_| state.set_row(row));
+        self.shared.store.commit(transaction)?.wait()?;
+        Ok(())
+    }
+
+    fn change_row(&self, change: impl FnOnce(&mut StreamRow) -> Result<()>) -> Result<()> {
+        let _control = self.control()?;
+        let mut row = (*self.state.row()).clone();
+        change(&mut row)?;
+        self.set_row(Transaction::new(), row)
+    }
+
+    /// Splits an open shard in two: the lower child owns what is below `new_starting_hash_key`, the upper one the rest. The
+    /// parent takes no more records and stays readable until they expire. Atomic, and durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`]; [`Error::InvalidArgument`] for a closed shard or a key that does not lie inside its range;
+    /// [`Error::LimitExceeded`]; [`Error::OnDemand`].
+    pub fn split_shard(&self, shard: ShardId, new_starting_hash_key: HashKey) -> Result<()> {
+        let control = self.control()?;
+        self.check_provisioned()?;
+        let plan = reshard::split(&self.state.shards(), shard, new_starting_hash_key)?;
+        self.reshard(control, plan)
+    }
+
+    /// Merges two open shards whose ranges touch into one. Otherwise as [`Stream::split_shard`].
+    ///
+    /// # Errors
+    /// As [`Stream::split_shard`]; [`Error::InvalidArgument`] for shards that don't touch.
+    pub fn merge_shards(&self, shard: ShardId, adjacent: ShardId) -> Result<()> {
+        let control = self.control()?;
+        self.check_provisioned()?;
+        let plan = reshard::merge(&self.state.shards(), shard, adjacent)?;
+        self.reshard(control, plan)
+    }
+
+    /// Brings the stream to `target` shards of equal ranges, by splits and then merges, each step atomic. From `1/2` to twice
+    /// the number it has, as the service allows.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`] beyond that, or beyond the account's open shards; [`Error::InvalidArgument`];
+    /// [`Error::OnDemand`].
+    pub fn update_shard_count(&self, target: u32) -> Result<()> {
+        let open = self.state.shards().open().len() as u32;
+        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
+            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
+        }
+        if target > open.saturating_mul(2) || target < open.div_ceil(2) {
+            let what =
+                format!("a stream of {open} shards can be scaled to {} to {} of them", open.div_ceil(2), open * 2);
+            return Err(Error::LimitExceeded { what });
+        }
+        self.scale_to(target)
+    }
+
+    /// As [`Stream::update_shard_count`], as far as it takes.
+    ///
+    /// # Errors
+    /// As [`Stream::update_shard_count`], but for its range.
+    pub fn scale_to(&self, target: u32) -> Result<()> {
+        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
+            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
+        }
+        let ranges = HashKeyRange::uniform(target);
+        loop {
+            let control = self.control()?;
+            self.check_provisioned()?;
+            let plan = reshard::towards(&self.state.shards(), &ranges, SHARDS_AT_ONCE);
+            if plan.closes.is_empty() {
+                return Ok(());
+            }
+            self.reshard(control, plan)?;
+        }
+    }
+
+    fn check_provisioned(&self) -> Result<()> {
+        if mode_of(&self.state.row()) == StreamMode::OnDemand {
+            return Err(Error::OnDemand { stream: self.name().to_owned() });
+        }
+        Ok(())
+    }
+
+    /// One frame that closes shards and opens others, with everything put before it to the old ones.
+    pub(crate) fn reshard(&self, mut control: MutexGuard<'_, Control>, plan: Plan) -> Result<()> {
+        let (shared, state) = (&self.shared, &self.state);
+        if plan.children.len() > plan.closes.len() {
+            shared.check_open_shards(plan.children.len() - plan.closes.len())?;
+        }
+        let map = state.shards();
+        let mut row = (*state.row()).clone();
+        let first = row.next_shard;
+        row.next_shard += plan.children.len() as u32;
+        let mut engine = control.engine.clone();
+        engine.last_birth_s = shared.next_birth(&control);
+        let mut transaction = Transaction::new();
+        let parents: Vec<Arc<ShardState>> = plan.closes.iter().filter_map(|id| map.get(*id).cloned()).collect();
+        for parent in &parents {
+            transaction.close_log(parent.log(&shared.store)?)?;
+        }
+        for index in first..row.next_shard {
+            transaction.create_named(&log_name(state.id, ShardId(index)), log_options(row.retention_hours));
+        }
+        // The moment of the reshard is that of its serial point: no record of a parent arrives after it, none of a child before.
+        let made: Arc<Mutex<Option<ShardMap>>> = Arc::default();
+        let bytes_max = 256 * (2 + plan.closes.len() + plan.children.len()) + row.encode().len();
+        let (core, store_digit, stream) = (shared.store.core().clone(), shared.store_digit, state.id);
+        let (birth_s, new_row, at_serial_point) = (engine.last_birth_s, row.clone(), made.clone());
+        let new_engine = engine.clone();
+        let rows = move || {
+            let now_ms = core.stamp();
+            let closed = parents.iter().map(|parent| Arc::new(parent.closed(now_ms)));
+            let children = plan.children.iter().zip(first..).map(|(child, index)| {
+                let row = ShardRow {
+                    start: child.range.start.0,
+                    end: child.range.end.0,
+                    parent: Some(child.parent.0),
+                    adjacent_parent: child.adjacent_parent.map(|id| id.0),
+                    birth_s,
+                    opened_ms: now_ms,
+                    closed_ms: None,
+                };
+                Arc::new(ShardState::new(stream, ShardId(index), row, store_digit))
+            });
+            let changed: Vec<Arc<ShardState>> = closed.chain(children).collect();
+            let mut change = Change::default();
+            change.put(rows::ENGINE_KEY.to_vec(), new_engine.encode()).put(rows::stream_key(stream), new_row.encode());
+            for shard in &changed {
+                change.put(rows::shard_key(stream, shard.id.0), shard.row.encode());
+            }
+            *at_serial_point.lock() = Some(map.with(changed));
+            change
+        };
+        shared.catalog.change_late(&mut transaction, bytes_max, rows);
+        let state = state.clone();
+        transaction.once_durable(move |_| {
+            state.set_row(row);
+            if let Some(map) = made.lock().take() {
+                state.set_shards(map);
+            }
+        });
+        shared.store.commit(transaction)?.wait()?;
+        control.engine = engine;
+        Ok(())
+    }
+
+    /// Sets how long records stay, in hours: 24 to 8,760. Less hides what is older at once; more brings nothing back.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    pub fn set_retention_hours(&self, hours: u32) -> Result<()> {
+        check_retention(hours)?;
+        let _control = self.control()?;
+        self.change_retention(hours)
+    }
+
+    /// As [`Stream::set_retention_hours`], upwards only.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], also for less than it is.
+    pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
+        check_retention(hours)?;
+        let _control = self.control()?;
+        let is = self.state.row().retention_hours;
+        if hours < is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
+        }
+        self.change_retention(hours)
+    }
+
+    /// As [`Stream::set_retention_hours`], downwards only.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], also for more than it is.
+    pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
+        check_retention(hours)?;
+        let _control = self.control()?;
+        let is = self.state.row().retention_hours;
+        if hours > is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
+        }
+        self.change_retention(hours)
+    }
+
+    fn change_retention(&self, hours: u32) -> Result<()> {
+        let mut row = (*self.state.row()).clone();
+        let mut transaction = Transaction::new();
+        for shard in self.state.shards().all() {
+            let log = shard.log(&self.shared.store)?;
+            // What has expired by the old rule stays so under a longer one.
+            transaction.trim(log, log.horizon()?);
+            transaction.set_options(log, log_options(hours))?;
+        }
+        row.retention_hours = hours;
+        self.set_row(transaction, row)
+    }
+
+    /// Sets the largest record, data and partition key together, in KiB: 1,024 to 10,240.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    pub fn set_max_record_kib(&self, kib: u32) -> Result<()> {
+        check_max_record(kib)?;
+        self.change_row(|row| {
+            row.max_record_kib = kib;
+            Ok(())
+        })
+    }
+
+    /// Changes who sets the number of shards.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn set_mode(&self, mode: StreamMode) -> Result<()> {
+        self.change_row(|row| {
+            row.mode = u8::from(mode == StreamMode::OnDemand);
+            if mode == StreamMode::Provisioned {
+                row.warm_throughput_mib = 0;
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes which shard a record goes to.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn set_distribution(&self, distribution: Distribution) -> Result<()> {
+        self.change_row(|row| {
+            row.distribution = u8::from(distribution == Distribution::Auto);
+            Ok(())
+        })
+    }
+
+    /// Sets the warm throughput of an on-demand stream, in MiB a second: kept and described.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    pub fn set_warm_throughput_mib(&self, mib: u32) -> Result<()> {
+        self.change_row(|row| {
+            check_warm_throughput(mode_of(row), mib)?;
+            row.warm_throughput_mib = mib;
+            Ok(())
+        })
+    }
+
+    /// Switches shard-level metrics on. Answers with those that were and those that are on.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn enable_shard_metrics(&self, metrics: &[ShardMetric]) -> Result<(Vec<ShardMetric>, Vec<ShardMetric>)> {
+        self.change_metrics(|bits| bits | ShardMetric::bits(metrics))
+    }
+
+    /// Switches shard-level metrics off. Answers with those that were and those that are on.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn disable_shard_metrics(&self, metrics: &[ShardMetric]) -> Result<(Vec<ShardMetric>, Vec<ShardMetric>)> {
+        self.change_metrics(|bits| bits & !ShardMetric::bits(metrics))
+    }
+
+    fn change_metrics(&self, change: impl FnOnce(u16) -> u16) -> Result<(Vec<ShardMetric>, Vec<ShardMetric>)> {
+        let (mut were, mut are) = (0, 0);
+        self.change_row(|row| {
+            were = row.metrics;
+            are = change(were);
+            row.metrics = are;
+            Ok(())
+        })?;
+        Ok((ShardMetric::of_bits(were), ShardMetric::of_bits(are)))
+    }
+
+    /// Adds tags, or gives them new values.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]; there may be 50.
+    pub fn add_tags<K: Into<String>, V: Into<String>>(&self, tags: impl IntoIterator<Item = (K, V)>) -> Result<()> {
+        let tags: Vec<(String, String)> = tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        self.change_row(|row| {
+            row.tags = merged(&row.tags, &tags)?;
+            Ok(())
+        })
+    }
+
+    /// Removes tags; those it does not have are no error.
+    ///
+    /// # Errors
+    /// What any write may answer.
+    pub fn remove_tags(&self, keys: &[&str]) -> Result<()> {
+        self.change_row(|row| {
+            row.tags.retain(|(key, _)| !keys.contains(&key.as_str()));
+            Ok(())
+        })
+    }
+
+    /// Its tags, sorted by key.
+    pub fn tags(&self) -> Vec<(String, String)> {
+        self.state.row().tags.clone()
+    }
+
+    /// Keeps a resource policy: a JSON text of at most 20 KiB. The engine does not enforce it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    pub fn put_resource_policy(&self, policy: &str) -> Result<()> {
+        check_policy(policy)?;
+        self.change_row(|row| {
+            policy.clone_into(&mut row.policy);
+            Ok(())
+        })
+    }
+
+    /// Its resource policy, if it has one.
+    pub fn resource_policy(&self) -> Option<String> {
+        Some(self.state.row().policy.clone()).filter(|policy| !policy.is_empty())
+    }
+
+    /// Forgets the resource policy.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`] if there is none.
+    pub fn delete_resource_policy(&self) -> Result<()> {
+        self.change_row(|row| {
+            if row.policy.is_empty() {
+                return Err(Error::ResourceNotFound { what: format!("resource policy of stream {}", self.name()) });
+            }
+            row.policy.clear();
+            Ok(())
+        })
+    }
+
+    /// Deletes closed shards whose last record has expired.
+    pub(crate) fn drop_expired(&self, done: &mut Maintenance) -> Result<()> {
+        if !self.state.shards().all().any(|shard| self.has_expired(shard)) {
+            return Ok(());
+        }
+        let _control = self.control()?;
+        let map = self.state.shards();
+        let mut expired = Vec::new();
+        for shard in map.all().filter(|shard| self.has_expired(shard)).take(SHARDS_AT_ONCE) {
+            let log = shard.log(&self.shared.store)?;
+            if log.is_closed() && log.horizon()? >= log.end() {
+                expired.push(shard.id);
+            }
+        }
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let mut change = Change::default();
+        let mut transaction = Transaction::new();
+        for shard in expired.iter().filter_map(|id| map.get(*id)) {
+            change.remove(rows::shard_key(self.state.id, shard.id.0));
+            transaction.delete_log(shard.log(&self.shared.store)?);
+        }
+        self.shared.catalog.change(&mut transaction, change)?;
+        let (state, map) = (self.state.clone(), map.without(&expired));
+        transaction.once_durable(move |_| state.set_shards(map));
+        self.shared.store.commit(transaction)?.wait()?;
+        done.expired.extend(expired.into_iter().map(|id| (self.name().to_owned(), id)));
+        Ok(())
+    }
+}
+
+pub(crate) fn check_policy(policy: &str) -> Result<()> {
+    if policy.is_empty() || policy.len() > POLICY_BYTES_MAX {
+        let why = "it must have 1 to 20,480 bytes";
+        return Err(Error::invalid("Policy", format!("{} bytes", policy.len()), why));
+    }
+    Ok(())
+}
+
+fn sorted(mut tags: Vec<(String, String)>) -> Vec<(String, String)> {
+    tags.sort();
+    tags
+}
+
+/// Tags with others added, which win.
+pub(crate) fn merged(tags: &[(String, String)], added: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    check_tags(added)?;
+    let mut merged: BTreeMap<String, String> = tags.iter().cloned().collect();
+    merged.extend(added.iter().cloned());
+    let merged: Vec<(String, String)> = merged.into_iter().collect();
+    check_tags(&merged)?;
+    Ok(merged)
+}

@@ -1,0 +1,91 @@
+//! Kinesis Data Streams on the logs of the store.
+//!
+//! A stream is shards; a shard is a log that owns a range of the hash space. A record goes to the open shard that owns its hash
+//! key. A split or merge is one frame that closes the parents and opens the children, so every hash key has exactly one open
+//! shard at any time, and for every key the order of reading is the order of acknowledgement.
+//!
+//! | file | what |
+//! |---|---|
+//! | `hash_key`, `sequence_number`, `shard`, `options` | the nouns |
+//! | `put` | routing and appends |
+//! | `read`, `iterator` | tokens, the typed reader |
+//! | `control`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `list` | which shards to begin with |
+//! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
+
+mod consumer;
+mod control;
+mod hash_key;
+mod iterator;
+mod list;
+mod on_demand;
+mod options;
+mod put;
+mod read;
+mod reshard;
+mod sequence_number;
+mod shard;
+mod state;
+mod throughput;
+
+use crate::engine::Shared;
+use crate::error::{Error, Result};
+use crate::sync::Arc;
+
+pub use consumer::Consumer;
+pub use hash_key::{HashKey, HashKeyRange};
+pub use iterator::StartingPosition;
+pub(crate) use iterator::Token;
+pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStatus};
+pub use on_demand::{Maintenance, OnDemandOptions};
+pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
+pub use put::{PutRecord, PutRecords, PutRecordsEntry, PutTicket};
+pub use read::{GetRecords, Record, ShardReader};
+pub use sequence_number::SequenceNumber;
+pub(crate) use shard::ShardState;
+pub use shard::{ChildShard, Shard, ShardId};
+pub(crate) use state::StreamState;
+pub use throughput::{ShardTraffic, ThroughputLimits};
+
+/// A handle on one stream. See [`crate::Engine`] for an example.
+#[derive(Clone)]
+pub struct Stream {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<StreamState>,
+}
+
+impl Stream {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        self.shared.stream_arn(self.name())
+    }
+
+    /// What a shard took and gave since the engine was opened.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`].
+    pub fn shard_traffic(&self, shard: ShardId) -> Result<ShardTraffic> {
+        Ok(self.shard(shard)?.traffic.snapshot())
+    }
+
+    /// What an error of a log means for the stream it belongs to.
+    pub(crate) fn gone(&self, error: Error) -> Error {
+        match error {
+            Error::LogDeleted { .. } | Error::NoSuchLog { .. } => {
+                Error::ResourceNotFound { what: format!("stream {}, or its shard", self.name()) }
+            }
+            error => error,
+        }
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("name", &self.name()).field("shards", &self.state.shards().open().len()).finish()
+    }
+}

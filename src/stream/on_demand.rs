@@ -1,0 +1,244 @@
+//! How the shards of an on-demand stream follow its traffic.
+//!
+//! Now and then the traffic of each open shard since the last look is held against a rate. A hot shard is split at a hash key
+//! that divides what it was seen to take; when one hash key carries over half of that, no split would help, and the engine
+//! says so instead. Two neighbours that have been cold together for a while are merged.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::limits::{ON_DEMAND_SHARDS, SHARD_BYTES_IN, SHARD_RECORDS_IN, SHARDS_PER_STREAM_MAX};
+
+use super::Stream;
+use super::hash_key::{HashKey, HashKeyRange};
+use super::options::{StreamMode, mode_of};
+use super::reshard;
+use super::shard::{ShardId, ShardMap, ShardState};
+
+/// When an on-demand stream gets more or fewer shards. The service does not publish its rule; these figures keep a shard below
+/// the service's limits, and each can be changed.
+///
+/// ```
+/// use braidlog::stream::OnDemandOptions;
+/// // Shards on this machine take more than the service's do.
+/// let mut on_demand = OnDemandOptions::default();
+/// on_demand.split_bytes_per_second = 50 << 20;
+/// on_demand.split_records_per_second = 50_000;
+/// # assert!(on_demand.merge_bytes_per_second < on_demand.split_bytes_per_second);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnDemandOptions {
+    /// How long traffic is looked at before anything is decided from it. Default 60 s.
+    pub interval: Duration,
+    /// A shard that takes more bytes a second is split. Default 80 % of 1 MiB.
+    pub split_bytes_per_second: u64,
+    /// A shard that takes more records a second is split. Default 800.
+    pub split_records_per_second: u64,
+    /// Neighbours that take fewer bytes a second together may be merged. Default 20 % of 1 MiB.
+    pub merge_bytes_per_second: u64,
+    /// Neighbours that take fewer records a second together may be merged. Default 200.
+    pub merge_records_per_second: u64,
+    /// For how long they must have been that cold. Default 15 minutes.
+    pub merge_after: Duration,
+    /// Fewest open shards. Default 4, what the service begins with.
+    pub shards_min: u32,
+    /// Most open shards. Default 10,000.
+    pub shards_max: u32,
+}
+
+impl Default for OnDemandOptions {
+    fn default() -> Self {
+        OnDemandOptions {
+            interval: Duration::from_secs(60),
+            split_bytes_per_second: SHARD_BYTES_IN * 4 / 5,
+            split_records_per_second: SHARD_RECORDS_IN * 4 / 5,
+            merge_bytes_per_second: SHARD_BYTES_IN / 5,
+            merge_records_per_second: SHARD_RECORDS_IN / 5,
+            merge_after: Duration::from_secs(15 * 60),
+            shards_min: ON_DEMAND_SHARDS,
+            shards_max: SHARDS_PER_STREAM_MAX,
+        }
+    }
+}
+
+/// What [`crate::Engine::maintain`] did.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// assert!(engine.maintain()?.splits.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// Shards that were split, with their streams.
+    pub splits: Vec<(String, ShardId)>,
+    /// Neighbours that were merged.
+    pub merges: Vec<(String, ShardId, ShardId)>,
+    /// Hot shards that were not split because one hash key carries over half of their traffic.
+    pub single_key: Vec<(String, ShardId)>,
+    /// Closed shards that went because their last record had expired.
+    pub expired: Vec<(String, ShardId)>,
+}
+
+/// The last look at the traffic of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    at_ms: Option<u64>,
+    /// Bytes and records that each shard had taken by then.
+    taken: HashMap<ShardId, (u64, u64)>,
+    /// Since when two neighbours have been cold together.
+    cold_since: HashMap<(ShardId, ShardId), u64>,
+}
+
+/// What a second of one shard's traffic is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rate {
+    bytes: u64,
+    records: u64,
+}
+
+impl Looked {
+    /// Rates since the last look, if that was long enough ago; this is the last look then.
+    fn look(&mut self, map: &ShardMap, now_ms: u64, interval: Duration) -> Option<HashMap<ShardId, Rate>> {
+        let taken = |shard: &ShardState| {
+            let traffic = shard.traffic.snapshot();
+            (traffic.bytes_in, traffic.records_in)
+        };
+        let passed_ms = match self.at_ms {
+            Some(at_ms) => now_ms.saturating_sub(at_ms),
+            None => 0,
+        };
+        if self.at_ms.is_some() && passed_ms < (interval.as_millis() as u64).max(1) {
+            return None;
+        }
+        let now: HashMap<ShardId, (u64, u64)> = map.open().iter().map(|shard| (shard.id, taken(shard))).collect();
+        let before = std::mem::replace(&mut self.taken, now.clone());
+        self.at_ms = Some(now_ms);
+        if passed_ms == 0 {
+            return None;
+        }
+        let per_second =
+            |now: u64, before: u64| (u128::from(now - before.min(now)) * 1000 / u128::from(passed_ms)) as u64;
+        let rate = |(id, (bytes, records)): (ShardId, (u64, u64))| {
+            let (b, r) = before.get(&id).copied().unwrap_or_default();
+            (id, Rate { bytes: per_second(bytes, b), records: per_second(records, r) })
+        };
+        Some(now.into_iter().map(rate).collect())
+    }
+}
+
+/// What the samples of a shard's traffic say of where to split it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Division {
+    At(HashKey),
+    /// One key carries over half.
+    SingleKey,
+    /// Nothing was seen, or the range is too narrow.
+    Unknown,
+}
+
+fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
+    let mut keys: Vec<HashKey> = samples.iter().copied().filter(|key| range.contains(*key)).collect();
+    keys.sort_unstable();
+    let Some(middle) = keys.get(keys.len() / 2).copied() else { return Division::Unknown };
+    let below = keys.partition_point(|key| *key < middle);
+    let upto = keys.partition_point(|key| *key <= middle);
+    if (upto - below) * 2 > keys.len() {
+        return Division::SingleKey;
+    }
+    // Before or after the middle key, whichever divides the traffic more evenly.
+    let next = keys.get(upto).copied();
+    let at = match next {
+        Some(next) if upto.abs_diff(keys.len() / 2) < below.abs_diff(keys.len() / 2) || below == 0 => next,
+        _ => middle,
+    };
+    if at.0 > range.start.0.saturating_add(1) && at.0 < range.end.0 { Division::At(at) } else { Division::Unknown }
+}
+
+impl Stream {
+    pub(crate) fn maintain(&self, done: &mut Maintenance) -> Result<()> {
+        if mode_of(&self.state.row()) == StreamMode::OnDemand {
+            self.follow_traffic(done)?;
+        }
+        self.drop_expired(done)
+    }
+
+    fn follow_traffic(&self, done: &mut Maintenance) -> Result<()> {
+        let options = &self.shared.options.on_demand;
+        let now_ms = self.shared.now_ms();
+        let map = self.state.shards();
+        let mut looked = self.state.looked.lock();
+        let Some(rates) = looked.look(&map, now_ms, options.interval) else { return Ok(()) };
+        let mut open = map.open().len() as u32;
+        for shard in map.open() {
+            let Some(rate) = rates.get(&shard.id) else { continue };
+            let hot = rate.bytes > options.split_bytes_per_second || rate.records > options.split_records_per_second;
+            if !hot || open >= options.shards_max {
+                continue;
+            }
+            match divide(shard.range(), &shard.traffic.samples()) {
+                Division::At(key) => {
+                    let control = self.control()?;
+                    let plan = reshard::split(&self.state.shards(), shard.id, key)?;
+                    self.reshard(control, plan)?;
+                    open += 1;
+                    done.splits.push((self.name().to_owned(), shard.id));
+                }
+                Division::SingleKey => done.single_key.push((self.name().to_owned(), shard.id)),
+                Division::Unknown => {}
+            }
+        }
+        // Of pairs that are still both open, those that stay cold; a shard takes part in one merge.
+        let mut cold_since = HashMap::new();
+        let mut merged = None;
+        for pair in map.open().windows(2) {
+            let (low, high) = (&pair[0], &pair[1]);
+            let (Some(a), Some(b)) = (rates.get(&low.id), rates.get(&high.id)) else { continue };
+            let cold = a.bytes + b.bytes < options.merge_bytes_per_second
+                && a.records + b.records < options.merge_records_per_second;
+            if !cold || merged == Some(low.id) {
+                continue;
+            }
+            let since = *looked.cold_since.get(&(low.id, high.id)).unwrap_or(&now_ms);
+            let long = u128::from(now_ms - since.min(now_ms)) >= options.merge_after.as_millis();
+            if long && open > options.shards_min {
+                let control = self.control()?;
+                let plan = reshard::merge(&self.state.shards(), low.id, high.id)?;
+                self.reshard(control, plan)?;
+                open -= 1;
+                merged = Some(high.id);
+                done.merges.push((self.name().to_owned(), low.id, high.id));
+            } else {
+                cold_since.insert((low.id, high.id), since);
+            }
+        }
+        looked.cold_since = cold_since;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_divided_where_its_traffic_is() {
+        let keys = |counts: &[(u128, usize)]| -> Vec<HashKey> {
+            counts.iter().flat_map(|(key, n)| std::iter::repeat_n(HashKey(*key), *n)).collect()
+        };
+        let range = HashKeyRange { start: HashKey(100), end: HashKey(10_000) };
+        assert_eq!(divide(range, &keys(&[(200, 10), (300, 10)])), Division::At(HashKey(300)));
+        assert_eq!(divide(range, &keys(&[(200, 4), (300, 10), (400, 6)])), Division::At(HashKey(400)));
+        assert_eq!(divide(range, &keys(&[(200, 9), (300, 11)])), Division::SingleKey);
+        assert_eq!(divide(range, &keys(&[(200, 10), (300, 5), (400, 5)])), Division::At(HashKey(300)));
+        // Samples from before the shard was split are not of its range.
+        assert_eq!(divide(range, &keys(&[(50, 10)])), Division::Unknown);
+        assert_eq!(divide(range, &[]), Division::Unknown);
+    }
+}

@@ -1,0 +1,415 @@
+//! Putting records: which shard each belongs to, and the appends.
+//!
+//! Route and append are one step under the lock of the shard's log: a shard that was closed refuses, and the record is routed
+//! again by the map that closed it. So a put that was acknowledged before a reshard lies in a parent, one after it in a child,
+//! and the records of one call with the same key keep their order across it.
+
+use crate::error::{Error, Result};
+use crate::format::batch::RecordParts;
+use crate::limits::{PARTITION_KEY_CHARS_MAX, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
+use crate::sync::{Arc, Ordering};
+use crate::ticket::Ticket;
+
+use super::Stream;
+use super::hash_key::HashKey;
+use super::options::{Distribution, StreamMode, distribution_of, mode_of};
+use super::sequence_number::SequenceNumber;
+use super::shard::{ShardId, ShardMap, ShardState};
+use super::throughput::ThroughputLimits;
+
+/// A record to put.
+///
+/// ```
+/// use braidlog::stream::{HashKey, PutRecordsEntry};
+/// let by_key = PutRecordsEntry::new("user-42", b"page=/home");
+/// let to_the_first_shard = PutRecordsEntry { explicit_hash_key: Some(HashKey::MIN), ..by_key };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutRecordsEntry<'a> {
+    /// Says which shard it goes to, and is read back with it: 1 to 256 characters. May be absent on a stream with
+    /// [`Distribution::Auto`].
+    pub partition_key: Option<&'a str>,
+    /// Says which shard it goes to, in place of the partition key's hash.
+    pub explicit_hash_key: Option<HashKey>,
+    /// Its payload.
+    pub data: &'a [u8],
+}
+
+impl<'a> PutRecordsEntry<'a> {
+    /// A record that goes where its partition key says.
+    pub fn new(partition_key: &'a str, data: &'a [u8]) -> Self {
+        PutRecordsEntry { partition_key: Some(partition_key), explicit_hash_key: None, data }
+    }
+
+    fn bytes(&self) -> usize {
+        self.partition_key.map_or(0, str::len) + self.data.len()
+    }
+
+    fn parts(&self) -> RecordParts<'a> {
+        RecordParts { key: self.partition_key.map(str::as_bytes), attributes: None, data: self.data }
+    }
+
+    fn hash_key(&self) -> HashKey {
+        let of_key = || HashKey::of_partition_key(self.partition_key.unwrap_or_default());
+        self.explicit_hash_key.unwrap_or_else(of_key)
+    }
+}
+
+/// Where a record went.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// let put = clicks.put_record("user-42", b"page=/home")?;
+/// assert_eq!(put.shard_id.to_string(), "shardId-000000000000");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PutRecord {
+    /// Its shard.
+    pub shard_id: ShardId,
+    /// Its number there.
+    pub sequence_number: SequenceNumber,
+    /// When it arrived, in milliseconds since 1970.
+    pub arrival_ms: u64,
+}
+
+/// What became of the records of one call, in their order. Some may have been put and others not.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::PutRecordsEntry;
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// let put = clicks.put_records(&[PutRecordsEntry::new("a", b"1"), PutRecordsEntry::new("b", b"2")])?;
+/// assert_eq!(put.failed_record_count(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PutRecords {
+    /// One for each record given.
+    pub records: Vec<Result<PutRecord>>,
+}
+
+impl PutRecords {
+    /// How many were not put.
+    pub fn failed_record_count(&self) -> usize {
+        self.records.iter().filter(|record| record.is_err()).count()
+    }
+}
+
+/// Records of one call that went to one shard.
+struct Group {
+    shard: Arc<ShardState>,
+    /// Their places in the call; `None` for all of them.
+    places: Option<Vec<u32>>,
+    ticket: Ticket,
+}
+
+/// Records on their way to the disk. Dropping it cancels nothing.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::PutRecordsEntry;
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// let pending = clicks.put_records_ticket(&[PutRecordsEntry::new("a", b"1")])?;
+/// // something else meanwhile
+/// assert_eq!(pending.wait().failed_record_count(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "records are acknowledged only when their ticket resolves"]
+pub struct PutTicket {
+    groups: Vec<Group>,
+    count: usize,
+    failed: Vec<(u32, Error)>,
+}
+
+impl PutTicket {
+    /// Blocks until each record is durable or failed.
+    pub fn wait(self) -> PutRecords {
+        self.finish(Ticket::wait)
+    }
+
+    /// The outcome, once every record has one. Never blocks; hands the ticket back while it waits.
+    pub fn try_get(self) -> std::result::Result<PutRecords, PutTicket> {
+        if self.groups.iter().all(|group| group.ticket.try_get().is_some()) {
+            Ok(self.finish(Ticket::wait))
+        } else {
+            Err(self)
+        }
+    }
+
+    fn finish(self, wait: impl Fn(Ticket) -> Result<crate::ticket::Appended>) -> PutRecords {
+        let mut records: Vec<Result<PutRecord>> = Vec::with_capacity(self.count);
+        let scattered = self.groups.len() != 1 || self.groups[0].places.is_some();
+        if scattered {
+            // Every place is filled below: by a group or by a failure.
+            records.extend((0..self.count).map(|_| Err(Error::Closed)));
+        }
+        for (place, error) in self.failed {
+            if let Some(record) = records.get_mut(place as usize) {
+                *record = Err(error);
+            }
+        }
+        for Group { shard, places, ticket } in self.groups {
+            let outcome = wait(ticket);
+            let record = |offset: u64| match &outcome {
+                Ok(appended) => Ok(PutRecord {
+                    shard_id: shard.id,
+                    sequence_number: SequenceNumber::of_record(
+                        shard.birth,
+                        appended.first + offset,
+                        appended.arrival_ms,
+                    ),
+                    arrival_ms: appended.arrival_ms,
+                }),
+                Err(error) => Err(error.clone()),
+            };
+            match places {
+                None => records.extend((0..self.count as u64).map(record)),
+                Some(places) => {
+                    places.into_iter().zip(0..).for_each(|(place, offset)| records[place as usize] = record(offset));
+                }
+            }
+        }
+        PutRecords { records }
+    }
+}
+
+impl std::fmt::Debug for PutTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutTicket").field("records", &self.count).finish()
+    }
+}
+
+impl Stream {
+    /// Puts one record. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::ResourceNotFound`] when the stream was deleted, [`Error::ThroughputExceeded`],
+    /// and as [`crate::Log::append`].
+    pub fn put_record(&self, partition_key: &str, data: &[u8]) -> Result<PutRecord> {
+        self.put(PutRecordsEntry::new(partition_key, data), None)
+    }
+
+    /// As [`Stream::put_record`], with an explicit hash key, or without any key on a stream with [`Distribution::Auto`]. The
+    /// record's number is above `sequence_number_for_ordering`, if that is given.
+    ///
+    /// # Errors
+    /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future.
+    pub fn put(
+        &self,
+        entry: PutRecordsEntry<'_>,
+        sequence_number_for_ordering: Option<SequenceNumber>,
+    ) -> Result<PutRecord> {
+        if let Some(minimum) = sequence_number_for_ordering {
+            self.check_minimum(minimum)?;
+        }
+        let put = self.put_records_ticket(&[entry])?.wait();
+        put.records.into_iter().next().unwrap_or(Err(Error::EmptyBatch))
+    }
+
+    /// Puts up to 500 records of together at most 10 MiB of data and keys. Those of one shard get consecutive numbers in the
+    /// order given. Durable, as far as they did not fail, when it returns.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::EmptyBatch`], [`Error::ResourceNotFound`]: nothing was put. All else is the answer
+    /// of the single record.
+    pub fn put_records(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutRecords> {
+        Ok(self.put_records_ticket(entries)?.wait())
+    }
+
+    /// As [`Stream::put_records`], but does not wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Stream::put_records`].
+    pub fn put_records_ticket(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutTicket> {
+        let row = self.state.row();
+        let distribution = distribution_of(&row);
+        check(entries, distribution, row.max_record_kib)?;
+        let limits = self.shared.options.throughput_limits;
+        let sampled = mode_of(&row) == StreamMode::OnDemand;
+        let mut ticket = PutTicket { groups: Vec::new(), count: entries.len(), failed: Vec::new() };
+        // Places still to be put; `None` for all of them.
+        let mut left: Option<Vec<u32>> = None;
+        loop {
+            self.state.check_alive()?;
+            let map = self.state.shards();
+            let mut closed = Vec::new();
+            for (shard, places) in self.route(&map, entries, distribution, left.take()) {
+                let places = self.admit(&shard, entries, places, limits, &mut ticket.failed);
+                let pushed = match &places {
+                    Some(places) if places.is_empty() => continue,
+                    Some(places) => self.push(&shard, sampled, places.iter().map(|at| &entries[*at as usize])),
+                    None => self.push(&shard, sampled, entries.iter()),
+                };
+                match pushed {
+                    Ok(pushed) => ticket.groups.push(Group { shard, places, ticket: pushed }),
+                    // Split or merged since the map was looked at: its children take these.
+                    Err(Error::LogClosed { .. }) => closed.extend(places.unwrap_or_else(|| all(entries))),
+                    Err(Error::LogDeleted { .. }) => {
+                        let gone = || Error::ResourceNotFound { what: format!("stream {}", self.state.name) };
+                        ticket.failed.extend(places.unwrap_or_else(|| all(entries)).into_iter().map(|at| (at, gone())));
+                    }
+                    Err(error) => {
+                        let places = places.unwrap_or_else(|| all(entries));
+                        ticket.failed.extend(places.into_iter().map(|at| (at, error.clone())));
+                    }
+                }
+            }
+            if closed.is_empty() {
+                return Ok(ticket);
+            }
+            closed.sort_unstable();
+            left = Some(closed);
+            while self.state.shards().version == map.version {
+                self.state.check_alive()?;
+                if let Some(refusal) = self.shared.store.core().write_refusal() {
+                    return Err(refusal);
+                }
+                self.state.wait_for_newer(map.version);
+            }
+        }
+    }
+
+    /// Which shard takes which of the places, each in the order of the call.
+    fn route(
+        &self,
+        map: &ShardMap,
+        entries: &[PutRecordsEntry<'_>],
+        distribution: Distribution,
+        places: Option<Vec<u32>>,
+    ) -> Vec<(Arc<ShardState>, Option<Vec<u32>>)> {
+        let open = map.open();
+        if let [only] = open {
+            return vec![(only.clone(), places)];
+        }
+        if distribution == Distribution::Auto {
+            // A call goes to one shard, the next call to the next: even, and as large as batches get.
+            let turn = self.state.turn.fetch_add(1, Ordering::Relaxed) as usize % open.len();
+            return vec![(open[turn].clone(), places)];
+        }
+        let places = places.unwrap_or_else(|| all(entries));
+        let mut owners: Vec<(usize, u32)> =
+            places.into_iter().map(|at| (map.owner(entries[at as usize].hash_key()), at)).collect();
+        // Stable by place: the second part of the key.
+        owners.sort_unstable();
+        let groups = owners.chunk_by(|a, b| a.0 == b.0);
+        groups.map(|group| (open[group[0].0].clone(), Some(group.iter().map(|(_, at)| *at).collect()))).collect()
+    }
+
+    /// Leaves out what the shard's limits don't allow now.
+    fn admit(
+        &self,
+        shard: &ShardState,
+        entries: &[PutRecordsEntry<'_>],
+        places: Option<Vec<u32>>,
+        limits: ThroughputLimits,
+        failed: &mut Vec<(u32, Error)>,
+    ) -> Option<Vec<u32>> {
+        if limits == ThroughputLimits::Off {
+            return places;
+        }
+        let now_ms = self.shared.now_ms();
+        let mut places = places.unwrap_or_else(|| all(entries));
+        places.retain(|at| {
+            let admitted = shard.traffic.admit_write(limits, entries[*at as usize].bytes() as u64, now_ms);
+            if !admitted {
+                failed.push((*at, self.exceeded(shard.id)));
+            }
+            admitted
+        });
+        Some(places)
+    }
+
+    fn push<'e, 'd: 'e>(
+        &self,
+        shard: &ShardState,
+        sampled: bool,
+        entries: impl Iterator<Item = &'e PutRecordsEntry<'d>> + Clone,
+    ) -> Result<Ticket> {
+        let log = shard.log(&self.shared.store)?;
+        let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts))?;
+        let (records, bytes) = entries.clone().fold((0, 0), |(n, bytes), entry| (n + 1, bytes + entry.bytes() as u64));
+        shard.traffic.put(records, bytes);
+        if sampled {
+            shard.traffic.sample(entries.map(PutRecordsEntry::hash_key));
+        }
+        Ok(ticket)
+    }
+
+    /// As the service words it.
+    pub(crate) fn exceeded(&self, shard: ShardId) -> Error {
+        let account = &self.shared.options.account;
+        Error::ThroughputExceeded {
+            what: format!("shard {shard} in stream {} under account {account}", self.state.name),
+        }
+    }
+
+    /// Whether every number given out from now on is above `minimum`.
+    fn check_minimum(&self, minimum: SequenceNumber) -> Result<()> {
+        let map = self.state.shards();
+        let future = || {
+            let why = "it was not given out by this stream yet";
+            Err(Error::invalid("ExclusiveMinimumSequenceNumber", minimum, why))
+        };
+        match map.all().find(|shard| minimum.is_of(shard.birth)) {
+            Some(shard) if !minimum.is_ending() && minimum.after() > shard.log(&self.shared.store)?.end() => future(),
+            Some(_) => Ok(()),
+            // Of a shard that expired since, or of nobody.
+            None if map.open().iter().all(|shard| minimum < SequenceNumber::starting(shard.birth)) => Ok(()),
+            None => future(),
+        }
+    }
+}
+
+fn all(entries: &[PutRecordsEntry<'_>]) -> Vec<u32> {
+    (0..entries.len() as u32).collect()
+}
+
+fn check(entries: &[PutRecordsEntry<'_>], distribution: Distribution, max_record_kib: u32) -> Result<()> {
+    if entries.is_empty() {
+        return Err(Error::EmptyBatch);
+    }
+    if entries.len() > PUT_RECORDS_MAX {
+        return Err(Error::invalid("Records", format!("{} records", entries.len()), "a call may have at most 500"));
+    }
+    let record_bytes_max = max_record_kib as usize * 1024;
+    let mut total = 0;
+    for entry in entries {
+        match entry.partition_key {
+            None if distribution == Distribution::Auto => {}
+            None => {
+                let why = "only a stream with automatic distribution takes records without one";
+                return Err(Error::invalid("PartitionKey", "", why));
+            }
+            Some(key) => {
+                // A character takes up to 4 bytes, so a short one need not be counted.
+                if key.is_empty()
+                    || key.len() > PARTITION_KEY_CHARS_MAX && key.chars().count() > PARTITION_KEY_CHARS_MAX
+                {
+                    return Err(Error::invalid("PartitionKey", key, "it must have 1 to 256 characters"));
+                }
+            }
+        }
+        if entry.bytes() > record_bytes_max {
+            let why = format!("data and partition key of a record may have {max_record_kib} KiB on this stream");
+            return Err(Error::invalid("Data", format!("{} bytes", entry.bytes()), why));
+        }
+        total += entry.bytes();
+    }
+    if total > PUT_RECORDS_BYTES_MAX {
+        return Err(Error::invalid("Records", format!("{total} bytes"), "a call may have at most 10 MiB"));
+    }
+    Ok(())
+}
