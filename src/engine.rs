@@ -153,6 +153,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: EngineOptions,
     pub(crate) catalog: Table,
+    /// Checkpoints and owners of consumer groups.
+    pub(crate) leases: Table,
     pub(crate) streams: std::sync::RwLock<Streams>,
     /// Held from the look at what there is until the change is durable: control operations come one after the other.
     pub(crate) control: Mutex<Control>,
@@ -237,6 +239,7 @@ impl Engine {
                 row
             }
         };
+        let leases = Table::open(&store, &format!("{INTERNAL_PREFIX}leases"))?;
         let store_digit = store_digit(store.core().identity.origin);
         let streams = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
@@ -245,6 +248,7 @@ impl Engine {
             store,
             options,
             catalog,
+            leases,
             streams: std::sync::RwLock::new(streams),
             store_digit,
         };
@@ -347,6 +351,7 @@ impl Engine {
             }
         }
         self.shared.catalog.compact(&self.shared.store)?;
+        self.shared.leases.compact(&self.shared.store)?;
         Ok(done)
     }
 

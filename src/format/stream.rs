@@ -6,6 +6,8 @@
 //! 's' | stream id (8, big-endian)                 [`StreamRow`]
 //! 'h' | stream id (8) | shard index (4)           [`ShardRow`]
 //! 'c' | stream id (8) | consumer's name           [`ConsumerRow`]
+//! 'g' | stream id (8) | group's name              [`GroupRow`]
+//! 'l' | stream id (8) | length of the group's name (1) | name | shard index (4)   [`LeaseRow`]
 //! ```
 //!
 //! Every value begins with its version (1 byte). Texts have a length of 2 bytes, lists a count of 4. Keys are big-endian so that
@@ -104,6 +106,36 @@ pub struct ConsumerRow {
     pub tags: Vec<(String, String)>,
 }
 
+/// A consumer group.
+///
+/// ```text
+/// version (1) | created, ms (8)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupRow {
+    /// When it was created, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// How far a group is in one shard, and who reads on.
+///
+/// ```text
+/// version (1) | flags (1: the shard is finished) | counter (8) | next record (8) | next user record in it (8) | owner (2 + n)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeaseRow {
+    /// Whether every record of the shard is done.
+    pub finished: bool,
+    /// Goes up with each change of the owner: an owner knows by it that it still is the one.
+    pub counter: u64,
+    /// Number, in the shard's log, of the next record to read.
+    pub next: u64,
+    /// Of that record, the next user record, where it is an aggregate.
+    pub next_sub: u64,
+    /// Who has it; empty for nobody.
+    pub owner: String,
+}
+
 /// Key of the [`EngineRow`].
 pub const ENGINE_KEY: &[u8] = b"m";
 /// Keys of [`StreamRow`]s begin so.
@@ -112,6 +144,11 @@ pub const STREAM_PREFIX: &[u8] = b"s";
 pub const SHARD_PREFIX: &[u8] = b"h";
 /// Keys of [`ConsumerRow`]s begin so.
 pub const CONSUMER_PREFIX: &[u8] = b"c";
+
+/// Keys of [`GroupRow`]s begin so.
+pub const GROUP_PREFIX: &[u8] = b"g";
+/// Keys of [`LeaseRow`]s begin so.
+pub const LEASE_PREFIX: &[u8] = b"l";
 
 /// Key of a [`StreamRow`].
 pub fn stream_key(stream: u64) -> Vec<u8> {
@@ -126,6 +163,21 @@ pub fn shard_key(stream: u64, shard: u32) -> Vec<u8> {
 /// Key of a [`ConsumerRow`].
 pub fn consumer_key(stream: u64, name: &str) -> Vec<u8> {
     [CONSUMER_PREFIX, &stream.to_be_bytes(), name.as_bytes()].concat()
+}
+
+/// Key of a [`GroupRow`].
+pub fn group_key(stream: u64, group: &str) -> Vec<u8> {
+    [GROUP_PREFIX, &stream.to_be_bytes(), group.as_bytes()].concat()
+}
+
+/// Keys of the [`LeaseRow`]s of a group begin so. A group's name has at most 128 bytes.
+pub fn lease_prefix(stream: u64, group: &str) -> Vec<u8> {
+    [LEASE_PREFIX, &stream.to_be_bytes(), &[group.len() as u8], group.as_bytes()].concat()
+}
+
+/// Key of a [`LeaseRow`].
+pub fn lease_key(stream: u64, group: &str, shard: u32) -> Vec<u8> {
+    [&lease_prefix(stream, group)[..], &shard.to_be_bytes()].concat()
 }
 
 /// Which stream a key of a shard or consumer is about, and what of it.
@@ -307,6 +359,56 @@ impl ConsumerRow {
     }
 }
 
+impl GroupRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_u64(self.created_ms);
+        out
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn decode(bytes: &[u8]) -> Result<GroupRow, Damage> {
+        let mut d = Decoder::new(bytes);
+        version(&mut d)?;
+        let row = GroupRow { created_ms: d.u64()? };
+        d.end()?;
+        Ok(row)
+    }
+}
+
+impl LeaseRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, u8::from(self.finished)];
+        out.put_u64(self.counter);
+        out.put_u64(self.next);
+        out.put_u64(self.next_sub);
+        put_string(&mut out, &self.owner);
+        out
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn decode(bytes: &[u8]) -> Result<LeaseRow, Damage> {
+        let mut d = Decoder::new(bytes);
+        version(&mut d)?;
+        let finished = match d.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Damage::Reserved),
+        };
+        let row = LeaseRow { finished, counter: d.u64()?, next: d.u64()?, next_sub: d.u64()?, owner: string(&mut d)? };
+        d.end()?;
+        Ok(row)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +432,10 @@ mod tests {
         holds(&row, &row.encode(), EngineRow::decode);
         let row = StreamRow { id: 1, name: "clicks".into(), mode: 1, tags: tags.clone(), ..StreamRow::default() };
         holds(&row, &row.encode(), StreamRow::decode);
+        let row = GroupRow { created_ms: 4 };
+        holds(&row, &row.encode(), GroupRow::decode);
+        let row = LeaseRow { finished: true, counter: 1, next: 2, next_sub: 3, owner: "worker".into() };
+        holds(&row, &row.encode(), LeaseRow::decode);
         let row = ConsumerRow { created_ms: 5, policy: "{}".into(), tags };
         holds(&row, &row.encode(), ConsumerRow::decode);
         let row = ShardRow {

@@ -426,6 +426,14 @@ impl Reader {
         if state.is_closed() { Error::LogClosed { log: state.name.to_string() } } else { Error::Closed }
     }
 
+    /// Has `waker` woken when there is something to read or the log ends. Whether that is so already.
+    pub(crate) fn register(&self, waker: &std::task::Waker) -> bool {
+        let position = self.next_sequence_number();
+        let state = &self.log.state;
+        let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
+        over() || state.watch.register(waker, over)
+    }
+
     /// As [`Reader::wait`] without a timeout, for any async runtime.
     ///
     /// # Errors

@@ -140,6 +140,7 @@ impl Stream {
             transaction.delete_log(shard.log(&self.shared.store)?);
         }
         self.shared.catalog.change(&mut transaction, change)?;
+        self.forget_leases(&mut transaction, None);
         let (shared, state) = (Arc::downgrade(&self.shared), self.state.clone());
         transaction.once_durable(move |_| {
             state.set_deleted();
@@ -273,6 +274,7 @@ impl Stream {
         let (core, store_digit, stream) = (shared.store.core().clone(), shared.store_digit, state.id);
         let (birth_s, new_row, at_serial_point) = (engine.last_birth_s, row.clone(), made.clone());
         let new_engine = engine.clone();
+        let leased = plan.clone();
         let rows = move || {
             let now_ms = core.stamp();
             let closed = parents.iter().map(|parent| Arc::new(parent.closed(now_ms)));
@@ -298,6 +300,7 @@ impl Stream {
             change
         };
         shared.catalog.change_late(&mut transaction, bytes_max, rows);
+        self.lease_children(&mut transaction, &leased, first);
         let state = state.clone();
         transaction.once_durable(move |_| {
             state.set_row(row);
@@ -520,6 +523,7 @@ impl Stream {
             transaction.delete_log(shard.log(&self.shared.store)?);
         }
         self.shared.catalog.change(&mut transaction, change)?;
+        self.forget_leases(&mut transaction, Some(expired.clone()));
         let (state, map) = (self.state.clone(), map.without(&expired));
         transaction.once_durable(move |_| state.set_shards(map));
         self.shared.store.commit(transaction)?.wait()?;

@@ -10,11 +10,13 @@
 //! | `put` | routing and appends |
 //! | `read`, `iterator` | tokens, the typed reader |
 //! | `control`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
 //! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
 
 mod consumer;
 mod control;
+mod group;
 mod hash_key;
 mod iterator;
 mod list;
@@ -33,6 +35,9 @@ use crate::error::{Error, Result};
 use crate::sync::Arc;
 
 pub use consumer::Consumer;
+pub use group::{
+    ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,
+};
 pub use hash_key::{HashKey, HashKeyRange};
 pub use iterator::StartingPosition;
 pub(crate) use iterator::Token;

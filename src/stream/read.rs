@@ -39,12 +39,15 @@ pub struct Record {
     /// Its payload.
     pub data: Bytes,
     key: Option<Bytes>,
+    /// In the log of its shard.
+    number: u64,
 }
 
 impl Record {
     fn new(birth: Birth, record: log::Record) -> Record {
         let sequence_number = SequenceNumber::of_record(birth, record.sequence_number, record.arrival_ms);
-        Record { sequence_number, arrival_ms: record.arrival_ms, data: record.data, key: record.key }
+        let number = record.sequence_number;
+        Record { sequence_number, arrival_ms: record.arrival_ms, data: record.data, key: record.key, number }
     }
 
     /// The producer's partition key, if it gave one.
@@ -55,6 +58,10 @@ impl Record {
     /// When it arrived.
     pub fn arrival(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.arrival_ms)
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Bytes of data and key.
@@ -225,6 +232,15 @@ impl ShardReader {
     /// The shard.
     pub fn shard_id(&self) -> ShardId {
         self.shard.id
+    }
+
+    pub(crate) fn shard(&self) -> &Arc<ShardState> {
+        &self.shard
+    }
+
+    /// Has `waker` woken when there is more, or this ends. Whether that is so already.
+    pub(crate) fn register(&self, waker: &std::task::Waker) -> bool {
+        self.reader.register(waker)
     }
 
     pub(crate) fn next_number(&self) -> u64 {

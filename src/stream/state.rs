@@ -23,6 +23,8 @@ pub(crate) struct StreamState {
     swapped: (Mutex<()>, Condvar),
     /// Where an automatic distribution goes on.
     pub(crate) turn: AtomicU64,
+    /// Consumer groups that were asked for in this life.
+    pub(crate) groups: Mutex<std::collections::HashMap<String, Arc<super::group::GroupState>>>,
     /// When it was last looked whether the number of shards fits the traffic, with each shard's figures then.
     pub(crate) looked: Mutex<super::on_demand::Looked>,
 }
@@ -42,6 +44,7 @@ impl StreamState {
             deleted: AtomicBool::new(false),
             swapped: Default::default(),
             turn: AtomicU64::new(0),
+            groups: Mutex::default(),
             looked: Mutex::default(),
         }
     }

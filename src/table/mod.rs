@@ -68,6 +68,24 @@ impl Change {
     }
 }
 
+/// The rows of a table as of the serial point, for what runs there: it keeps no store open.
+#[derive(Clone)]
+pub(crate) struct SerialRows(Arc<Mutex<Rows>>);
+
+impl SerialRows {
+    /// The row under `key`.
+    pub(crate) fn row(&self, key: &[u8]) -> Option<Bytes> {
+        self.0.lock().rows.get(key).cloned()
+    }
+
+    /// The rows whose keys begin with `prefix`.
+    pub(crate) fn rows(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
+        let rows = self.0.lock();
+        let from = rows.rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
 /// A table of the store.
 #[derive(Clone)]
 pub(crate) struct Table {
@@ -102,9 +120,12 @@ impl Table {
 
     /// The rows whose keys begin with `prefix`, as of the serial point.
     pub(crate) fn rows(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
-        let rows = self.rows.lock();
-        let from = rows.rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
-        from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+        self.serial().rows(prefix)
+    }
+
+    /// The rows, for what runs at the serial point.
+    pub(crate) fn serial(&self) -> SerialRows {
+        SerialRows(self.rows.clone())
     }
 
     /// Makes the transaction change some rows.
@@ -135,6 +156,17 @@ impl Table {
             change.rows.into_iter().for_each(|(key, value)| rows.apply(key, value));
             encoded
         });
+    }
+
+    /// Makes the transaction happen only if `holds` does for the value under `key` when it is its turn.
+    pub(crate) fn require(
+        &self,
+        transaction: &mut Transaction,
+        key: Bytes,
+        holds: impl FnOnce(Option<&Bytes>) -> Result<()> + Send + 'static,
+    ) {
+        let rows = self.rows.clone();
+        transaction.require(move || holds(rows.lock().rows.get(&key)));
     }
 
     /// Shortens the log if most of it is history. Blocks for some commits then.

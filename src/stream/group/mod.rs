@@ -1,0 +1,529 @@
+//! Consumer groups: several workers share the shards of a stream, and the engine keeps how far they are.
+//!
+//! A group has a *lease* for each shard it reads: who has it, and the checkpoint. Leases are rows of a table, so they are durable
+//! and change in transactions; heartbeats are not, for the workers live and die with the process that has the store open.
+//!
+//! The rules, each at the store's serial point:
+//!
+//! 1. Whoever takes a lease raises its counter. Everything an owner does with the lease requires the counter it took: a
+//!    worker that was paused, lost its lease and wakes gets [`Error::Conflict`], and nothing of what it wanted is done.
+//! 2. A checkpoint and what a worker wrote because of the records below it can be one transaction: exactly once.
+//! 3. A reshard gives every group leases for the children in its own frame; finishing a shard gives those that are missing.
+//! 4. A shard is read when all of its parents are finished.
+
+mod balance;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::format::stream::{self as rows, GroupRow, LeaseRow};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::table::{Change, SerialRows};
+use crate::transaction::Transaction;
+
+use super::Stream;
+use super::iterator::StartingPosition;
+use super::list::ShardFilter;
+use super::options::check_name;
+use super::reshard::Plan;
+use super::sequence_number::SequenceNumber;
+use super::shard::ShardId;
+
+use worker::Bell;
+pub use worker::{ProcessError, RecordBatch, RecordProcessor, StopWorker, Worker};
+
+/// How a consumer group is made and how its workers go about it.
+///
+/// ```
+/// use std::time::Duration;
+/// use braidlog::stream::{GroupOptions, StartingPosition};
+/// let options = GroupOptions::new().starting_position(StartingPosition::Latest).failover(Duration::from_secs(3));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupOptions {
+    /// Where a new group begins; counts only when it is made. Default [`StartingPosition::TrimHorizon`].
+    pub starting_position: StartingPosition,
+    /// A worker that was not heard of for so long loses its leases. Default 10 s, as the KCL's `failoverTimeMillis`.
+    pub failover: Duration,
+    /// Most records in one batch. Default 10,000.
+    pub records_max: usize,
+    /// Most bytes of data and keys in one batch. Default 4 MiB.
+    pub bytes_max: usize,
+    /// How long a shard rests after its processor failed. Default 1 s.
+    pub retry_after: Duration,
+    /// How long an owner may take to hand a lease over before it is taken from it. Default 30 s.
+    pub hand_over: Duration,
+    /// Whether the engine checkpoints when a processor returns from a batch. Default yes; a processor that checkpoints itself,
+    /// or commits what it did together with the checkpoint, loses nothing by it.
+    pub checkpoint_after_batch: bool,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        GroupOptions {
+            starting_position: StartingPosition::TrimHorizon,
+            failover: Duration::from_secs(10),
+            records_max: 10_000,
+            bytes_max: 4 << 20,
+            retry_after: Duration::from_secs(1),
+            hand_over: Duration::from_secs(30),
+            checkpoint_after_batch: true,
+        }
+    }
+}
+
+impl GroupOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`starting_position`](Self#structfield.starting_position).
+    #[must_use]
+    pub fn starting_position(mut self, position: StartingPosition) -> Self {
+        self.starting_position = position;
+        self
+    }
+
+    /// Sets [`failover`](Self#structfield.failover).
+    #[must_use]
+    pub fn failover(mut self, failover: Duration) -> Self {
+        self.failover = failover;
+        self
+    }
+
+    /// Sets [`records_max`](Self#structfield.records_max).
+    #[must_use]
+    pub fn records_max(mut self, records: usize) -> Self {
+        self.records_max = records;
+        self
+    }
+
+    /// Sets [`bytes_max`](Self#structfield.bytes_max).
+    #[must_use]
+    pub fn bytes_max(mut self, bytes: usize) -> Self {
+        self.bytes_max = bytes;
+        self
+    }
+
+    /// Sets [`retry_after`](Self#structfield.retry_after).
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = pause;
+        self
+    }
+
+    /// Sets [`hand_over`](Self#structfield.hand_over).
+    #[must_use]
+    pub fn hand_over(mut self, patience: Duration) -> Self {
+        self.hand_over = patience;
+        self
+    }
+
+    /// Sets [`checkpoint_after_batch`](Self#structfield.checkpoint_after_batch).
+    #[must_use]
+    pub fn checkpoint_after_batch(mut self, checkpoint: bool) -> Self {
+        self.checkpoint_after_batch = checkpoint;
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.records_max == 0 || self.bytes_max == 0 {
+            return Err(Error::invalid("records_max or bytes_max", 0, "a batch has at least one record"));
+        }
+        if self.failover.is_zero() {
+            return Err(Error::invalid("failover", "0 s", "every worker would be taken for dead"));
+        }
+        Ok(())
+    }
+}
+
+/// A lease as the group has it: its row, durable, and who asked for it.
+pub(crate) struct Lease {
+    row: LeaseRow,
+    /// Who wants it handed over, and since when.
+    wanted: Option<(String, u64)>,
+}
+
+/// Workers and leases of a group.
+#[derive(Default)]
+pub(crate) struct Members {
+    leases: BTreeMap<ShardId, Lease>,
+    /// When each worker was last heard of, in milliseconds since 1970.
+    heard_ms: BTreeMap<String, u64>,
+}
+
+pub(crate) struct GroupState {
+    name: String,
+    members: Mutex<Members>,
+    /// Counts changes of owners and workers.
+    changes: AtomicU64,
+    /// Of workers that sleep, or may.
+    bells: Mutex<Vec<Weak<Bell>>>,
+}
+
+impl GroupState {
+    fn of_rows(name: &str, serial: &SerialRows, stream: u64) -> std::result::Result<GroupState, crate::format::Damage> {
+        let mut members = Members::default();
+        for (key, value) in serial.rows(&rows::lease_prefix(stream, name)) {
+            let shard = key.last_chunk().map_or(0, |index| u32::from_be_bytes(*index));
+            members.leases.insert(ShardId(shard), Lease { row: LeaseRow::decode(&value)?, wanted: None });
+        }
+        let (changes, bells) = (AtomicU64::new(0), Mutex::default());
+        Ok(GroupState { name: name.to_owned(), members: Mutex::new(members), changes, bells })
+    }
+
+    /// A change of a lease is durable.
+    fn set_lease(&self, shard: ShardId, row: LeaseRow) {
+        let mut members = self.members.lock();
+        match members.leases.get_mut(&shard) {
+            // A checkpoint is of interest to nobody else.
+            Some(lease) if lease.row.counter == row.counter => {
+                lease.row = row;
+                return;
+            }
+            Some(lease) => *lease = Lease { row, wanted: None },
+            None => drop(members.leases.insert(shard, Lease { row, wanted: None })),
+        }
+        drop(members);
+        self.ring();
+    }
+
+    fn drop_lease(&self, shard: ShardId) {
+        self.members.lock().leases.remove(&shard);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.bells.lock().retain(|bell| bell.upgrade().inspect(|bell| bell.ring()).is_some());
+    }
+}
+
+/// How far a group is in one shard.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::GroupOptions;
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// clicks.put_record("user-42", b"page=/home")?;
+/// let group = clicks.consumer_group("billing", GroupOptions::new())?;
+/// let progress = &group.progress()?[0];
+/// assert_eq!((progress.records_behind, progress.owner.as_deref()), (1, None));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardProgress {
+    /// The shard.
+    pub shard_id: ShardId,
+    /// The worker that has its lease.
+    pub owner: Option<String>,
+    /// Whether every record of it is done, and there will be no more.
+    pub finished: bool,
+    /// The checkpoint: all up to here is done. `None` before the first record.
+    pub checkpoint: Option<SequenceNumber>,
+    /// Of the record after the checkpoint, how many user records are done: of an aggregate.
+    pub sub_sequence_number: u64,
+    /// Records after the checkpoint.
+    pub records_behind: u64,
+}
+
+/// A consumer group of a stream. A handle; clones are the same group.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{GroupOptions, RecordBatch};
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// clicks.put_record("user-42", b"page=/home")?;
+/// let group = clicks.consumer_group("billing", GroupOptions::new())?;
+/// let mut seen = 0;
+/// let mut worker = group.worker("worker-1", |_shard| |batch: &mut RecordBatch<'_>| {
+///     println!("{} records of {}", batch.records().len(), batch.shard_id());
+///     Ok(())                                                   // what it got is checkpointed
+/// })?;
+/// while worker.step()? {}                                      // or `run` in a thread of its own
+/// assert_eq!(group.progress()?[0].records_behind, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ConsumerGroup {
+    stream: Stream,
+    state: Arc<GroupState>,
+    options: GroupOptions,
+}
+
+impl Stream {
+    /// The consumer group of this name, made if there is none: it begins at the options' starting position then.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`], [`Error::ResourceNotFound`] when the stream was deleted, and what any write may answer.
+    pub fn consumer_group(&self, name: &str, options: GroupOptions) -> Result<ConsumerGroup> {
+        check_name("group name", name)?;
+        options.check()?;
+        let _control = self.control()?;
+        let id = self.state.id;
+        if let Some(state) = self.group_state(name)? {
+            return Ok(ConsumerGroup { stream: self.clone(), state, options });
+        }
+        let position = options.starting_position;
+        let filter = match position {
+            StartingPosition::TrimHorizon => ShardFilter::AtTrimHorizon,
+            StartingPosition::Latest => ShardFilter::AtLatest,
+            StartingPosition::AtTimestamp(time) => ShardFilter::AtTimestamp(time),
+            StartingPosition::AtSequenceNumber(number) | StartingPosition::AfterSequenceNumber(number) => {
+                let why = "a group begins at the trim horizon, at the latest record or at a time";
+                return Err(Error::invalid("starting position", number, why));
+            }
+        };
+        let mut change = Change::default();
+        change.put(rows::group_key(id, name), GroupRow { created_ms: self.shared.now_ms() }.encode());
+        for shard in self.list_shards(filter, None, usize::MAX)?.shards {
+            let state = self.shard(shard.shard_id)?;
+            let next = self.locate(&state, state.log(&self.shared.store)?, position)?;
+            let row = LeaseRow { next, ..LeaseRow::default() };
+            change.put(rows::lease_key(id, name, shard.shard_id.0), row.encode());
+        }
+        let mut transaction = Transaction::new();
+        self.shared.leases.change(&mut transaction, change)?;
+        self.shared.store.commit(transaction)?.wait()?;
+        match self.group_state(name)? {
+            Some(state) => Ok(ConsumerGroup { stream: self.clone(), state, options }),
+            None => Err(Error::ResourceNotFound { what: format!("consumer group {name}") }),
+        }
+    }
+
+    /// Names of its consumer groups, sorted.
+    pub fn consumer_groups(&self) -> Vec<String> {
+        let rows = self.shared.leases.rows(&rows::group_key(self.state.id, ""));
+        rows.iter().filter_map(|(key, _)| String::from_utf8(rows::parse_key(key).ok()?.1.to_vec()).ok()).collect()
+    }
+
+    /// Deletes a consumer group with its checkpoints. Workers of it lose their leases.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`].
+    pub fn delete_consumer_group(&self, name: &str) -> Result<()> {
+        let _control = self.control()?;
+        let Some(state) = self.group_state(name)? else {
+            let what = format!("consumer group {name} of stream {}", self.name());
+            return Err(Error::ResourceNotFound { what });
+        };
+        let (id, leases) = (self.state.id, self.shared.leases.serial());
+        let (group, prefix) = (rows::group_key(id, name), rows::lease_prefix(id, name));
+        let mut transaction = Transaction::new();
+        let bytes_max = 1024 + 512 * (state.members.lock().leases.len() + 64);
+        self.shared.leases.change_late(&mut transaction, bytes_max, move || {
+            let mut change = Change::default();
+            change.remove(group);
+            leases.rows(&prefix).into_iter().for_each(|(key, _)| {
+                change.remove(key);
+            });
+            change
+        });
+        let (stream, name) = (self.state.clone(), name.to_owned());
+        transaction.once_durable(move |_| {
+            stream.groups.lock().remove(&name);
+            state.members.lock().leases.clear();
+            state.ring();
+        });
+        self.shared.store.commit(transaction)?.wait()?;
+        Ok(())
+    }
+
+    /// The group, if there is one. Under the right to change something.
+    fn group_state(&self, name: &str) -> Result<Option<Arc<GroupState>>> {
+        let mut groups = self.state.groups.lock();
+        if let Some(state) = groups.get(name) {
+            return Ok(Some(state.clone()));
+        }
+        let serial = self.shared.leases.serial();
+        if serial.row(&rows::group_key(self.state.id, name)).is_none() {
+            return Ok(None);
+        }
+        let state = GroupState::of_rows(name, &serial, self.state.id);
+        let state = Arc::new(state.map_err(Error::damaged("the table of leases", 0))?);
+        groups.insert(name.to_owned(), state.clone());
+        Ok(Some(state))
+    }
+
+    /// Makes a reshard give every group leases for the children, in its own frame.
+    pub(crate) fn lease_children(&self, transaction: &mut Transaction, plan: &Plan, first: u32) {
+        let stream = self.state.id;
+        let groups = self.consumer_groups();
+        if groups.is_empty() {
+            return;
+        }
+        let leases = self.shared.leases.serial();
+        let children: Vec<(u32, Vec<u32>)> = plan
+            .children
+            .iter()
+            .zip(first..)
+            .map(|(child, index)| {
+                (index, [Some(child.parent), child.adjacent_parent].into_iter().flatten().map(|id| id.0).collect())
+            })
+            .collect();
+        let state = self.state.clone();
+        let made: Arc<Mutex<Vec<(String, ShardId)>>> = Arc::default();
+        let at_serial_point = made.clone();
+        let bytes_max = 1024 + groups.len() * children.len() * 256;
+        self.shared.leases.change_late(transaction, bytes_max, move || {
+            let mut change = Change::default();
+            for group in &groups {
+                let has = |shard: &u32| leases.row(&rows::lease_key(stream, group, *shard)).is_some();
+                for (child, _) in children.iter().filter(|(_, parents)| parents.iter().any(has)) {
+                    change.put(rows::lease_key(stream, group, *child), LeaseRow::default().encode());
+                    at_serial_point.lock().push((group.clone(), ShardId(*child)));
+                }
+            }
+            change
+        });
+        transaction.once_durable(move |_| {
+            let groups = state.groups.lock();
+            for (group, shard) in made.lock().drain(..) {
+                if let Some(group) = groups.get(&group) {
+                    group.set_lease(shard, LeaseRow::default());
+                }
+            }
+        });
+    }
+
+    /// Makes a transaction forget leases: of some shards, or of the whole stream with its groups.
+    pub(crate) fn forget_leases(&self, transaction: &mut Transaction, shards: Option<Vec<ShardId>>) {
+        let stream = self.state.id;
+        let groups = self.consumer_groups();
+        if groups.is_empty() {
+            return;
+        }
+        let (leases, state) = (self.shared.leases.serial(), self.state.clone());
+        let count: usize = groups.iter().map(|group| leases.rows(&rows::lease_prefix(stream, group)).len()).sum();
+        let (of, forgotten) = (shards.clone(), groups.clone());
+        self.shared.leases.change_late(transaction, 4096 + 512 * (count + groups.len()), move || {
+            let mut change = Change::default();
+            for group in &forgotten {
+                match &of {
+                    Some(shards) => shards.iter().for_each(|shard| {
+                        change.remove(rows::lease_key(stream, group, shard.0));
+                    }),
+                    None => {
+                        let rows = leases.rows(&rows::lease_prefix(stream, group));
+                        rows.into_iter().for_each(|(key, _)| {
+                            change.remove(key);
+                        });
+                        change.remove(rows::group_key(stream, group));
+                    }
+                }
+            }
+            change
+        });
+        transaction.once_durable(move |_| {
+            let known = state.groups.lock();
+            for group in groups.iter().filter_map(|group| known.get(group)) {
+                match &shards {
+                    Some(shards) => shards.iter().for_each(|shard| group.drop_lease(*shard)),
+                    None => {
+                        group.members.lock().leases.clear();
+                        group.ring();
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl ConsumerGroup {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// The stream it reads.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// How far it is in each shard it has a lease for.
+    ///
+    /// # Errors
+    /// What looking up a log may answer.
+    pub fn progress(&self) -> Result<Vec<ShardProgress>> {
+        let leases: Vec<(ShardId, LeaseRow)> =
+            self.state.members.lock().leases.iter().map(|(id, lease)| (*id, lease.row.clone())).collect();
+        let mut progress = Vec::with_capacity(leases.len());
+        for (shard_id, row) in leases {
+            // A shard that expired since is done.
+            let Ok(shard) = self.stream.shard(shard_id) else { continue };
+            let end = shard.log(&self.stream.shared.store)?.end();
+            let checkpoint = row.next.checked_sub(1);
+            progress.push(ShardProgress {
+                shard_id,
+                owner: Some(row.owner).filter(|owner| !owner.is_empty()),
+                finished: row.finished,
+                checkpoint: checkpoint.map(|n| SequenceNumber::of_record(shard.birth, n, shard.row.birth_s * 1000)),
+                sub_sequence_number: row.next_sub,
+                records_behind: if row.finished { 0 } else { end.saturating_sub(row.next) },
+            });
+        }
+        Ok(progress)
+    }
+
+    /// Workers that were heard of within the failover time.
+    pub fn workers(&self) -> Vec<String> {
+        let now_ms = self.stream.shared.now_ms();
+        let failover = self.options.failover;
+        let members = self.state.members.lock();
+        members
+            .heard_ms
+            .iter()
+            .filter(|(_, at)| is_alive(**at, now_ms, failover))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn.
+    fn change_lease(&self, mut transaction: Transaction, shard: ShardId, counter: u64, row: LeaseRow) -> Result<()> {
+        let key = rows::lease_key(self.stream.state.id, self.name(), shard.0);
+        let leases = &self.stream.shared.leases;
+        let name = format!("lease of {shard} in group {}", self.name());
+        leases.require(&mut transaction, key.clone().into(), move |row| {
+            let found = row.and_then(|row| LeaseRow::decode(row).ok());
+            match found {
+                Some(found) if found.counter == counter && !found.finished => Ok(()),
+                found => {
+                    let why = match found {
+                        Some(found) => format!("its counter is {}, not {counter}", found.counter),
+                        None => "it is gone".to_owned(),
+                    };
+                    Err(Error::Conflict { log: name, why })
+                }
+            }
+        });
+        let mut change = Change::default();
+        change.put(key, row.encode());
+        leases.change(&mut transaction, change)?;
+        let state = self.state.clone();
+        transaction.once_durable(move |_| state.set_lease(shard, row));
+        self.stream.shared.store.commit(transaction)?.wait()?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for ConsumerGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerGroup").field("stream", &self.stream.name()).field("name", &self.name()).finish()
+    }
+}
+
+fn is_alive(heard_ms: u64, now_ms: u64, failover: Duration) -> bool {
+    u128::from(now_ms.saturating_sub(heard_ms)) < failover.as_millis()
+}

@@ -1,0 +1,629 @@
+//! A worker of a consumer group: takes leases, hands their shards' records to processors, keeps checkpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::format::stream::{self as rows, LeaseRow};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
+use crate::table::Change;
+use crate::transaction::Transaction;
+
+use super::balance::{self, View};
+use super::{ConsumerGroup, is_alive};
+use crate::stream::read::{Record, ShardReader};
+use crate::stream::sequence_number::SequenceNumber;
+use crate::stream::shard::ShardId;
+
+/// Why a processor failed: anything.
+pub type ProcessError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a worker does with the records of one shard. A closure that takes a [`RecordBatch`] is one.
+///
+/// ```
+/// use braidlog::stream::{ProcessError, RecordBatch, RecordProcessor, ShardId};
+/// struct Count(u64);
+/// impl RecordProcessor for Count {
+///     fn process(&mut self, batch: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+///         self.0 += batch.records().len() as u64;
+///         Ok(())
+///     }
+///     fn shard_ended(&mut self, shard: ShardId) -> Result<(), ProcessError> {
+///         println!("{shard}: {} records in all", self.0);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait RecordProcessor: Send {
+    /// Takes the records that come next. What it got is checkpointed when it returns, unless the group's options say that it
+    /// checkpoints itself; when it fails, it gets everything after the checkpoint again after a pause.
+    ///
+    /// # Errors
+    /// Anything.
+    fn process(&mut self, batch: &mut RecordBatch<'_>) -> std::result::Result<(), ProcessError>;
+
+    /// Every record of the shard was processed. When this returns, the shard is finished, and its children begin; when it
+    /// fails, it is called again after a pause.
+    ///
+    /// # Errors
+    /// Anything.
+    fn shard_ended(&mut self, shard: ShardId) -> std::result::Result<(), ProcessError> {
+        let _ = shard;
+        Ok(())
+    }
+
+    /// The lease went to another worker: nothing more will come, and a checkpoint would be refused.
+    fn lease_lost(&mut self, shard: ShardId) {
+        let _ = shard;
+    }
+
+    /// [`RecordProcessor::process`] or [`RecordProcessor::shard_ended`] failed, or a checkpoint did.
+    fn failed(&mut self, shard: ShardId, error: &ProcessError) {
+        let _ = (shard, error);
+    }
+}
+
+impl<F: FnMut(&mut RecordBatch<'_>) -> std::result::Result<(), ProcessError> + Send> RecordProcessor for F {
+    fn process(&mut self, batch: &mut RecordBatch<'_>) -> std::result::Result<(), ProcessError> {
+        self(batch)
+    }
+}
+
+/// Consecutive records of one shard, and the right to say that they are done. See [`ConsumerGroup`] for an example.
+pub struct RecordBatch<'a> {
+    group: &'a ConsumerGroup,
+    owner: &'a str,
+    shard: ShardId,
+    counter: u64,
+    records: Vec<Record>,
+    /// Number of the first record, and of the one after the last.
+    first: u64,
+    end: u64,
+    sub: u64,
+    /// How far the lease's row says it is done.
+    done: (u64, u64),
+}
+
+impl RecordBatch<'_> {
+    /// The shard they are of.
+    pub fn shard_id(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The records, in their order.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// How many user records of the first record are done already, where that is an aggregate: skip them.
+    pub fn sub_sequence_number(&self) -> u64 {
+        self.sub
+    }
+
+    /// Says that all of them are done. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the lease went to another worker: nothing changed.
+    pub fn checkpoint(&mut self) -> Result<()> {
+        self.commit(Transaction::new())
+    }
+
+    /// Says that all up to and including user record `sub_sequence_number` of the record `sequence_number` is done; `None` for
+    /// the whole of it. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a number that is not of this batch, [`Error::Conflict`] as above.
+    pub fn checkpoint_at(&mut self, sequence_number: SequenceNumber, sub_sequence_number: Option<u64>) -> Result<()> {
+        self.commit_at(Transaction::new(), sequence_number, sub_sequence_number)
+    }
+
+    /// Does what the transaction does, and says that all of them are done, in one: so what a worker writes into the same
+    /// store because of these records is there exactly once, whatever fails in between.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = braidlog::Engine::open(dir.path())?;
+    /// use braidlog::Transaction;
+    /// use braidlog::stream::{GroupOptions, RecordBatch};
+    /// let clicks = engine.create_stream("clicks", Default::default())?;
+    /// let pages = engine.store().create_log("pages", Default::default())?;
+    /// clicks.put_record("user-42", b"page=/home")?;
+    /// let group = clicks.consumer_group("pages", GroupOptions::new())?;
+    /// let mut worker = group.worker("worker-1", |_| {
+    ///     let pages = pages.clone();
+    ///     move |batch: &mut RecordBatch<'_>| {
+    ///         let mut output = Transaction::new();
+    ///         for record in batch.records() {
+    ///             output.append(&pages, &record.data[5..])?;
+    ///         }
+    ///         Ok(batch.commit(output)?)
+    ///     }
+    /// })?;
+    /// while worker.step()? {}
+    /// assert_eq!(pages.end(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the lease went to another worker, and as [`crate::Store::commit`]: nothing was done.
+    pub fn commit(&mut self, transaction: Transaction) -> Result<()> {
+        self.advance(transaction, (self.end, 0))
+    }
+
+    /// As [`RecordBatch::commit`], of the records up to a place as for [`RecordBatch::checkpoint_at`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn commit_at(
+        &mut self,
+        transaction: Transaction,
+        sequence_number: SequenceNumber,
+        sub_sequence_number: Option<u64>,
+    ) -> Result<()> {
+        let Some(at) = self.records.iter().position(|record| record.sequence_number == sequence_number) else {
+            return Err(Error::invalid("sequence number", sequence_number, "it is not of a record of this batch"));
+        };
+        let number = self.records[at].number();
+        debug_assert!((self.first..self.end).contains(&number));
+        let done = match sub_sequence_number {
+            None => (number + 1, 0),
+            Some(sub) => (number, sub.saturating_add(1)),
+        };
+        self.advance(transaction, done)
+    }
+
+    fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
+        let row = LeaseRow {
+            finished: false,
+            counter: self.counter,
+            next: done.0,
+            next_sub: done.1,
+            owner: self.owner.to_owned(),
+        };
+        self.group.change_lease(transaction, self.shard, self.counter, row)?;
+        self.done = done;
+        Ok(())
+    }
+}
+
+/// A lease this worker has.
+struct Held<P> {
+    counter: u64,
+    reader: ShardReader,
+    processor: P,
+    /// User records of the next record that are done.
+    sub: u64,
+    rests_until_ms: u64,
+}
+
+/// Wakes a worker's thread.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+impl Bell {
+    pub(super) fn ring(&self) {
+        *self.rung.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// Ends a [`Worker::run`] from another thread.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{GroupOptions, RecordBatch};
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// let group = clicks.consumer_group("billing", GroupOptions::new())?;
+/// let mut worker = group.worker("worker-1", |_| |_: &mut RecordBatch<'_>| Ok(()))?;
+/// let stop = worker.stop_handle();
+/// let thread = std::thread::spawn(move || worker.run());
+/// stop.stop();
+/// thread.join().expect("no panic")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct StopWorker(Arc<Bell>);
+
+impl StopWorker {
+    /// Asks the worker to finish the batch it has, give its leases back and return.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.0.ring();
+    }
+}
+
+/// A worker of a consumer group. See [`ConsumerGroup`] for an example.
+pub struct Worker<P, F> {
+    group: ConsumerGroup,
+    name: String,
+    make: F,
+    held: BTreeMap<ShardId, Held<P>>,
+    bell: Arc<Bell>,
+    /// When leases were last balanced, and what the group's count of changes was.
+    balanced: Option<(u64, u64)>,
+}
+
+impl ConsumerGroup {
+    /// A worker of this group. Its name must be its own among the workers that live; `make` makes the processor of a shard it
+    /// took the lease of.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an empty name or one of more than 256 bytes; [`Error::ResourceInUse`] when a worker of
+    /// this name was heard of within the failover time.
+    pub fn worker<P, F>(&self, name: &str, make: F) -> Result<Worker<P, F>>
+    where
+        P: RecordProcessor,
+        F: FnMut(ShardId) -> P,
+    {
+        if name.is_empty() || name.len() > 256 {
+            return Err(Error::invalid("worker name", name, "it must have 1 to 256 bytes"));
+        }
+        let now_ms = self.stream.shared.now_ms();
+        let mut members = self.state.members.lock();
+        if members.heard_ms.get(name).is_some_and(|at| is_alive(*at, now_ms, self.options.failover)) {
+            let why = "it was heard of within the failover time".to_owned();
+            return Err(Error::ResourceInUse { what: format!("worker {name} of group {}", self.name()), why });
+        }
+        members.heard_ms.insert(name.to_owned(), now_ms);
+        drop(members);
+        self.state.ring();
+        let bell: Arc<Bell> = Arc::default();
+        self.state.bells.lock().push(Arc::downgrade(&bell));
+        Ok(Worker { group: self.clone(), name: name.to_owned(), make, held: BTreeMap::new(), bell, balanced: None })
+    }
+}
+
+impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
+    /// What stops it from another thread.
+    pub fn stop_handle(&self) -> StopWorker {
+        StopWorker(self.bell.clone())
+    }
+
+    /// The shards it has leases of.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Works until it is stopped, the stream is deleted or the store is closed. Blocks; sleeps while there is nothing to do, and
+    /// is woken by the writer.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`] when stream or group was deleted, [`Error::Closed`], [`Error::Stopped`], [`Error::Damaged`].
+    pub fn run(&mut self) -> Result<()> {
+        let heartbeat = (self.group.options.failover / 3).max(Duration::from_millis(1));
+        while !self.bell.stopping.load(Ordering::Acquire) {
+            let seen = self.group.state.changes.load(Ordering::SeqCst);
+            if self.step()? {
+                continue;
+            }
+            // Registered before the last look: an append or a change of a lease after it rings.
+            let waker = Waker::from(self.bell.clone());
+            let mut due = self.group.state.changes.load(Ordering::SeqCst) != seen;
+            for held in self.held.values() {
+                due |= held.rests_until_ms == 0 && held.reader.register(&waker);
+            }
+            let mut rung = self.bell.rung.lock();
+            if !due && !*rung {
+                rung = self.bell.changed.wait_timeout(rung, heartbeat);
+            }
+            *rung = false;
+        }
+        self.release_all()
+    }
+
+    /// Does what there is to do once: takes or hands over leases, gives each shard's processor one batch. Whether there was
+    /// anything. For those who bring their own thread; call it at least every third of the failover time.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub fn step(&mut self) -> Result<bool> {
+        let shared = self.group.stream.shared.clone();
+        self.group.stream.state.check_alive()?;
+        let now_ms = shared.now_ms();
+        self.group.state.members.lock().heard_ms.insert(self.name.clone(), now_ms);
+        // Nothing about leases changes but by somebody's doing, or by somebody's silence.
+        let changes = self.group.state.changes.load(Ordering::SeqCst);
+        let heartbeat_ms = self.group.options.failover.as_millis() as u64 / 3;
+        let due = self.balanced.is_none_or(|(at, seen)| seen != changes || now_ms.saturating_sub(at) >= heartbeat_ms);
+        let mut progress = due && self.balance(now_ms)?;
+        if due {
+            self.balanced = Some((now_ms, changes));
+        }
+        for shard in self.shards() {
+            progress |= self.serve(shard, now_ms)?;
+        }
+        Ok(progress)
+    }
+
+    /// Takes, asks for and hands over leases.
+    fn balance(&mut self, now_ms: u64) -> Result<bool> {
+        let handed_over = self.hand_over()?;
+        let (workers, views) = self.look(now_ms)?;
+        let moves = balance::moves(&self.name, &workers, &views);
+        let moved = !moves.take.is_empty() || moves.ask.is_some();
+        for shard in moves.take {
+            self.take(shard)?;
+        }
+        if let Some(shard) = moves.ask {
+            let mut members = self.group.state.members.lock();
+            if let Some(lease) = members.leases.get_mut(&shard) {
+                lease.wanted.get_or_insert((self.name.clone(), now_ms));
+            }
+            drop(members);
+            self.group.state.ring();
+        }
+        // A lease that was asked for and not handed over in time is taken.
+        let hand_over = self.group.options.hand_over.as_millis();
+        let overdue: Vec<ShardId> = {
+            let members = self.group.state.members.lock();
+            let overdue = |wanted: &Option<(String, u64)>| {
+                wanted.as_ref().is_some_and(|(by, since)| {
+                    *by == self.name && u128::from(now_ms.saturating_sub(*since)) >= hand_over
+                })
+            };
+            members.leases.iter().filter(|(_, lease)| overdue(&lease.wanted)).map(|(id, _)| *id).collect()
+        };
+        for shard in &overdue {
+            self.take(*shard)?;
+        }
+        Ok(moved || handed_over || !overdue.is_empty())
+    }
+
+    /// Gives up what others took or asked for.
+    fn hand_over(&mut self) -> Result<bool> {
+        let mut lost = Vec::new();
+        let mut wanted = Vec::new();
+        {
+            let members = self.group.state.members.lock();
+            for (shard, held) in &self.held {
+                match members.leases.get(shard) {
+                    Some(lease) if lease.row.counter != held.counter => lost.push(*shard),
+                    None => lost.push(*shard),
+                    Some(lease) if lease.wanted.as_ref().is_some_and(|(by, _)| *by != self.name) => wanted.push(*shard),
+                    Some(_) => {}
+                }
+            }
+        }
+        for shard in &lost {
+            self.lose(*shard);
+        }
+        for shard in &wanted {
+            self.release(*shard)?;
+        }
+        Ok(!lost.is_empty() || !wanted.is_empty())
+    }
+
+    fn lose(&mut self, shard: ShardId) {
+        if let Some(mut held) = self.held.remove(&shard) {
+            held.processor.lease_lost(shard);
+        }
+    }
+
+    /// The workers that live, and the leases as balancing sees them.
+    fn look(&self, now_ms: u64) -> Result<(BTreeSet<String>, Vec<View>)> {
+        let failover = self.group.options.failover;
+        let map = self.group.stream.state.shards();
+        let mut members = self.group.state.members.lock();
+        members.heard_ms.retain(|_, at| is_alive(*at, now_ms, failover));
+        let alive: BTreeSet<String> = members.heard_ms.keys().cloned().collect();
+        // Who asked and died does not ask any more.
+        for lease in members.leases.values_mut() {
+            if lease.wanted.as_ref().is_some_and(|(by, _)| !alive.contains(by)) {
+                lease.wanted = None;
+            }
+        }
+        let finished = |parent: &ShardId| members.leases.get(parent).is_none_or(|lease| lease.row.finished);
+        let views = members.leases.iter().filter_map(|(id, lease)| {
+            let shard = map.get(*id)?;
+            let free = lease.wanted.as_ref().is_some_and(|(by, _)| *by != self.name) && lease.row.owner.is_empty();
+            Some(View {
+                shard: *id,
+                // What a namesake had in an earlier life is nobody's.
+                owner: Some(&lease.row.owner)
+                    .filter(|owner| alive.contains(*owner) && (**owner != self.name || self.held.contains_key(id)))
+                    .cloned(),
+                // One that was handed over is for who asked for it.
+                ready: !lease.row.finished && !free && shard.parents().iter().all(finished),
+                wanted: lease.wanted.is_some(),
+            })
+        });
+        let views = views.collect();
+        Ok((alive, views))
+    }
+
+    /// Takes a lease, whoever has it.
+    fn take(&mut self, shard: ShardId) -> Result<()> {
+        let Some(row) = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone()) else {
+            return Ok(());
+        };
+        let taken = LeaseRow { counter: row.counter + 1, owner: self.name.clone(), ..row.clone() };
+        match self.group.change_lease(Transaction::new(), shard, row.counter, taken.clone()) {
+            Ok(()) => {}
+            // Somebody was quicker.
+            Err(Error::Conflict { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let state = match self.group.stream.shard(shard) {
+            Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => return Ok(()),
+            other => other?,
+        };
+        let reader = ShardReader::new(self.group.stream.clone(), state, taken.next)?;
+        let processor = (self.make)(shard);
+        let held = Held { counter: taken.counter, reader, processor, sub: taken.next_sub, rests_until_ms: 0 };
+        self.held.insert(shard, held);
+        Ok(())
+    }
+
+    /// Gives a lease back, or to who asked for it.
+    fn release(&mut self, shard: ShardId) -> Result<()> {
+        let Some(held) = self.held.get(&shard) else { return Ok(()) };
+        let row =
+            self.group.state.members.lock().leases.get(&shard).map(|lease| (lease.row.clone(), lease.wanted.clone()));
+        if let Some((row, wanted)) = row.filter(|(row, _)| row.counter == held.counter) {
+            let counter = row.counter;
+            let free = LeaseRow { counter: counter + 1, owner: String::new(), ..row };
+            match self.group.change_lease(Transaction::new(), shard, counter, free) {
+                Ok(()) | Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
+                lease.wanted = lease.wanted.take().or(wanted);
+            }
+        }
+        self.lose(shard);
+        Ok(())
+    }
+
+    fn release_all(&mut self) -> Result<()> {
+        self.group.state.members.lock().heard_ms.remove(&self.name);
+        for shard in self.shards() {
+            self.release(shard)?;
+        }
+        self.group.state.ring();
+        Ok(())
+    }
+
+    /// One batch of one shard, or its end.
+    fn serve(&mut self, shard: ShardId, now_ms: u64) -> Result<bool> {
+        let options = &self.group.options;
+        let Some(held) = self.held.get_mut(&shard) else { return Ok(false) };
+        if now_ms < held.rests_until_ms {
+            return Ok(false);
+        }
+        held.rests_until_ms = 0;
+        let first = held.reader.next_number();
+        let records = match held.reader.read(options.records_max, options.bytes_max) {
+            // Its last record expired, and the shard went with it.
+            Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => {
+                self.lose(shard);
+                return Ok(true);
+            }
+            records => records?,
+        };
+        if records.is_empty() {
+            return match held.reader.shard_end()? {
+                Some(_) => self.finish(shard, now_ms),
+                None => Ok(false),
+            };
+        }
+        let first = records.first().map_or(first, Record::number);
+        let end = held.reader.next_number();
+        let mut batch = RecordBatch {
+            group: &self.group,
+            owner: &self.name,
+            shard,
+            counter: held.counter,
+            records,
+            first,
+            end,
+            sub: std::mem::take(&mut held.sub),
+            done: (first, 0),
+        };
+        let outcome = held.processor.process(&mut batch);
+        let outcome = match outcome {
+            Ok(()) if options.checkpoint_after_batch && batch.done != (batch.end, 0) => {
+                batch.checkpoint().map_err(ProcessError::from)
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(error) => self.failed(shard, error, now_ms)?,
+        }
+        Ok(true)
+    }
+
+    /// Every record of a shard was processed.
+    fn finish(&mut self, shard: ShardId, now_ms: u64) -> Result<bool> {
+        let Some(held) = self.held.get_mut(&shard) else { return Ok(false) };
+        if let Err(error) = held.processor.shard_ended(shard) {
+            self.failed(shard, error, now_ms)?;
+            return Ok(true);
+        }
+        let (counter, next) = (held.counter, held.reader.next_number());
+        let row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
+        let mut transaction = Transaction::new();
+        self.lease_missing_children(&mut transaction, shard);
+        match self.group.change_lease(transaction, shard, counter, row) {
+            Ok(()) => drop(self.held.remove(&shard)),
+            Err(Error::Conflict { .. }) => self.lose(shard),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Children that were there before the group was have no leases yet.
+    fn lease_missing_children(&self, transaction: &mut Transaction, shard: ShardId) {
+        let (stream, group) = (self.group.stream.state.id, self.group.name().to_owned());
+        let children: Vec<ShardId> =
+            self.group.stream.state.shards().children(shard).into_iter().map(|child| child.shard_id).collect();
+        let leases = self.group.stream.shared.leases.serial();
+        let made: Arc<Mutex<Vec<ShardId>>> = Arc::default();
+        let at_serial_point = made.clone();
+        let bytes_max = 64 + 512 * children.len();
+        self.group.stream.shared.leases.change_late(transaction, bytes_max, move || {
+            let mut change = Change::default();
+            for child in children {
+                let key = rows::lease_key(stream, &group, child.0);
+                if leases.row(&key).is_none() {
+                    change.put(key, LeaseRow::default().encode());
+                    at_serial_point.lock().push(child);
+                }
+            }
+            change
+        });
+        let state = self.group.state.clone();
+        transaction.once_durable(move |_| {
+            made.lock().drain(..).for_each(|child| state.set_lease(child, LeaseRow::default()));
+        });
+    }
+
+    /// A batch failed: it comes again from the checkpoint, unless the lease is another worker's.
+    fn failed(&mut self, shard: ShardId, error: ProcessError, now_ms: u64) -> Result<()> {
+        if let Some(fatal @ (Error::Closed | Error::Stopped { .. })) = error.downcast_ref::<Error>() {
+            return Err(fatal.clone());
+        }
+        let row = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone());
+        let Some(held) = self.held.get_mut(&shard) else { return Ok(()) };
+        held.processor.failed(shard, &error);
+        match row {
+            Some(row) if row.counter == held.counter => {
+                held.reader = ShardReader::new(self.group.stream.clone(), held.reader.shard().clone(), row.next)?;
+                held.sub = row.next_sub;
+                held.rests_until_ms = now_ms + self.group.options.retry_after.as_millis() as u64;
+            }
+            _ => self.lose(shard),
+        }
+        Ok(())
+    }
+}
+
+/// Its leases are free at once.
+impl<P, F> Drop for Worker<P, F> {
+    fn drop(&mut self) {
+        self.group.state.members.lock().heard_ms.remove(&self.name);
+        self.group.state.ring();
+    }
+}
+
+impl<P, F> std::fmt::Debug for Worker<P, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("name", &self.name).field("shards", &self.held.len()).finish()
+    }
+}
