@@ -143,11 +143,13 @@ fn a_group_that_begins_at_the_latest_record_sees_only_what_comes() {
     assert_eq!(seen.numbers(), (100..200).collect::<Vec<_>>());
 }
 
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 /// Copies what it gets to a log, each batch in one transaction with its checkpoint.
 struct Copier {
     log: Log,
     /// What happens in the middle of a batch.
-    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     lost: Arc<Mutex<u32>>,
 }
 
@@ -190,7 +192,7 @@ fn a_worker_that_lost_its_lease_in_the_middle_of_a_batch_commits_nothing() {
         let mut two = other_group.worker("two", other_make).unwrap();
         while two.step().unwrap() {}
         std::mem::forget(two);
-    }) as Box<dyn FnOnce() + Send>);
+    }) as Meanwhile);
     while one.step().unwrap() {}
     let copied: Vec<u32> = log
         .read(StartAt::TrimHorizon)

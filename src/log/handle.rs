@@ -164,6 +164,11 @@ impl Log {
         self.state.is_closed()
     }
 
+    /// Makes everyone who waits for more look again.
+    pub(crate) fn wake_readers(&self) {
+        self.state.watch.wake();
+    }
+
     /// Number the next readable record will have: all below is durable, or in the page cache for a buffered log.
     pub fn end(&self) -> SequenceNumber {
         self.state.high()

@@ -406,14 +406,19 @@ impl Reader {
     /// [`Error::LogDeleted`]; [`Error::LogClosed`] at the end of a closed log; [`Error::Closed`] when the store was closed
     /// meanwhile.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
+        self.wait_unless(timeout, || false)
+    }
+
+    /// As [`Reader::wait`], also until `otherwise` holds; who makes it so calls [`Log::wake_readers`].
+    pub(crate) fn wait_unless(&self, timeout: Option<Duration>, otherwise: impl Fn() -> bool) -> Result<bool> {
         let position = self.next_sequence_number();
         let state = &self.log.state;
         let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
-        let reached = state.watch.wait(timeout, over);
+        let reached = state.watch.wait(timeout, || over() || otherwise());
         state.check_alive()?;
         if self.end() > position {
             Ok(true)
-        } else if reached {
+        } else if reached && over() {
             Err(self.over())
         } else {
             Ok(false)

@@ -97,7 +97,9 @@ impl Stream {
         if !consumers.contains_key(name) {
             return Err(self.no_consumer(name));
         }
-        self.set_consumer(&consumers, name, None)
+        self.set_consumer(&consumers, name, None)?;
+        self.state.seats.end_all(self, name);
+        Ok(())
     }
 
     /// The consumer of this name.

@@ -12,6 +12,7 @@
 //! | `control`, `reshard`, `consumer` | what there is, and how it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
+//! | `subscription` | enhanced fan-out |
 //! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
 
 mod consumer;
@@ -28,6 +29,7 @@ mod reshard;
 mod sequence_number;
 mod shard;
 mod state;
+mod subscription;
 mod throughput;
 
 use crate::engine::Shared;
@@ -50,6 +52,7 @@ pub use sequence_number::SequenceNumber;
 pub(crate) use shard::ShardState;
 pub use shard::{ChildShard, Shard, ShardId};
 pub(crate) use state::StreamState;
+pub use subscription::{Subscription, SubscriptionEvent, SubscriptionOptions};
 pub use throughput::{ShardTraffic, ThroughputLimits};
 
 /// A handle on one stream. See [`crate::Engine`] for an example.

@@ -216,6 +216,8 @@ pub struct ShardReader {
     shard: Arc<ShardState>,
     log: Log,
     reader: log::Reader,
+    /// Of the last record it yielded.
+    last: Option<SequenceNumber>,
 }
 
 impl ShardReader {
@@ -226,12 +228,16 @@ impl ShardReader {
             other => other,
         };
         let reader = reader.map_err(|error| stream.gone(error))?;
-        Ok(ShardReader { stream, shard, log, reader })
+        Ok(ShardReader { stream, shard, log, reader, last: None })
     }
 
     /// The shard.
     pub fn shard_id(&self) -> ShardId {
         self.shard.id
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     pub(crate) fn shard(&self) -> &Arc<ShardState> {
@@ -247,12 +253,13 @@ impl ShardReader {
         self.reader.next_sequence_number()
     }
 
-    /// Below every record that it will yield, and not below any that it has yielded: where to go on after, later or elsewhere.
+    /// Where to go on later, or elsewhere, with [`StartingPosition::AfterSequenceNumber`]: the number of the last record it
+    /// yielded, or one below the first it will yield.
     pub fn position(&self) -> SequenceNumber {
-        match self.next_number() {
+        self.last.unwrap_or_else(|| match self.next_number() {
             0 => SequenceNumber::starting(self.shard.birth),
             next => SequenceNumber::of_record(self.shard.birth, next - 1, self.shard.row.birth_s * 1000),
-        }
+        })
     }
 
     pub(crate) fn is_at_end(&self) -> bool {
@@ -282,7 +289,9 @@ impl ShardReader {
             match self.reader.read(records_max, bytes_max) {
                 Ok(records) => {
                     let birth = self.shard.birth;
-                    return Ok(records.into_iter().map(|record| Record::new(birth, record)).collect());
+                    let records: Vec<_> = records.into_iter().map(|record| Record::new(birth, record)).collect();
+                    self.last = records.last().map(|record| record.sequence_number).or(self.last);
+                    return Ok(records);
                 }
                 Err(Error::Trimmed { .. }) => self.skip()?,
                 Err(error) => return Err(self.stream.gone(error)),
@@ -300,7 +309,12 @@ impl ShardReader {
     /// # Errors
     /// [`Error::ResourceNotFound`] when the stream was deleted, [`Error::Closed`] when the store was closed meanwhile.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
-        match self.reader.wait(timeout) {
+        self.wait_unless(timeout, || false)
+    }
+
+    /// As [`ShardReader::wait`], also until `otherwise` holds and the readers of the log are woken.
+    pub(crate) fn wait_unless(&self, timeout: Option<Duration>, otherwise: impl Fn() -> bool) -> Result<bool> {
+        match self.reader.wait_unless(timeout, otherwise) {
             Err(Error::LogClosed { .. }) => Ok(false),
             other => other.map_err(|error| self.stream.gone(error)),
         }
@@ -325,7 +339,11 @@ impl Iterator for ShardReader {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             return match self.reader.next()? {
-                Ok(record) => Some(Ok(Record::new(self.shard.birth, record))),
+                Ok(record) => {
+                    let record = Record::new(self.shard.birth, record);
+                    self.last = Some(record.sequence_number);
+                    Some(Ok(record))
+                }
                 Err(Error::Trimmed { .. }) => match self.skip() {
                     Ok(()) => continue,
                     Err(error) => Some(Err(error)),

@@ -23,6 +23,8 @@ pub(crate) struct StreamState {
     swapped: (Mutex<()>, Condvar),
     /// Where an automatic distribution goes on.
     pub(crate) turn: AtomicU64,
+    /// Who subscribes to which shard.
+    pub(crate) seats: super::subscription::Seats,
     /// Consumer groups that were asked for in this life.
     pub(crate) groups: Mutex<std::collections::HashMap<String, Arc<super::group::GroupState>>>,
     /// When it was last looked whether the number of shards fits the traffic, with each shard's figures then.
@@ -44,6 +46,7 @@ impl StreamState {
             deleted: AtomicBool::new(false),
             swapped: Default::default(),
             turn: AtomicU64::new(0),
+            seats: Default::default(),
             groups: Mutex::default(),
             looked: Mutex::default(),
         }

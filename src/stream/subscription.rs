@@ -1,0 +1,298 @@
+//! Enhanced fan-out: a registered consumer subscribes to a shard and gets records as they become durable.
+//!
+//! Every subscription has a reader of its own over the same mapped bytes, so a slow one holds nobody up. A consumer has one
+//! subscription to a shard at a time: within five seconds of a successful call another one is refused, later it takes over and
+//! the one before ends.
+
+use std::collections::HashMap;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+
+use super::Stream;
+use super::iterator::StartingPosition;
+use super::read::{Record, ShardReader};
+use super::sequence_number::SequenceNumber;
+use super::shard::{ChildShard, ShardId};
+
+/// For so long after a successful call another one is refused (`SubscribeToShard`).
+const TAKE_OVER_AFTER_MS: u64 = 5_000;
+
+/// How a subscription goes about it.
+///
+/// ```
+/// use std::time::Duration;
+/// use braidlog::stream::SubscriptionOptions;
+/// let like_the_service = SubscriptionOptions::new().lifetime(Some(Duration::from_secs(300)));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionOptions {
+    /// When it ends by itself. Default `None`: not. The service's last five minutes.
+    pub lifetime: Option<Duration>,
+    /// Most records in one event. Default 1,000.
+    pub records_max: usize,
+    /// Most bytes of data and keys in one event. Default 1 MiB.
+    pub bytes_max: usize,
+}
+
+impl Default for SubscriptionOptions {
+    fn default() -> Self {
+        SubscriptionOptions { lifetime: None, records_max: 1_000, bytes_max: 1 << 20 }
+    }
+}
+
+impl SubscriptionOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`lifetime`](Self#structfield.lifetime).
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Sets [`records_max`](Self#structfield.records_max).
+    #[must_use]
+    pub fn records_max(mut self, records: usize) -> Self {
+        self.records_max = records;
+        self
+    }
+
+    /// Sets [`bytes_max`](Self#structfield.bytes_max).
+    #[must_use]
+    pub fn bytes_max(mut self, bytes: usize) -> Self {
+        self.bytes_max = bytes;
+        self
+    }
+}
+
+/// What a subscription pushes.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{StartingPosition, SubscriptionOptions};
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// clicks.register_consumer("billing", [("team", "web")])?;
+/// let put = clicks.put_record("user-42", b"page=/home")?;
+/// let mut subscription =
+///     clicks.subscribe("billing", put.shard_id, StartingPosition::TrimHorizon, SubscriptionOptions::new())?;
+/// let event = subscription.next_event(None)?.expect("an event");
+/// assert_eq!(event.records[0].data, "page=/home");
+/// assert_eq!(event.continuation_sequence_number, put.sequence_number);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionEvent {
+    /// The records, in their order; none when it only says that all is well.
+    pub records: Vec<Record>,
+    /// Where another subscription goes on, with [`StartingPosition::AfterSequenceNumber`].
+    pub continuation_sequence_number: SequenceNumber,
+    /// How long ago the last of `records` arrived, in milliseconds, if there is more after it; 0 if there is not.
+    pub millis_behind_latest: u64,
+    /// In the last event, at the end of a closed shard: what came of it.
+    pub child_shards: Vec<ChildShard>,
+}
+
+/// One subscription, as those who end it see it.
+struct Seat {
+    started_ms: u64,
+    /// When the consumer was registered: a namesake registered later is another one.
+    consumer_ms: u64,
+    ended: AtomicBool,
+    /// The handle still lives.
+    held: AtomicBool,
+    /// Only the service's limited ones keep their seat when they are dropped.
+    limited: bool,
+    /// Of a task that waits for the next event.
+    waker: Mutex<Option<Waker>>,
+}
+
+/// Who subscribes to which shard of a stream.
+#[derive(Default)]
+pub(crate) struct Seats(Mutex<HashMap<(String, ShardId), Arc<Seat>>>);
+
+impl Seats {
+    fn take(&self, stream: &Stream, consumer: &str, shard: ShardId, seat: &Arc<Seat>) -> Result<()> {
+        let mut seats = self.0.lock();
+        let before = seats.get(&(consumer.to_owned(), shard)).cloned();
+        if let Some(before) = before.filter(|before| before.consumer_ms == seat.consumer_ms) {
+            let taken = before.held.load(Ordering::Acquire) || before.limited;
+            if taken && seat.started_ms.saturating_sub(before.started_ms) < TAKE_OVER_AFTER_MS {
+                let what = format!("subscription of consumer {consumer} to {shard}");
+                let why = "it began less than five seconds ago".to_owned();
+                return Err(Error::ResourceInUse { what, why });
+            }
+            end(stream, shard, &before);
+        }
+        seats.insert((consumer.to_owned(), shard), seat.clone());
+        Ok(())
+    }
+
+    /// Ends the subscriptions of a consumer that was removed.
+    pub(crate) fn end_all(&self, stream: &Stream, consumer: &str) {
+        self.0.lock().retain(|(name, shard), seat| {
+            if name == consumer {
+                end(stream, *shard, seat);
+            }
+            name != consumer
+        });
+    }
+
+    fn leave(&self, consumer: &str, shard: ShardId, seat: &Arc<Seat>) {
+        let mut seats = self.0.lock();
+        let key = (consumer.to_owned(), shard);
+        if !seat.limited && seats.get(&key).is_some_and(|held| Arc::ptr_eq(held, seat)) {
+            seats.remove(&key);
+        }
+    }
+}
+
+fn end(stream: &Stream, shard: ShardId, seat: &Seat) {
+    seat.ended.store(true, Ordering::SeqCst);
+    if let Ok(log) = stream.shard(shard).and_then(|shard| Ok(shard.log(&stream.shared.store)?.clone())) {
+        log.wake_readers();
+    }
+    if let Some(waker) = seat.waker.lock().take() {
+        waker.wake();
+    }
+}
+
+impl Stream {
+    /// Subscribes a registered consumer to a shard.
+    ///
+    /// # Errors
+    /// [`Error::ResourceNotFound`] for shard or consumer; [`Error::InvalidArgument`] for the position, as
+    /// [`Stream::shard_iterator`]; [`Error::ResourceInUse`] within five seconds of a call for the same two that succeeded and
+    /// still holds.
+    pub fn subscribe(
+        &self,
+        consumer_name: &str,
+        shard_id: ShardId,
+        position: StartingPosition,
+        options: SubscriptionOptions,
+    ) -> Result<Subscription> {
+        let consumer = self.consumer(consumer_name)?;
+        let reader = self.read(shard_id, position)?;
+        let seat = Arc::new(Seat {
+            started_ms: self.shared.now_ms(),
+            consumer_ms: consumer.created_ms,
+            ended: AtomicBool::new(false),
+            held: AtomicBool::new(true),
+            limited: options.lifetime.is_some(),
+            waker: Mutex::default(),
+        });
+        self.state.seats.take(self, consumer_name, shard_id, &seat)?;
+        Ok(Subscription { consumer: consumer_name.to_owned(), reader, options, seat, over: false })
+    }
+}
+
+/// A subscription of a registered consumer to a shard. See [`SubscriptionEvent`] for an example.
+pub struct Subscription {
+    consumer: String,
+    reader: ShardReader,
+    options: SubscriptionOptions,
+    seat: Arc<Seat>,
+    over: bool,
+}
+
+impl Subscription {
+    /// The shard.
+    pub fn shard_id(&self) -> ShardId {
+        self.reader.shard_id()
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.seat.ended.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let what = format!("subscription of consumer {} to {}", self.consumer, self.shard_id());
+        Err(Error::ResourceInUse { what, why: "another one took over, or the consumer was removed".to_owned() })
+    }
+
+    /// What is left of its lifetime.
+    fn left(&self) -> Option<Duration> {
+        let lifetime = self.options.lifetime?;
+        let age = self.reader.stream().shared.now_ms().saturating_sub(self.seat.started_ms);
+        Some(lifetime.saturating_sub(Duration::from_millis(age)))
+    }
+
+    /// The next event. Blocks until there are records, at most for `timeout`: an event without records then. `None` once it is
+    /// over: after the last event of a closed shard, or at the end of its lifetime.
+    ///
+    /// # Errors
+    /// [`Error::ResourceInUse`] once another subscription took over or the consumer was removed;
+    /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::Closed`]; [`Error::Damaged`] with the place.
+    pub fn next_event(&mut self, timeout: Option<Duration>) -> Result<Option<SubscriptionEvent>> {
+        self.check()?;
+        let left = self.left();
+        if self.over || left.is_some_and(|left| left.is_zero()) {
+            self.over = true;
+            return Ok(None);
+        }
+        let patience = timeout.into_iter().chain(left).min();
+        let seat = &self.seat;
+        self.reader.wait_unless(patience, || seat.ended.load(Ordering::SeqCst))?;
+        self.check()?;
+        let records = self.reader.read(self.options.records_max, self.options.bytes_max)?;
+        let child_shards = self.reader.shard_end()?;
+        self.over = child_shards.is_some();
+        if records.is_empty() && !self.over && self.left().is_some_and(|left| left.is_zero()) {
+            self.over = true;
+            return Ok(None);
+        }
+        let millis_behind_latest = match records.last() {
+            Some(last) if !self.reader.is_at_end() => {
+                self.reader.stream().shared.now_ms().saturating_sub(last.arrival_ms)
+            }
+            _ => 0,
+        };
+        self.reader.shard().traffic.got(
+            super::ThroughputLimits::Off,
+            records.len() as u64,
+            records.iter().map(|record| record.bytes() as u64).sum(),
+        );
+        Ok(Some(SubscriptionEvent {
+            records,
+            continuation_sequence_number: self.reader.position(),
+            millis_behind_latest,
+            child_shards: child_shards.unwrap_or_default(),
+        }))
+    }
+
+    /// Waits, in any async runtime, until [`Subscription::next_event`] with a timeout of zero has something to say. The end of
+    /// its lifetime is the caller's to watch.
+    pub async fn ready(&self) {
+        std::future::poll_fn(|context| {
+            *self.seat.waker.lock() = Some(context.waker().clone());
+            let ready = self.over
+                || self.seat.ended.load(Ordering::SeqCst)
+                || self.left().is_some_and(|left| left.is_zero())
+                || self.reader.register(context.waker());
+            if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.seat.held.store(false, Ordering::Release);
+        self.reader.stream().state.seats.leave(&self.consumer, self.reader.shard_id(), &self.seat);
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("consumer", &self.consumer).field("reader", &self.reader).finish()
+    }
+}
