@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::env::Env;
+use crate::driver::Signal;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
 use crate::id::StoreId;
@@ -44,6 +45,8 @@ pub struct EngineOptions {
     pub on_demand: OnDemandOptions,
     /// Most open shards of all streams together. Default 100,000.
     pub open_shards_max: u32,
+    /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
+    pub maintenance_interval: Option<Duration>,
 }
 
 impl Default for EngineOptions {
@@ -57,6 +60,7 @@ impl Default for EngineOptions {
             throughput_limits: ThroughputLimits::Off,
             on_demand: OnDemandOptions::default(),
             open_shards_max: 100_000,
+            maintenance_interval: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -123,6 +127,13 @@ impl EngineOptions {
         self
     }
 
+    /// Sets [`maintenance_interval`](Self#structfield.maintenance_interval).
+    #[must_use]
+    pub fn maintenance_interval(mut self, interval: Option<Duration>) -> Self {
+        self.maintenance_interval = interval;
+        self
+    }
+
     fn check(&self) -> Result<()> {
         if self.account.len() != 12 || !self.account.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Error::invalid("account", &self.account, "it must have 12 digits"));
@@ -161,6 +172,16 @@ pub(crate) struct Shared {
     pub(crate) secret: [u8; 16],
     /// In the sequence numbers of this store.
     pub(crate) store_digit: u8,
+    /// Ends the maintenance thread.
+    maintenance: Arc<Signal>,
+    /// What the last maintenance that found something did.
+    maintained: Mutex<Maintenance>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.maintenance.close();
+    }
 }
 
 /// An open engine: a [`Store`] with its streams.
@@ -202,7 +223,7 @@ impl Engine {
     pub fn open_with(path: impl AsRef<Path>, options: EngineOptions) -> Result<Engine> {
         options.check()?;
         let store = Store::open_with(path, options.store.clone())?;
-        Engine::on(store, options)
+        Engine::on(store, options)?.maintained_by_a_thread()
     }
 
     /// Opens on given parts: a disk, a clock, randomness.
@@ -212,7 +233,7 @@ impl Engine {
     pub fn open_in(env: Env, options: EngineOptions) -> Result<Engine> {
         options.check()?;
         let store = Store::open_in(env, options.store.clone())?;
-        Engine::on(store, options)
+        Engine::on(store, options)?.maintained_by_a_thread()
     }
 
     /// The engine of a store that is open already. One store has one engine: a second one would not see what the first changes.
@@ -251,8 +272,25 @@ impl Engine {
             leases,
             streams: std::sync::RwLock::new(streams),
             store_digit,
+            maintenance: Arc::default(),
+            maintained: Mutex::default(),
         };
         Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    fn maintained_by_a_thread(self) -> Result<Engine> {
+        let Some(interval) = self.shared.options.maintenance_interval else { return Ok(self) };
+        let (signal, shared) = (self.shared.maintenance.clone(), Arc::downgrade(&self.shared));
+        let run = move || {
+            while !signal.wait(interval) {
+                let Some(shared) = shared.upgrade() else { return };
+                // What fails now is tried again; a store that stopped says so itself.
+                let _ = Engine { shared }.maintain();
+            }
+        };
+        let thread = std::thread::Builder::new().name("braidlog-engine".into()).spawn(run);
+        thread.map_err(Error::io("start thread", "braidlog-engine"))?;
+        Ok(self)
     }
 
     /// The store it is on: for logs of one's own, transactions, health, figures, backup.
@@ -331,8 +369,8 @@ impl Engine {
         Stream { shared: self.shared.clone(), state: state.ok_or_else(gone)? }.get(token, limit, now_ms)
     }
 
-    /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, the catalog is
-    /// kept short. An embedder calls it now and then, about every 10 seconds; nothing else depends on it.
+    /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, tables are kept
+    /// short. A thread does it now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
     ///
     /// # Errors
     /// What any write may answer.
@@ -352,7 +390,16 @@ impl Engine {
         }
         self.shared.catalog.compact(&self.shared.store)?;
         self.shared.leases.compact(&self.shared.store)?;
+        if done != Maintenance::default() {
+            *self.shared.maintained.lock() = done.clone();
+        }
         Ok(done)
+    }
+
+    /// What the last maintenance that found something to do did, of whoever called for it. A hot shard that no split would help
+    /// is named here.
+    pub fn last_maintenance(&self) -> Maintenance {
+        self.shared.maintained.lock().clone()
     }
 
     /// Waits for everything that was put and closes the store with a clean end.
