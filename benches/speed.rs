@@ -18,87 +18,9 @@ use std::time::{Duration, Instant};
 
 use braidlog::{Durability, Error, Log, LogOptions, StartAt, Store, StoreOptions, Ticket};
 
+use support::table::{self, Bar, Neighbours, Row};
 use support::work::{self, Callers, Scan, Until};
 use support::{Result, floor, median, percentile, sparse, timed};
-
-/// In percent of one processor: with the machine's others above it, nothing is said of a bar.
-const OTHERS_MAX: f64 = 50.0;
-
-/// What a figure must be.
-#[derive(Debug, Clone, Copy)]
-enum Bar {
-    /// At most so many times the limit.
-    Within(f64),
-    /// At least so many times the limit.
-    Reach(f64),
-    /// At most this.
-    AtMost(f64),
-    /// At least this.
-    AtLeast(f64),
-    /// Nothing is asked of it.
-    Told,
-}
-
-/// One line of the table.
-struct Row {
-    what: String,
-    unit: &'static str,
-    bar: Bar,
-    limit_is: &'static str,
-    measured: Vec<f64>,
-    limit: Vec<f64>,
-}
-
-impl Row {
-    fn new(what: impl Into<String>, unit: &'static str, bar: Bar, limit_is: &'static str) -> Row {
-        Row { what: what.into(), unit, bar, limit_is, measured: Vec::new(), limit: Vec::new() }
-    }
-
-    fn push(&mut self, measured: f64, limit: f64) {
-        self.measured.push(measured);
-        self.limit.push(limit);
-    }
-
-    fn print(&self, others: f64) {
-        let (measured, limit) = (median(&self.measured), median(&self.limit));
-        let ratio = measured / limit;
-        let (bar, met) = match self.bar {
-            Bar::Within(times) => (format!("<= {times} x"), Some(ratio <= times)),
-            Bar::Reach(times) => (format!(">= {times} x"), Some(ratio >= times)),
-            Bar::AtMost(most) => (format!("<= {} {}", figure(most), self.unit), Some(measured <= most)),
-            Bar::AtLeast(least) => (format!(">= {} {}", figure(least), self.unit), Some(measured >= least)),
-            Bar::Told => ("-".into(), None),
-        };
-        let met = match met {
-            None => "-",
-            // Half a processor gone to others: no figure to judge by, to either side.
-            Some(_) if others > OTHERS_MAX => "noisy",
-            Some(true) => "met",
-            Some(false) => "NOT MET",
-        };
-        let spread =
-            format!("{}..{}", figure(percentile(&self.measured, 0.0)), figure(percentile(&self.measured, 1.0)));
-        let measured = format!("{} {}", figure(measured), self.unit);
-        let (limit, ratio) = if self.limit_is.is_empty() {
-            ("-".to_owned(), "-".to_owned())
-        } else {
-            (format!("{} ({})", figure(limit), self.limit_is), figure(ratio))
-        };
-        println!(
-            "| {:<66} | {measured:>15} | {spread:>16} | {limit:<46} | {ratio:>6} | {bar:<14} | {met:<7} | {others:>4.0} % |",
-            self.what
-        );
-    }
-}
-
-fn figure(x: f64) -> String {
-    match x.abs() {
-        a if a >= 1000.0 => format!("{x:.0}"),
-        a if a >= 100.0 => format!("{x:.1}"),
-        a if a >= 1.0 => format!("{x:.2}"),
-        _ => format!("{x:.4}"),
-    }
-}
 
 /// How large everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,24 +117,7 @@ fn main() -> Result<()> {
         plan.scale,
         plan.rounds
     );
-    println!(
-        "| {:<66} | {:>15} | {:>16} | {:<46} | {:>6} | {:<14} | {:<7} | others |",
-        "what", "measured", "least..most", "limit", "ratio", "bar", "met"
-    );
-    println!(
-        "|{}|",
-        [
-            "-".repeat(68),
-            "-".repeat(17),
-            "-".repeat(18),
-            "-".repeat(48),
-            "-".repeat(8),
-            "-".repeat(16),
-            "-".repeat(9),
-            "-".repeat(8)
-        ]
-        .join("|")
-    );
+    table::header();
     for (name, experiment) in EXPERIMENTS {
         if plan.only.is_empty() || plan.only.iter().any(|wanted| name.contains(wanted.as_str())) {
             let neighbours = Neighbours::look();
@@ -222,34 +127,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// How busy the machine was with other things meanwhile: figures taken beside a build say little.
-struct Neighbours {
-    busy: f64,
-    own: f64,
-    since: Instant,
-}
-
-impl Neighbours {
-    fn look() -> Neighbours {
-        let fields = |path: &str| -> Vec<f64> {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            let line = text.lines().next().unwrap_or_default().to_owned();
-            line.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect()
-        };
-        let (all, own) = (fields("/proc/stat"), fields("/proc/self/stat"));
-        let at = |fields: &[f64], at: usize| fields.get(at).copied().unwrap_or(0.0);
-        let busy = [1, 2, 3, 6, 7].iter().map(|i| at(&all, *i)).sum();
-        Neighbours { busy, own: at(&own, 13) + at(&own, 14), since: Instant::now() }
-    }
-
-    /// In percent of one processor. Both clocks tick a hundred times a second.
-    fn share(&self) -> f64 {
-        let now = Neighbours::look();
-        let others = (now.busy - self.busy) - (now.own - self.own);
-        (others / self.since.elapsed().as_secs_f64()).max(0.0)
-    }
 }
 
 fn buffered_store(dir: &Path) -> Result<(Store, Log)> {

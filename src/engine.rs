@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::env::Env;
 use crate::driver::Signal;
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
 use crate::id::StoreId;

@@ -3,6 +3,7 @@
 
 pub mod floor;
 pub mod sparse;
+pub mod table;
 pub mod work;
 
 use std::path::{Path, PathBuf};
