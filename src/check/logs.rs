@@ -301,7 +301,7 @@ impl Sum {
                 }
             }
             at += 1;
-            offset = walk.offset(header);
+            offset = walk.offset();
         }
         if arrival_ms != header.last_arrival_ms {
             wrong = wrong.or(Some("its last record did not arrive when its header says"));

@@ -35,6 +35,8 @@
 //! it, and its last batch is of kind [`KIND_BULK`]: what follows that starts on a 4 KiB boundary too. So one range sees
 //! one kind of write.
 
+use std::hint::black_box;
+
 use super::checksum::Salt;
 use super::{Damage, Decoder};
 use crate::id::SequenceNumber;
@@ -245,113 +247,203 @@ pub struct RecordRef<'a> {
     pub data: &'a [u8],
 }
 
-/// Walks the records of a verified batch.
-#[derive(Clone)]
-pub struct Records<'a> {
-    rest: &'a [u8],
+/// A place in a batch to walk on from. Holds none of its bytes: whoever walks brings them along.
+#[derive(Debug, Clone, Copy)]
+pub struct Cursor {
+    /// Where the next record starts among the records, and where the last one ends.
+    offset: usize,
+    end_offset: usize,
     next: SequenceNumber,
     end: SequenceNumber,
     base_arrival_ms: u64,
+    /// See [`touch_ahead`].
+    touch_bytes: usize,
 }
 
-impl<'a> Records<'a> {
-    /// The records of `header`'s batch, whose verified bytes, directory included, are `records`.
-    pub fn new(header: &BatchHeader, records: &'a [u8]) -> Self {
-        let end = records.len().saturating_sub(directory_bytes(header.count));
-        Records {
-            rest: &records[..end],
+impl Cursor {
+    /// Before the first record of `header`'s batch.
+    pub fn new(header: &BatchHeader) -> Self {
+        Cursor {
+            offset: 0,
+            end_offset: (header.records_bytes as usize).saturating_sub(directory_bytes(header.count)),
             next: header.first,
             end: header.end(),
             base_arrival_ms: header.first_arrival_ms,
+            touch_bytes: touch_bytes(header),
         }
     }
 
-    /// The records from `number` on, found through the directory.
-    pub fn starting_at(header: &BatchHeader, records: &'a [u8], number: SequenceNumber) -> Self {
-        let mut walk = Records::new(header, records);
-        let index = number.saturating_sub(header.first).min(u64::from(header.count)) as usize;
-        let entry = index.min(header.count.saturating_sub(1) as usize) / DIRECTORY_STEP;
+    /// Before the record of a directory entry; entry 0 is the first record.
+    fn at_entry(header: &BatchHeader, records: &[u8], entry: usize) -> Self {
+        let mut cursor = Cursor::new(header);
         if entry > 0 {
-            let directory = &records[walk.rest.len()..];
-            let position = directory.get((entry - 1) * 4..entry * 4).and_then(|bytes| bytes.first_chunk());
-            let position = position.map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize);
-            // Out of bounds only in bytes forged under a right checksum: then there is nothing to walk.
-            walk.rest = walk.rest.get(position..).unwrap_or_default();
-            walk.next += (entry * DIRECTORY_STEP) as u64;
+            let at = cursor.end_offset + (entry - 1) * 4;
+            let position = records.get(at..at + 4).and_then(|bytes| bytes.first_chunk());
+            // Missing, or out of bounds, only in bytes forged under a right checksum: then there is nothing to walk.
+            cursor.offset = position.map_or(cursor.end_offset, |bytes| u32::from_le_bytes(*bytes) as usize);
+            cursor.next += (entry * DIRECTORY_STEP) as u64;
         }
-        while walk.next < number && walk.next().is_some_and(|record| record.is_ok()) {}
-        walk
+        cursor
     }
 
-    /// Goes on in the middle: record `next` starts at `offset` among the records.
-    pub fn resume(header: &BatchHeader, records: &'a [u8], offset: usize, next: SequenceNumber) -> Self {
-        let whole = Records::new(header, records);
-        Records { rest: whole.rest.get(offset..).unwrap_or_default(), next, ..whole }
+    /// Before the record `number` of `header`'s batch, whose verified bytes, directory included, are `records`. Found through
+    /// the directory.
+    pub fn at_number(header: &BatchHeader, records: &[u8], number: SequenceNumber) -> Self {
+        let index = number.saturating_sub(header.first).min(u64::from(header.count.saturating_sub(1))) as usize;
+        let mut cursor = Cursor::at_entry(header, records, index / DIRECTORY_STEP);
+        while cursor.next < number && cursor.step(records).is_some_and(|record| record.is_ok()) {}
+        cursor
     }
 
-    /// Bytes not walked yet.
-    pub fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
-    /// Where the next record starts among the records of `header`'s batch.
-    pub fn offset(&self, header: &BatchHeader) -> usize {
-        header.records_bytes as usize - directory_bytes(header.count) - self.rest.len()
-    }
-
-    #[inline]
-    fn step(&mut self) -> Option<RecordRef<'a>> {
-        let (header, rest) = self.rest.split_first_chunk::<RECORD_HEADER_BYTES>()?;
-        let word = u64::from_le_bytes(*header);
-        let data_len = (word & 0xff_ffff) as usize;
-        let flags = (word >> 24) as u8;
-        let key_len = (word >> 32 & 0xffff) as usize;
-        let after = word >> 48;
-        let (key, attributes, data);
-        if flags == 0 {
-            if key_len != 0 || data_len > rest.len() {
-                return None;
-            }
-            (key, attributes) = (None, None);
-            (data, self.rest) = rest.split_at(data_len);
-        } else {
-            if flags & !(FLAG_KEY | FLAG_ATTRIBUTES) != 0 || (flags & FLAG_KEY == 0 && key_len != 0) {
-                return None;
-            }
-            let mut d = Decoder::new(rest);
-            let attribute_len = if flags & FLAG_ATTRIBUTES != 0 { d.u32().ok()? as usize } else { 0 };
-            let key_bytes = d.bytes(key_len).ok()?;
-            let attribute_bytes = d.bytes(attribute_len).ok()?;
-            data = d.bytes(data_len).ok()?;
-            key = (flags & FLAG_KEY != 0).then_some(key_bytes);
-            attributes = (flags & FLAG_ATTRIBUTES != 0).then_some(attribute_bytes);
-            self.rest = &rest[rest.len() - d.remaining()..];
+    /// Before the first record that arrived at or after `arrival_ms`, found through the directory; at the end if there is
+    /// none.
+    pub fn at_arrival(header: &BatchHeader, records: &[u8], arrival_ms: u64) -> Self {
+        let before = |cursor: &mut Cursor| {
+            cursor.step(records).is_some_and(|record| record.is_ok_and(|record| record.arrival_ms < arrival_ms))
+        };
+        // The last entry whose record arrived before that time, or the first record.
+        let (mut entry, mut end) = (0, (header.count as usize).div_ceil(DIRECTORY_STEP));
+        while end - entry > 1 {
+            let middle = entry.midpoint(end);
+            if before(&mut Cursor::at_entry(header, records, middle)) { entry = middle } else { end = middle }
         }
-        let sequence_number = self.next;
-        self.next += 1;
-        Some(RecordRef { sequence_number, arrival_ms: self.base_arrival_ms + after, key, attributes, data })
+        let mut cursor = Cursor::at_entry(header, records, entry);
+        loop {
+            let mut after = cursor;
+            if !before(&mut after) {
+                return cursor;
+            }
+            cursor = after;
+        }
     }
-}
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Result<RecordRef<'a>, Damage>;
+    /// The same, but to end before `upto`.
+    pub fn until(self, upto: SequenceNumber) -> Self {
+        Cursor { end: self.end.min(upto), ..self }
+    }
 
-    /// The next record. An error, after which nothing follows, is only possible in bytes that were forged under a right
-    /// checksum.
+    /// Number of the next record, if there is one.
+    pub fn next_sequence_number(&self) -> SequenceNumber {
+        self.next
+    }
+
+    /// The next record, and on to the one after it. An error, after which nothing follows, is only possible in bytes that
+    /// were forged under a right checksum.
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
+    pub fn step<'a>(&mut self, records: &'a [u8]) -> Option<Result<RecordRef<'a>, Damage>> {
         if self.next >= self.end {
             return None;
         }
-        let record = self.step();
+        let record = self.take(records);
         if record.is_none() {
             self.next = self.end;
         }
         Some(record.ok_or(Damage::Bounds))
     }
 
+    #[inline]
+    fn take<'a>(&mut self, records: &'a [u8]) -> Option<RecordRef<'a>> {
+        let records = records.get(self.offset..self.end_offset)?;
+        let (header, rest) = records.split_first_chunk::<RECORD_HEADER_BYTES>()?;
+        let word = u64::from_le_bytes(*header);
+        let data_len = (word & 0xff_ffff) as usize;
+        let flags = (word >> 24) as u8;
+        let key_len = (word >> 32 & 0xffff) as usize;
+        let arrival_ms = self.base_arrival_ms + (word >> 48);
+        let has_key = flags & FLAG_KEY != 0;
+        if flags & !(FLAG_KEY | FLAG_ATTRIBUTES) != 0 || (!has_key && key_len != 0) {
+            return None;
+        }
+        touch_ahead(rest, self.touch_bytes);
+        let (key, attributes, data);
+        if flags & FLAG_ATTRIBUTES == 0 {
+            let body = rest.get(..key_len + data_len)?;
+            attributes = None;
+            (key, data) = body.split_at(key_len);
+            self.offset += RECORD_HEADER_BYTES + body.len();
+        } else {
+            let (parts, len) = split_with_attributes(rest, key_len, data_len)?;
+            (key, attributes, data) = (parts[0], Some(parts[1]), parts[2]);
+            self.offset += RECORD_HEADER_BYTES + len;
+        }
+        let sequence_number = self.next;
+        self.next += 1;
+        Some(RecordRef { sequence_number, arrival_ms, key: has_key.then_some(key), attributes, data })
+    }
+}
+
+/// Key, attributes and data, and how long they are together. Apart from the walk, so that what most records need is short
+/// enough to become part of the caller's loop.
+#[inline(never)]
+fn split_with_attributes(rest: &[u8], key_len: usize, data_len: usize) -> Option<([&[u8]; 3], usize)> {
+    let mut d = Decoder::new(rest);
+    let attribute_len = d.u32().ok()? as usize;
+    let parts = [d.bytes(key_len).ok()?, d.bytes(attribute_len).ok()?, d.bytes(data_len).ok()?];
+    Some((parts, rest.len() - d.remaining()))
+}
+
+const CACHE_LINE_BYTES: usize = 64;
+/// How far ahead of a walk memory is asked for.
+const TOUCH_AHEAD_BYTES: usize = 256;
+/// Not where records are this long: getting all of their bytes takes longer than waiting for the next one's header.
+const TOUCH_RECORD_BYTES_MAX: usize = 1024;
+
+/// What a walk over the batch touches at each record: as many lines as a record has, taking them all alike, since a number
+/// that changes from record to record costs more in mispredicted loops than it saves.
+fn touch_bytes(header: &BatchHeader) -> usize {
+    let mean = (header.records_bytes / header.count.max(1)) as usize;
+    if mean < TOUCH_RECORD_BYTES_MAX { mean.next_multiple_of(CACHE_LINE_BYTES) } else { 0 }
+}
+
+/// Asks for the memory a little ahead of a walk. Where the next record starts stands in this one, so the processor can't run
+/// ahead; and hops of different lengths are no pattern to its prefetcher. So a walk would wait for memory at every record,
+/// for longer than reading every byte takes. Line after line is a pattern.
+#[inline]
+fn touch_ahead(rest: &[u8], len: usize) {
+    if let Some(ahead) = rest.get(TOUCH_AHEAD_BYTES..TOUCH_AHEAD_BYTES + len) {
+        black_box(ahead.chunks_exact(CACHE_LINE_BYTES).fold(0, |seen, line| seen ^ line[0]));
+    }
+}
+
+/// Walks the records of a verified batch.
+#[derive(Clone)]
+pub struct Records<'a> {
+    records: &'a [u8],
+    cursor: Cursor,
+}
+
+impl<'a> Records<'a> {
+    /// The records of `header`'s batch, whose verified bytes, directory included, are `records`.
+    pub fn new(header: &BatchHeader, records: &'a [u8]) -> Self {
+        Records::from_cursor(Cursor::new(header), records)
+    }
+
+    /// The records from `cursor` on.
+    pub fn from_cursor(cursor: Cursor, records: &'a [u8]) -> Self {
+        Records { records, cursor }
+    }
+
+    /// Where the next record starts among the records.
+    pub fn offset(&self) -> usize {
+        self.cursor.offset
+    }
+
+    /// Bytes not walked yet.
+    pub fn remaining(&self) -> usize {
+        self.cursor.end_offset.saturating_sub(self.cursor.offset)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<RecordRef<'a>, Damage>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.step(self.records)
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some((self.end - self.next) as usize))
+        (0, Some(self.cursor.end.saturating_sub(self.cursor.next) as usize))
     }
 }
 
@@ -507,13 +599,52 @@ mod tests {
                 prop_assert_eq!(got.attributes, want.1.as_deref());
                 prop_assert_eq!(got.data, &want.2[..]);
                 prop_assert_eq!(got.arrival_ms, want.3);
-                let mut walk = Records::starting_at(&parsed, body, got.sequence_number);
-                let offset = walk.offset(&parsed);
-                prop_assert_eq!(walk.next().unwrap().unwrap(), *got);
-                let resumed = Records::resume(&parsed, body, offset, got.sequence_number).next();
-                prop_assert_eq!(resumed.unwrap().unwrap(), *got);
+                let mut cursor = Cursor::at_number(&parsed, body, got.sequence_number);
+                prop_assert_eq!(cursor.step(body).unwrap().unwrap(), *got);
+                let earliest = read.iter().find(|r| r.arrival_ms >= got.arrival_ms).unwrap();
+                let mut cursor = Cursor::at_arrival(&parsed, body, got.arrival_ms);
+                prop_assert_eq!(cursor.next_sequence_number(), earliest.sequence_number);
+                prop_assert_eq!(cursor.step(body).unwrap().unwrap(), *earliest);
+                let mut until = Cursor::at_number(&parsed, body, first).until(got.sequence_number);
+                prop_assert_eq!(std::iter::from_fn(|| until.step(body)).count(), i);
             }
-            prop_assert!(Records::starting_at(&parsed, body, parsed.end()).next().is_none());
+            prop_assert!(Cursor::at_number(&parsed, body, parsed.end()).step(body).is_none());
+            prop_assert!(Cursor::at_arrival(&parsed, body, now + 1).step(body).is_none());
+            prop_assert_eq!(Cursor::at_arrival(&parsed, body, 0).next_sequence_number(), first);
+        }
+
+        /// What was forged under right checksums is found out, or walked to some end: never a panic, never more records than
+        /// the header says.
+        #[test]
+        fn forged_records_and_directories_are_walked_to_an_end(
+            records in proptest::collection::vec(record(), 1..70),
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12),
+            cut in 0..200usize,
+        ) {
+            let mut builder = BatchBuilder::new(7, 0);
+            for (key, attributes, data, later) in &records {
+                let parts = RecordParts { key: key.as_deref(), attributes: attributes.as_deref(), data };
+                builder.push(&parts, 5_000 + later);
+            }
+            let (header, bytes) = builder.finish(9, KIND_RECORDS, SALT);
+            let mut body = bytes[HEADER_BYTES..header.len()].to_vec();
+            for (at, value) in changes {
+                let at = at.index(body.len());
+                body[at] = value;
+            }
+            let cut_body = &body[..body.len().saturating_sub(cut)];
+            for body in [&body[..], cut_body] {
+                prop_assert!(Records::new(&header, body).count() <= records.len());
+                for number in 0..header.end() + 20 {
+                    let mut cursor = Cursor::at_number(&header, body, number).until(header.end() - 1);
+                    let walked = std::iter::from_fn(|| cursor.step(body)).count();
+                    prop_assert!(walked <= records.len());
+                }
+                for arrival_ms in 4_999..5_060 {
+                    let cursor = Cursor::at_arrival(&header, body, arrival_ms);
+                    prop_assert!(Records::from_cursor(cursor, body).count() <= records.len());
+                }
+            }
         }
 
         #[test]

@@ -10,6 +10,7 @@ use crate::id::{LogId, SequenceNumber};
 use crate::limits::APPEND_RECORDS_MAX;
 use crate::options::{Durability, LogOptions};
 use crate::record::check_record;
+use crate::segment::Location;
 use crate::store::Store;
 use crate::sync::{Arc, Ordering};
 use crate::ticket::{Appended, Pending, Ticket};
@@ -194,8 +195,8 @@ impl Log {
         self.state.age_cutoff_ms(self.core.trusted_now_ms())
     }
 
-    pub(crate) fn first_at_or_after(&self, arrival_ms: u64) -> Result<SequenceNumber> {
-        self.state.first_at_or_after(&self.core.files, arrival_ms)
+    pub(crate) fn locate_arrival(&self, arrival_ms: u64) -> Result<(SequenceNumber, Option<Location>)> {
+        self.state.locate_arrival(&self.core.files, arrival_ms)
     }
 
     /// A reader that starts there.

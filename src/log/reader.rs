@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::format::batch::{BatchHeader, HEADER_BYTES, RecordRef, Records};
+use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES, RecordRef, Records};
 use crate::id::SequenceNumber;
 use crate::log::Log;
 use crate::segment::Location;
@@ -113,10 +113,7 @@ impl Batch {
 
     /// Walks the records. They verified when the batch was read; bytes forged under a right checksum end the walk early.
     pub fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        let upto = self.upto;
-        Records::starting_at(&self.header, &self.records, self.from)
-            .map_while(|record| record.ok())
-            .take_while(move |record| record.sequence_number < upto)
+        Records::from_cursor(self.cursor(), &self.records).map_while(Result::ok)
     }
 
     /// The records, each holding on to the memory.
@@ -124,8 +121,18 @@ impl Batch {
         self.iter().map(|record| self.own(record))
     }
 
+    fn cursor(&self) -> Cursor {
+        Cursor::at_number(&self.header, &self.records, self.from).until(self.upto)
+    }
+
+    /// Inlined, as all between it and the caller: a record handed on through memory from one call to the next costs as much
+    /// as the rest of reading it.
+    #[inline(always)]
     fn own(&self, record: RecordRef<'_>) -> Record {
-        let own = |part: &[u8]| if part.is_empty() { Bytes::new() } else { self.records.slice_ref(part) };
+        let own = |part: &[u8]| {
+            let start = part.as_ptr().addr() - self.records.as_ptr().addr();
+            self.records.slice(start..start + part.len())
+        };
         Record {
             sequence_number: record.sequence_number,
             arrival_ms: record.arrival_ms,
@@ -135,6 +142,38 @@ impl Batch {
         }
     }
 }
+
+/// A batch that is read record by record.
+struct Walk {
+    batch: Batch,
+    cursor: Cursor,
+}
+
+impl Walk {
+    fn new(batch: Batch) -> Walk {
+        Walk { cursor: batch.cursor(), batch }
+    }
+
+    /// Number of the next record.
+    fn position(&self) -> SequenceNumber {
+        self.cursor.next_sequence_number().min(self.batch.upto)
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Record> {
+        let record = self.cursor.step(&self.batch.records)?.ok()?;
+        Some(self.batch.own(record))
+    }
+
+    /// The batch without what was read of it, unless that is all of it.
+    fn into_rest(self) -> Option<Batch> {
+        let from = self.position();
+        (from < self.batch.upto).then_some(Batch { from, ..self.batch })
+    }
+}
+
+/// [`Reader::read`] makes room for so many records at first.
+const READ_RECORDS_EXPECTED: usize = 128;
 
 /// How far a reader may go.
 #[derive(Debug, Clone, Copy)]
@@ -170,12 +209,12 @@ pub struct Reader {
     next: SequenceNumber,
     bound: Bound,
     at: Option<Location>,
-    batch: Option<(Batch, usize)>,
+    walk: Option<Walk>,
 }
 
 impl Reader {
     pub(crate) fn new(log: Log, start: StartAt, bound: Bound) -> Result<Reader> {
-        let mut reader = Reader { log, next: 0, bound, at: None, batch: None };
+        let mut reader = Reader { log, next: 0, bound, at: None, walk: None };
         reader.seek(start)?;
         Ok(reader)
     }
@@ -188,7 +227,7 @@ impl Reader {
     pub fn seek(&mut self, start: StartAt) -> Result<()> {
         let state = &self.log.state;
         state.check_alive()?;
-        self.batch = None;
+        self.walk = None;
         self.at = None;
         let (horizon, end) = (self.log.horizon()?, self.end());
         self.next = match start {
@@ -203,7 +242,9 @@ impl Reader {
             StartAt::Sequence(position) => position,
             StartAt::Time(time) => {
                 let millis = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
-                self.log.first_at_or_after(millis.min(u128::from(u64::MAX)) as u64)?.clamp(horizon.min(end), end)
+                let (first, at) = self.log.locate_arrival(millis.min(u128::from(u64::MAX)) as u64)?;
+                self.at = at;
+                first.clamp(horizon.min(end), end)
             }
         };
         Ok(())
@@ -211,10 +252,7 @@ impl Reader {
 
     /// Number of the next record it will yield.
     pub fn next_sequence_number(&self) -> SequenceNumber {
-        match &self.batch {
-            Some((batch, offset)) => self.peek(batch, *offset).map_or(batch.upto, |(r, _)| r.sequence_number),
-            None => self.next,
-        }
+        self.walk.as_ref().map_or(self.next, Walk::position)
     }
 
     fn end(&self) -> SequenceNumber {
@@ -241,12 +279,9 @@ impl Reader {
     /// [`Error::Trimmed`] when retention overtook the reader, [`Error::Damaged`] with the place, [`Error::LogDeleted`],
     /// [`Error::LogStopped`] at the end of what a damaged log still has.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
-        if let Some((mut batch, offset)) = self.batch.take() {
-            // What iteration by record left over comes first.
-            if let Some((record, _)) = self.peek(&batch, offset) {
-                batch.from = record.sequence_number;
-                return Ok(Some(batch));
-            }
+        // What iteration by record left over comes first.
+        if let Some(rest) = self.walk.take().and_then(Walk::into_rest) {
+            return Ok(Some(rest));
         }
         loop {
             let state = &self.log.state;
@@ -355,10 +390,11 @@ impl Reader {
     /// # Errors
     /// As [`Reader::next_batch`].
     pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
+        let mut records = Vec::with_capacity(records_max.min(READ_RECORDS_EXPECTED));
         let mut bytes = 0;
         while records.len() < records_max {
-            let Some(record) = self.next_record()? else { break };
+            let Some(record) = self.next() else { break };
+            let record = record?;
             bytes += record.data.len();
             if bytes > bytes_max && !records.is_empty() {
                 self.put_back(record.sequence_number);
@@ -369,33 +405,23 @@ impl Reader {
         Ok(records)
     }
 
+    /// Goes back to a record of the batch that is being walked.
     fn put_back(&mut self, number: SequenceNumber) {
-        self.batch = None;
-        self.at = None;
-        self.next = number;
+        if let Some(walk) = &mut self.walk {
+            walk.batch.from = number;
+            walk.cursor = walk.batch.cursor();
+        }
     }
 
-    fn peek<'a>(&self, batch: &'a Batch, offset: usize) -> Option<(RecordRef<'a>, usize)> {
-        // A batch half walked is a batch whose first record is the next one.
-        let mut records = Records::resume(&batch.header, &batch.records, offset, batch.from);
-        let record = records.next()?.ok()?;
-        (record.sequence_number < batch.upto).then(|| (record, records.offset(&batch.header)))
-    }
-
-    fn next_record(&mut self) -> Result<Option<Record>> {
+    /// The first record of the next batch.
+    #[inline(never)]
+    fn next_walk(&mut self) -> Result<Option<Record>> {
         loop {
-            if let Some((mut batch, offset)) = self.batch.take() {
-                if let Some((record, offset)) = self.peek(&batch, offset) {
-                    let owned = batch.own(record);
-                    batch.from = owned.sequence_number + 1;
-                    self.batch = Some((batch, offset));
-                    return Ok(Some(owned));
-                }
-                continue;
-            }
+            self.walk = None;
             let Some(batch) = self.next_batch()? else { return Ok(None) };
-            let offset = Records::starting_at(&batch.header, &batch.records, batch.from).offset(&batch.header);
-            self.batch = Some((batch, offset));
+            if let Some(record) = self.walk.insert(Walk::new(batch)).next() {
+                return Ok(Some(record));
+            }
         }
     }
 
@@ -459,8 +485,12 @@ impl Reader {
 impl Iterator for Reader {
     type Item = Result<Record>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_record().transpose()
+        match self.walk.as_mut().and_then(Walk::next) {
+            Some(record) => Some(Ok(record)),
+            None => self.next_walk().transpose(),
+        }
     }
 }
 

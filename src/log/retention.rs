@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::format::batch::{BatchHeader, HEADER_BYTES, Records};
+use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES};
 use crate::id::SequenceNumber;
-use crate::segment::{Segment, SegmentFiles};
+use crate::segment::{Location, Segment, SegmentFiles};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
 use super::{LogState, PendingBatch};
@@ -118,7 +118,7 @@ impl LogState {
     fn expired_by_age(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {
         match self.age_cutoff_ms(now_ms) {
             None => Ok(0),
-            Some(cutoff) => self.first_at_or_after(files, cutoff),
+            Some(cutoff) => Ok(self.locate_arrival(files, cutoff)?.0),
         }
     }
 
@@ -168,12 +168,16 @@ impl LogState {
         Ok(first)
     }
 
-    /// Number of the first record that arrived at or after `arrival_ms`; the high watermark if there is none.
-    pub(crate) fn first_at_or_after(&self, files: &SegmentFiles, arrival_ms: u64) -> Result<SequenceNumber> {
+    /// Number of the first record that arrived at or after `arrival_ms`; the high watermark if there is none. With it, if
+    /// it is in a segment that had to be looked into, the place of its batch.
+    pub(crate) fn locate_arrival(
+        &self,
+        files: &SegmentFiles,
+        arrival_ms: u64,
+    ) -> Result<(SequenceNumber, Option<Location>)> {
         let high = self.high();
         let within = |header: &BatchHeader, records: &[u8]| {
-            let found = Records::new(header, records).flatten().find(|r| r.arrival_ms >= arrival_ms);
-            found.map_or(header.end(), |r| r.sequence_number)
+            Cursor::at_arrival(header, records, arrival_ms).next_sequence_number().min(high)
         };
         let segment = {
             let view = self.view.read().unwrap_or_else(|p| p.into_inner());
@@ -182,19 +186,21 @@ impl LogState {
                 Some(segment) => segment.clone(),
                 None => {
                     let at = view.pending.partition_point(|b| b.header.last_arrival_ms < arrival_ms);
-                    return Ok(view.pending.get(at).map_or(high, |batch| {
-                        within(&batch.header, &batch.bytes[HEADER_BYTES..batch.header.len()]).min(high)
-                    }));
+                    let first = view
+                        .pending
+                        .get(at)
+                        .map_or(high, |batch| within(&batch.header, &batch.bytes[HEADER_BYTES..batch.header.len()]));
+                    return Ok((first, None));
                 }
             }
         };
         if segment.first_arrival_ms() >= arrival_ms {
-            return Ok(segment.base.min(high));
+            return Ok((segment.base.min(high), None));
         }
         let at = segment.locate_time(files, arrival_ms)?;
         match segment.batch_at(&at.open, at.position)? {
-            Some((header, records, _)) => Ok(within(&header, &records).min(high)),
-            None => Ok(segment.end().min(high)),
+            Some((header, records, _)) => Ok((within(&header, &records), Some(at))),
+            None => Ok((segment.end().min(high), None)),
         }
     }
 
