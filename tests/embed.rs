@@ -81,6 +81,48 @@ fn buffered_logs_survive_a_drop_and_never_use_a_number_twice() {
 }
 
 #[test]
+fn every_way_of_reading_goes_on_where_the_last_one_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new()).unwrap();
+    for batch in 0..30u64 {
+        let records: Vec<String> = (0..20).map(|i| format!("{}{}", batch * 20 + i, "x".repeat(i as usize))).collect();
+        log.append_batch(&records).unwrap();
+    }
+    // From memory, then from the segment.
+    for _ in 0..2 {
+        let mut reader = log.read(StartAt::Sequence(3)).unwrap();
+        let mut next = 3;
+        let mut expect = |number: u64, data: &[u8]| {
+            assert_eq!(number, next);
+            assert_eq!(data, format!("{next}{}", "x".repeat(next as usize % 20)).as_bytes());
+            next += 1;
+        };
+        while let Some(record) = reader.next() {
+            let record = record.unwrap();
+            expect(record.sequence_number, &record.data);
+            // Ends in the middle of a batch, by bytes and by number.
+            for record in reader.read(1_000, 300).unwrap().into_iter().chain(reader.read(5, usize::MAX).unwrap()) {
+                expect(record.sequence_number, &record.data);
+            }
+            if let Some(batch) = reader.next_batch().unwrap() {
+                assert_eq!(reader.next_sequence_number(), batch.end());
+                batch.iter().for_each(|record| expect(record.sequence_number, record.data));
+            }
+        }
+        assert_eq!((next, reader.next_sequence_number()), (600, 600));
+        for number in [0, 7, 8, 299, 599] {
+            let record = log.read(StartAt::Sequence(number)).unwrap().next().unwrap().unwrap();
+            let first = log.read(StartAt::Time(record.arrival())).unwrap().next().unwrap().unwrap();
+            assert_eq!(first.arrival_ms, record.arrival_ms);
+            let before = log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap());
+            assert_eq!(before.take_while(|r| r.arrival_ms < record.arrival_ms).count() as u64, first.sequence_number);
+        }
+        store.checkpoint().unwrap();
+    }
+}
+
+#[test]
 fn trimmed_space_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), small()).unwrap();
