@@ -284,3 +284,61 @@ fn a_group_and_its_checkpoints_can_be_deleted_and_go_with_the_stream() {
     let stream = engine.create_stream("clicks", StreamOptions::new()).unwrap();
     assert!(stream.consumer_groups().is_empty());
 }
+
+/// Workers that take leases from one another all the time, in the middle of everything, copy each record once all the same.
+#[test]
+fn leases_stolen_between_read_and_commit_repeat_nothing_that_is_committed_with_its_checkpoint() {
+    let (_dir, engine) = engine();
+    let stream = engine.create_stream("clicks", StreamOptions::new().shards(8)).unwrap();
+    let log = engine.store().create_log("copy", Default::default()).unwrap();
+    let options = GroupOptions::new().failover(Duration::from_millis(1)).hand_over(Duration::ZERO).records_max(20);
+    let group = stream.consumer_group("g", options.retry_after(Duration::ZERO)).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (group, log, over) = (&group, &log, &over);
+            scope.spawn(move || {
+                let mut life = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let make = |_| {
+                        move |batch: &mut RecordBatch<'_>| {
+                            let mut output = Transaction::new();
+                            for record in batch.records() {
+                                output.append(log, &record.data[..])?;
+                            }
+                            std::thread::yield_now();
+                            Ok(batch.commit(output)?)
+                        }
+                    };
+                    let mut worker = group.worker(&format!("{worker}-{life}"), make).unwrap();
+                    (0..50).for_each(|_| drop(worker.step().unwrap()));
+                    life += 1;
+                    if life % 3 == 0 {
+                        // It dies without a word.
+                        std::mem::forget(worker);
+                    }
+                }
+            });
+        }
+        for i in 0..30 {
+            put(&stream, i * 100, (i + 1) * 100);
+            if i == 10 {
+                let shard = stream.open_shards()[3].clone();
+                stream.split_shard(shard.shard_id, HashKey(shard.hash_key_range.start.0 + (1 << 120))).unwrap();
+            }
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(120);
+        while group.progress().unwrap().iter().any(|shard| shard.records_behind > 0) {
+            assert!(std::time::Instant::now() < deadline, "{:?}", group.progress());
+            std::thread::yield_now();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let mut copied: Vec<u32> = log
+        .read(StartAt::TrimHorizon)
+        .unwrap()
+        .map(|record| std::str::from_utf8(&record.unwrap().data).unwrap().parse().unwrap())
+        .collect();
+    copied.sort_unstable();
+    assert_eq!(copied, (0..3000).collect::<Vec<_>>());
+}

@@ -8,6 +8,8 @@ use super::super::shard::ShardId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) shard: ShardId,
+    /// Its counter, by which who takes it knows that it still is what it was.
+    pub(super) counter: u64,
     /// A worker that lives.
     pub(super) owner: Option<String>,
     /// Whether its parents are finished and it is not.
@@ -19,8 +21,8 @@ pub(super) struct View {
 /// What a worker does next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Moves {
-    /// Leases nobody has: take them.
-    pub(super) take: Vec<ShardId>,
+    /// Leases nobody has, with their counters: take them.
+    pub(super) take: Vec<(ShardId, u64)>,
     /// A lease of the worker that has most: ask for it.
     pub(super) ask: Option<ShardId>,
 }
@@ -34,8 +36,8 @@ pub(super) fn moves(me: &str, workers: &BTreeSet<String>, leases: &[View]) -> Mo
         *counts.entry(owner).or_default() += 1;
     }
     let (mine, share) = (counts[me], ready().count().div_ceil(counts.len()));
-    let free = ready().filter(|lease| lease.owner.is_none()).map(|lease| lease.shard);
-    let take: Vec<ShardId> = free.take(share.saturating_sub(mine)).collect();
+    let free = ready().filter(|lease| lease.owner.is_none()).map(|lease| (lease.shard, lease.counter));
+    let take: Vec<(ShardId, u64)> = free.take(share.saturating_sub(mine)).collect();
     if !take.is_empty() || ready().any(|lease| lease.owner.is_none()) {
         return Moves { take, ask: None };
     }
@@ -74,6 +76,7 @@ mod tests {
                 .zip(0..)
                 .map(|(owner, i)| View {
                     shard: ShardId(i),
+                    counter: 0,
                     owner: owner.filter(|o| *o < count).map(|o| format!("w{o}")),
                     ready: true,
                     wanted: false,
@@ -83,7 +86,7 @@ mod tests {
                 let me = format!("w{me}");
                 let moves = moves(&me, &workers, &leases);
                 let moved = moves.take.len() + usize::from(moves.ask.is_some());
-                for shard in moves.take.into_iter().chain(moves.ask) {
+                for shard in moves.take.into_iter().map(|(shard, _)| shard).chain(moves.ask) {
                     leases[shard.0 as usize].owner = Some(me.clone());
                 }
                 moved

@@ -142,6 +142,9 @@ impl GroupOptions {
     }
 }
 
+/// A change of one lease, encoded, is shorter: names of streams, groups and workers are.
+const LEASE_BYTES_MAX: usize = 1024;
+
 /// A lease as the group has it: its row, durable, and who asked for it.
 pub(crate) struct Lease {
     row: LeaseRow,
@@ -490,8 +493,15 @@ impl ConsumerGroup {
             .collect()
     }
 
-    /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn.
-    fn change_lease(&self, mut transaction: Transaction, shard: ShardId, counter: u64, row: LeaseRow) -> Result<()> {
+    /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn. The row is changed as
+    /// it is then, so that a checkpoint in between is not undone. Answers with what it became.
+    fn change_lease(
+        &self,
+        mut transaction: Transaction,
+        shard: ShardId,
+        counter: u64,
+        update: impl FnOnce(&mut LeaseRow) + Send + 'static,
+    ) -> Result<LeaseRow> {
         let key = rows::lease_key(self.stream.state.id, self.name(), shard.0);
         let leases = &self.stream.shared.leases;
         let name = format!("lease of {shard} in group {}", self.name());
@@ -508,13 +518,22 @@ impl ConsumerGroup {
                 }
             }
         });
-        let mut change = Change::default();
-        change.put(key, row.encode());
-        leases.change(&mut transaction, change)?;
-        let state = self.state.clone();
-        transaction.once_durable(move |_| state.set_lease(shard, row));
+        let (serial, became) = (leases.serial(), Arc::new(Mutex::new(LeaseRow::default())));
+        let at_serial_point = became.clone();
+        leases.change_late(&mut transaction, LEASE_BYTES_MAX, move || {
+            let found = serial.row(&key).and_then(|row| LeaseRow::decode(&row).ok());
+            let mut row = found.unwrap_or_default();
+            update(&mut row);
+            let mut change = Change::default();
+            change.put(key, row.encode());
+            *at_serial_point.lock() = row;
+            change
+        });
+        let (state, durable) = (self.state.clone(), became.clone());
+        transaction.once_durable(move |_| state.set_lease(shard, durable.lock().clone()));
         self.stream.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        let row = became.lock().clone();
+        Ok(row)
     }
 }
 

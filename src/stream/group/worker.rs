@@ -73,7 +73,6 @@ impl<F: FnMut(&mut RecordBatch<'_>) -> std::result::Result<(), ProcessError> + S
 /// Consecutive records of one shard, and the right to say that they are done. See [`ConsumerGroup`] for an example.
 pub struct RecordBatch<'a> {
     group: &'a ConsumerGroup,
-    owner: &'a str,
     shard: ShardId,
     counter: u64,
     records: Vec<Record>,
@@ -176,14 +175,9 @@ impl RecordBatch<'_> {
     }
 
     fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
-        let row = LeaseRow {
-            finished: false,
-            counter: self.counter,
-            next: done.0,
-            next_sub: done.1,
-            owner: self.owner.to_owned(),
-        };
-        self.group.change_lease(transaction, self.shard, self.counter, row)?;
+        self.group.change_lease(transaction, self.shard, self.counter, move |row| {
+            (row.next, row.next_sub) = done;
+        })?;
         self.done = done;
         Ok(())
     }
@@ -357,8 +351,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         let (workers, views) = self.look(now_ms)?;
         let moves = balance::moves(&self.name, &workers, &views);
         let moved = !moves.take.is_empty() || moves.ask.is_some();
-        for shard in moves.take {
-            self.take(shard)?;
+        for (shard, counter) in moves.take {
+            self.take(shard, counter)?;
         }
         if let Some(shard) = moves.ask {
             let mut members = self.group.state.members.lock();
@@ -370,17 +364,22 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         }
         // A lease that was asked for and not handed over in time is taken.
         let hand_over = self.group.options.hand_over.as_millis();
-        let overdue: Vec<ShardId> = {
+        let overdue: Vec<(ShardId, u64)> = {
             let members = self.group.state.members.lock();
             let overdue = |wanted: &Option<(String, u64)>| {
                 wanted.as_ref().is_some_and(|(by, since)| {
                     *by == self.name && u128::from(now_ms.saturating_sub(*since)) >= hand_over
                 })
             };
-            members.leases.iter().filter(|(_, lease)| overdue(&lease.wanted)).map(|(id, _)| *id).collect()
+            members
+                .leases
+                .iter()
+                .filter(|(_, lease)| overdue(&lease.wanted))
+                .map(|(id, lease)| (*id, lease.row.counter))
+                .collect()
         };
-        for shard in &overdue {
-            self.take(*shard)?;
+        for (shard, counter) in &overdue {
+            self.take(*shard, *counter)?;
         }
         Ok(moved || handed_over || !overdue.is_empty())
     }
@@ -434,6 +433,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             let free = lease.wanted.as_ref().is_some_and(|(by, _)| *by != self.name) && lease.row.owner.is_empty();
             Some(View {
                 shard: *id,
+                counter: lease.row.counter,
                 // What a namesake had in an earlier life is nobody's.
                 owner: Some(&lease.row.owner)
                     .filter(|owner| alive.contains(*owner) && (**owner != self.name || self.held.contains_key(id)))
@@ -447,18 +447,18 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         Ok((alive, views))
     }
 
-    /// Takes a lease, whoever has it.
-    fn take(&mut self, shard: ShardId) -> Result<()> {
-        let Some(row) = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone()) else {
-            return Ok(());
-        };
-        let taken = LeaseRow { counter: row.counter + 1, owner: self.name.clone(), ..row.clone() };
-        match self.group.change_lease(Transaction::new(), shard, row.counter, taken.clone()) {
-            Ok(()) => {}
+    /// Takes a lease that was found to be for the taking when its counter was this.
+    fn take(&mut self, shard: ShardId, counter: u64) -> Result<()> {
+        let owner = self.name.clone();
+        let taken = self.group.change_lease(Transaction::new(), shard, counter, move |row| {
+            row.counter += 1;
+            row.owner = owner;
+        });
+        let taken = match taken {
             // Somebody was quicker.
             Err(Error::Conflict { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        }
+            taken => taken?,
+        };
         let state = match self.group.stream.shard(shard) {
             Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => return Ok(()),
             other => other?,
@@ -473,18 +473,20 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// Gives a lease back, or to who asked for it.
     fn release(&mut self, shard: ShardId) -> Result<()> {
         let Some(held) = self.held.get(&shard) else { return Ok(()) };
-        let row =
-            self.group.state.members.lock().leases.get(&shard).map(|lease| (lease.row.clone(), lease.wanted.clone()));
-        if let Some((row, wanted)) = row.filter(|(row, _)| row.counter == held.counter) {
-            let counter = row.counter;
-            let free = LeaseRow { counter: counter + 1, owner: String::new(), ..row };
-            match self.group.change_lease(Transaction::new(), shard, counter, free) {
-                Ok(()) | Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+        let wanted = self.group.state.members.lock().leases.get(&shard).and_then(|lease| lease.wanted.clone());
+        let free = self.group.change_lease(Transaction::new(), shard, held.counter, |row| {
+            row.counter += 1;
+            row.owner.clear();
+        });
+        match free {
+            Ok(_) => {
+                if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
+                    lease.wanted = lease.wanted.take().or(wanted);
+                }
             }
-            if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
-                lease.wanted = lease.wanted.take().or(wanted);
-            }
+            // It is another's already.
+            Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error),
         }
         self.lose(shard);
         Ok(())
@@ -526,7 +528,6 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         let end = held.reader.next_number();
         let mut batch = RecordBatch {
             group: &self.group,
-            owner: &self.name,
             shard,
             counter: held.counter,
             records,
@@ -557,11 +558,13 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             return Ok(true);
         }
         let (counter, next) = (held.counter, held.reader.next_number());
-        let row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
         let mut transaction = Transaction::new();
         self.lease_missing_children(&mut transaction, shard);
-        match self.group.change_lease(transaction, shard, counter, row) {
-            Ok(()) => drop(self.held.remove(&shard)),
+        let finished = self.group.change_lease(transaction, shard, counter, move |row| {
+            *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
+        });
+        match finished {
+            Ok(_) => drop(self.held.remove(&shard)),
             Err(Error::Conflict { .. }) => self.lose(shard),
             Err(error) => return Err(error),
         }
