@@ -1,5 +1,6 @@
 //! The lane between callers and the driver, cut out of the driver's file.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ mod tests {
             };
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState)).wait(), Ok(())))
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Ok(())))
             };
             assert_eq!(lane.request(Request).unwrap().wait(), Ok(()));
             caller.join().unwrap();
@@ -55,7 +56,7 @@ mod tests {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState)).wait(), Err(Error::Stopped)))
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Err(Error::Stopped)))
             })
             .collect();
         lane.refuse(Error::Stopped);
@@ -87,7 +88,7 @@ mod tests {
             let lane = Arc::new(Lane::default());
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || lane.register(&Arc::new(LogState)).wait())
+                thread::spawn(move || lane.register(&Arc::new(LogState), None).wait())
             };
             let stopper = {
                 let lane = lane.clone();
@@ -98,6 +99,25 @@ mod tests {
             }
             stopper.join().unwrap();
             let _ = caller.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_an_append_that_must_come_later_than_a_turn_is_in_a_later_one() {
+        explore(|| {
+            let lane = Arc::new(Lane::default());
+            let driver = {
+                let lane = lane.clone();
+                thread::spawn(move || drive(&lane))
+            };
+            let log = Arc::new(LogState);
+            let first = lane.register(&log, None);
+            let second = lane.register(&log, Some(&first));
+            assert!(!Arc::ptr_eq(&first, &second));
+            assert_eq!(second.wait(), Ok(()));
+            assert!(first.is_resolved(), "turns are taken in order");
+            lane.close();
+            driver.join().unwrap();
         });
     }
 }
