@@ -886,6 +886,20 @@ mod tests {
         }
     }
 
+    /// Found by `whole_store_open`: a row whose segment claims a petabyte had a table made for it, of 16 GiB.
+    #[test]
+    fn a_segment_that_claims_more_bytes_than_any_may_have_is_damage() {
+        let id = SegmentId(9);
+        let segment = SegmentRow { id, base: 0, end: 2, bytes: 1 << 50, first_arrival_ms: 0, last_arrival_ms: 0 };
+        let id = LogId::new(1, "clicks");
+        let row = LogRow { id, name: "clicks".into(), end: 2, segments: vec![segment], ..Default::default() };
+        let mut page = encode_page(std::slice::from_ref(&row));
+        assert_eq!(decode_page(&page), Err(crate::format::Damage::Bounds));
+        let sane = LogRow { segments: vec![SegmentRow { bytes: 64, ..segment }], ..row };
+        page = encode_page(std::slice::from_ref(&sane));
+        assert_eq!(decode_page(&page), Ok(vec![sane]));
+    }
+
     /// Found by `whole_store_open`: one flipped bit in an old frame's version refused the store as written by a newer Braidlog.
     #[test]
     fn a_frame_of_an_odd_version_that_does_not_verify_is_no_newer_frame() {

@@ -11,6 +11,7 @@ use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, Errno, FaultKind};
 use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start};
 use support::runner::{Op, Run};
+use support::two_lanes;
 
 #[test]
 fn every_call_may_fail_with_every_error() {
@@ -19,10 +20,10 @@ fn every_call_may_fail_with_every_error() {
         .flat_map(|script| ERRORS.iter().map(move |error| (script, *error)))
         .flat_map(|(script, error)| [FaultKind::Once, FaultKind::Forever].map(|kind| (script, error, kind)))
         .collect();
-    let lane = |lane: usize| {
+    let done = two_lanes(|lane| {
         let mut visited = Visited::new();
         let (mut runs, mut wrong) = (0, Vec::new());
-        for (at, ((name, script), error, kind)) in jobs.iter().enumerate().filter(|(at, _)| at % 2 == lane) {
+        for (at, ((name, script), error, kind)) in jobs.iter().enumerate().filter(|(at, _)| at % 2 == lane as usize) {
             let base = start(if at / 2 % 2 == 0 { ReadMode::Map } else { ReadMode::Copy }).unwrap();
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 each_call(&base, script, *error, *kind, &mut visited)
@@ -34,11 +35,6 @@ fn every_call_may_fail_with_every_error() {
             }
         }
         (visited, runs, wrong)
-    };
-    let done: Vec<_> = std::thread::scope(|scope| {
-        let lane = &lane;
-        let lanes: Vec<_> = (0..2).map(|n| scope.spawn(move || lane(n))).collect();
-        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
     });
     let mut visited = Visited::new();
     let (mut runs, mut wrong) = (0, Vec::new());

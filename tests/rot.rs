@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use braidlog::ReadMode;
 use braidlog::env::sim::SECTOR;
 use support::rot::{Outcome, Sample, kind_of, sample};
-use support::{Verdict, budget};
+use support::{Verdict, budget, two_lanes};
 
 type Table = BTreeMap<(&'static str, Outcome), u64>;
 
@@ -42,7 +42,7 @@ fn all(
     job: impl Fn(&Sample, u64) -> Verdict<(&'static str, Outcome)> + Sync,
 ) -> Table {
     let (job, next) = (&job, &std::sync::atomic::AtomicU64::new(0));
-    let lane = move || {
+    let done = two_lanes(move |_| {
         let sample = sample().unwrap();
         let mut table = Table::new();
         loop {
@@ -53,14 +53,9 @@ fn all(
             assert!(std::time::Instant::now() < until, "out of time at {n} of {jobs}");
             *table.entry(job(&sample, n).unwrap_or_else(|e| panic!("{e}"))).or_insert(0) += 1;
         }
-    };
-    let mut sum = Table::new();
-    std::thread::scope(|scope| {
-        let lanes = [scope.spawn(lane), scope.spawn(lane)];
-        for lane in lanes {
-            lane.join().unwrap().into_iter().for_each(|(cell, n)| *sum.entry(cell).or_insert(0) += n);
-        }
     });
+    let mut sum = Table::new();
+    done.into_iter().flatten().for_each(|(cell, n)| *sum.entry(cell).or_insert(0) += n);
     println!("{sum:?}");
     sum
 }

@@ -355,7 +355,9 @@ impl Commit {
                     // What was appended before comes before.
                     let batches = log.appender.lock().take_all();
                     self.inline(draft, &log, batches, 0);
-                    self.entry(draft, EntryKind::DeleteLog, group, log.id, 0, Bytes::new());
+                    if !crate::seeded_bug!(DeleteAckedUnsynced) {
+                        self.entry(draft, EntryKind::DeleteLog, group, log.id, 0, Bytes::new());
+                    }
                     draft.effects.push(Effect::Deleted { log });
                 }
                 slot.fill(deleted);

@@ -138,7 +138,11 @@ impl Upkeep {
     fn flush(&mut self, log: &Arc<LogState>, frame: u64) -> Result<(), Fault> {
         let (freed, redundant, outcome) = log.flush(&self.core.files, frame);
         self.core.budget.flushed(freed);
-        self.core.retire(log, redundant);
+        if crate::seeded_bug!(CompactionInputDeletedEarly) {
+            redundant.iter().for_each(|segment| self.remove(segment));
+        } else {
+            self.core.retire(log, redundant);
+        }
         outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))
     }
 
@@ -421,6 +425,9 @@ impl Upkeep {
         let mut pinned = 0;
         self.graves.retain_mut(|grave| {
             if grave.segment.is_pinned() {
+                if crate::seeded_bug!(MapUnlinkedAndTruncated) {
+                    let _ = grave.file.shrink(0);
+                }
                 pinned += grave.len;
                 return true;
             }

@@ -21,7 +21,7 @@
 use super::checksum::Salt;
 use super::{Damage, Decoder, Encoder};
 use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
-use crate::limits::LOG_NAME_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, LOG_NAME_BYTES_MAX, SEGMENT_BYTES_MAX};
 
 /// Bytes before the pages.
 pub const HEADER_BYTES: usize = 64;
@@ -392,7 +392,9 @@ impl LogRow {
                 last_arrival_ms: d.u64()?,
             };
             let after_last = row.segments.last().is_none_or(|last| last.end <= segment.base);
-            if segment.base > segment.end || !after_last || segment.end > row.end {
+            // What stands for the segment in memory grows with its bytes.
+            let too_long = segment.bytes > SEGMENT_BYTES_MAX + BATCH_BYTES_MAX as u64;
+            if segment.base > segment.end || !after_last || segment.end > row.end || too_long {
                 return Err(Damage::Bounds);
             }
             row.segments.push(segment);

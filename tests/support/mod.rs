@@ -6,6 +6,7 @@
 
 pub mod crashes;
 pub mod exhaustive;
+pub mod hunts;
 pub mod nth;
 pub mod oracle;
 pub mod plan;
@@ -30,6 +31,15 @@ macro_rules! ensure {
             return Err(format!($($what)*));
         }
     };
+}
+
+/// Does the same on two threads, which are told apart by a number.
+pub fn two_lanes<T: Send>(lane: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let lane = &lane;
+    std::thread::scope(|scope| {
+        let lanes = [0, 1].map(|n| scope.spawn(move || lane(n)));
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    })
 }
 
 /// A clock that starts where another one is.
@@ -67,26 +77,41 @@ pub fn log_options(name: &str) -> LogOptions {
     }
 }
 
-/// How long the crash tests of this process may take, from `BRAIDLOG_CRASH_SECONDS`; 60 s unless set.
+/// The seconds that `BRAIDLOG_CRASH_SECONDS` gives the crash run: `tests/crash.rs` and `tests/sim.rs` together.
+pub fn crash_seconds() -> Option<f64> {
+    std::env::var("BRAIDLOG_CRASH_SECONDS").ok()?.parse().ok()
+}
+
+/// When a share of them is over; of 60 s unless they are given.
 pub fn budget(share: f64) -> Instant {
-    let seconds = std::env::var("BRAIDLOG_CRASH_SECONDS").ok().and_then(|s| s.parse::<f64>().ok()).unwrap_or(60.0);
-    Instant::now() + Duration::from_secs_f64(seconds * share)
+    Instant::now() + Duration::from_secs_f64(crash_seconds().unwrap_or(60.0) * share)
 }
 
 /// The words of a record's bytes: they tell which record it is, and no two records share one.
-fn words(tag: u64) -> impl Iterator<Item = [u8; 8]> {
-    let next = move |word: &u64| Some(word.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(tag | 1));
-    std::iter::successors(Some(tag), next).map(u64::to_le_bytes)
+fn next_word(word: u64, tag: u64) -> u64 {
+    word.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(tag | 1)
 }
 
 pub fn payload(tag: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
-    out.chunks_mut(8).zip(words(tag)).for_each(|(chunk, word)| chunk.copy_from_slice(&word[..chunk.len()]));
+    let mut word = tag;
+    for chunk in out.chunks_mut(8) {
+        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        word = next_word(word, tag);
+    }
     out
 }
 
+/// Whether these are the bytes of [`payload`]. Word by word: half of a crash run's time went here as a comparison of slices.
 pub fn is_payload(bytes: &[u8], tag: u64, len: usize) -> bool {
-    bytes.len() == len && bytes.chunks(8).zip(words(tag)).all(|(chunk, word)| chunk == &word[..chunk.len()])
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut word = tag;
+    let mut differs = 0;
+    for found in words {
+        differs |= u64::from_le_bytes(*found) ^ word;
+        word = next_word(word, tag);
+    }
+    bytes.len() == len && differs == 0 && rest == &word.to_le_bytes()[..rest.len()]
 }
 
 pub fn key(tag: u64) -> Option<Vec<u8>> {

@@ -41,7 +41,7 @@ seeded_bugs! {
     RecoveredTailNotSynced = 8,
     /// A failed sync is tried again and its second answer believed.
     SyncRetried = 9,
-    /// Recovery removes a log the manifest doesn't name.
+    /// Recovery removes segments the manifest doesn't name.
     UnknownLogDeleted = 10,
     /// Damage in the middle of a log is cut off as if it were a torn tail.
     MidLogDamageTruncated = 11,
@@ -49,19 +49,13 @@ seeded_bugs! {
     SegmentIdReused = 12,
     /// A segment is unlinked before the low-water mark is durable.
     UnlinkBeforeLowWater = 13,
-    /// The input of a compaction goes before its output is durable.
+    /// A small segment that another one took over goes before that is durable.
     CompactionInputDeletedEarly = 14,
-    /// A split is written in two steps that a crash can separate.
-    SplitInTwoRecords = 15,
-    /// A checkpoint is used though it covers more than the log has.
-    CheckpointEndUnchecked = 16,
     /// Retention believes a wall clock that jumped.
     RetentionTrustsWallClock = 17,
-    /// An acknowledged delete isn't durable.
+    /// An acknowledged delete of a log isn't durable.
     DeleteAckedUnsynced = 18,
-    /// The deduplication window is forgotten at a restart.
-    DedupInMemoryOnly = 19,
-    /// A journal that is ahead of its log is accepted.
+    /// Batches that the journal has from behind a gap in their log are accepted.
     JournalAheadAccepted = 20,
     /// The rest of a short write is never written. The simulated queue plants this one itself.
     ShortWriteIgnored = 22,
