@@ -59,6 +59,8 @@ impl BufferedLane {
     pub(crate) fn step(&mut self) -> bool {
         if let Some(taken) = self.core.buffered_lane.take() {
             let frame = self.core.durable_frame();
+            // In the list from the start, so that its callers hear of it however this ends.
+            self.turns.push_back((VecDeque::new(), taken.turn.clone()));
             let mut shares = VecDeque::new();
             for log in taken.logs {
                 let builders = log.appender.lock().take();
@@ -72,7 +74,9 @@ impl BufferedLane {
             }
             let bytes: usize = shares.iter().map(|share: &Share| share.admitted).sum();
             self.unhurried = bytes < SMALL_TURN_BYTES && !taken.turn.is_awaited();
-            self.turns.push_back((shares, taken.turn));
+            if let Some((waiting, _)) = self.turns.back_mut() {
+                *waiting = shares;
+            }
         }
         let mut progress = false;
         while let Some((shares, turn)) = self.turns.front_mut() {

@@ -132,6 +132,8 @@ pub(crate) struct Commit {
     done: Vec<Completion>,
     bulk_in_flight: usize,
     bulk_failed: Option<std::io::Error>,
+    /// The turn that is being framed: in no frame yet, and no longer in the lane.
+    gathering: Option<Arc<Turn>>,
 }
 
 const BULK_TOKEN: u64 = u64::MAX;
@@ -153,6 +155,7 @@ impl Commit {
             done: Vec::new(),
             bulk_in_flight: 0,
             bulk_failed: None,
+            gathering: None,
         }
     }
 
@@ -205,7 +208,9 @@ impl Commit {
             return false;
         }
         let Some(taken) = self.core.commit_lane.take() else { return false };
+        self.gathering = Some(taken.turn.clone());
         self.gather(taken);
+        self.gathering = None;
         self.submit();
         true
     }
@@ -838,7 +843,9 @@ impl Drop for Commit {
     fn drop(&mut self) {
         let ended = std::io::Error::other("the commit thread ended");
         if std::thread::panicking() {
-            self.stop(Fault::new("commit", self.core.env.disk.root(), &ended), None);
+            // A precondition is a caller's code, and may be what panicked.
+            let gathering = self.gathering.take();
+            self.stop(Fault::new("commit", self.core.env.disk.root(), &ended), gathering.as_ref());
         } else {
             self.core.commit_lane.refuse(Error::Closed);
         }
