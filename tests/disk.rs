@@ -5,6 +5,9 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/mount.rs"]
+mod mount;
+
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -616,34 +619,10 @@ fn a_write_cut_short_by_a_limit_is_no_success() {
     assert!(child.wait().unwrap().success());
 }
 
-/// A file system in memory, gone when dropped.
-struct Tmpfs(tempfile::TempDir);
-
-impl Tmpfs {
-    fn mount(size: &str) -> Option<Tmpfs> {
-        let folder = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(folder.path())
-            .stderr(Stdio::null())
-            .status();
-        mount.is_ok_and(|status| status.success()).then_some(Tmpfs(folder))
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_fails_the_write_and_then_serves_again() {
-    let Some(mount) = Tmpfs::mount("1m") else {
-        println!("skipped: mounting a small tmpfs is not permitted");
-        return;
-    };
-    for disk in [RealDisk::open(mount.0.path()).unwrap(), RealDisk::portable(mount.0.path()).unwrap()] {
+    let Some(mounted) = mount::mount("tmpfs", 1) else { return };
+    for disk in [RealDisk::open(&mounted.point()).unwrap(), RealDisk::portable(&mounted.point()).unwrap()] {
         let lock = disk.lock("LOCK", LockMode::Exclusive, "a full disk must still open").unwrap();
         let mut queue = disk.write_queue(&*lock, 4).unwrap();
         disk.open("file", Access::CreateNew).unwrap();

@@ -6,62 +6,16 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/mount.rs"]
+mod mount;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use braidlog::{DiskChoice, Durability, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions};
-
-/// A mounted file system, taken away again at the end.
-struct Mounted {
-    folder: tempfile::TempDir,
-}
-
-impl Mounted {
-    fn point(&self) -> PathBuf {
-        self.folder.path().join("mnt")
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.point()).status();
-    }
-}
-
-fn run(program: &str, args: &[&str]) -> Result<(), String> {
-    match Command::new(program).args(args).output() {
-        Err(error) => Err(format!("{program}: {error}")),
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
-}
-
-/// Mounts a small file system, or says why it can't.
-fn mount(kind: &str, mib: u64) -> Option<Mounted> {
-    let mounted = Mounted { folder: tempfile::tempdir().unwrap() };
-    let point = mounted.point();
-    fs::create_dir(&point).unwrap();
-    let point = point.to_str().unwrap();
-    let outcome = if kind == "tmpfs" {
-        run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs", point])
-    } else {
-        let image = mounted.folder.path().join("image");
-        fs::File::create(&image).and_then(|file| file.set_len(mib << 20)).unwrap();
-        let image = image.to_str().unwrap();
-        run(&format!("mkfs.{kind}"), &["-q", "-F", "-m", "0", image])
-            .and_then(|()| run("mount", &["-o", "loop", image, point]))
-    };
-    match outcome {
-        Ok(()) => Some(mounted),
-        Err(why) => {
-            println!("skipped: {kind} of {mib} MiB can't be mounted here ({why})");
-            None
-        }
-    }
-}
+use mount::mount;
 
 fn options(disk: DiskChoice) -> StoreOptions {
     StoreOptions::new()

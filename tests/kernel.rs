@@ -1,0 +1,308 @@
+//! The real kernel when a device fails or stalls below it: file systems in files, whose outer file system is made to fail, or
+//! which are frozen. Nothing acknowledged is lost, nothing is acknowledged that isn't there, and nobody hangs for longer than the
+//! device does.
+//!
+//! Needs the right to mount; says so and passes where there is none.
+#![cfg(target_os = "linux")]
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/mount.rs"]
+mod mount;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use braidlog::{DiskChoice, Error, Health, LogOptions, ReadMode, StartAt, Store, StoreOptions, Transaction};
+use mount::{Mounted, make_image, mount, mount_image, run};
+
+fn options(disk: DiskChoice) -> StoreOptions {
+    let small = StoreOptions::new().journal_file_bytes(256 << 10).memory_bytes(256 << 10).reserve_bytes(0);
+    small.disk(disk).bulk_bytes(32 << 10).append_deadline(Duration::from_secs(60))
+}
+
+fn record(i: u64) -> String {
+    format!("{i} {}", "z".repeat((i as usize * 97) % 3000))
+}
+
+/// The numbers that the records of log "a" were given by their writer.
+fn read(store: &Store) -> BTreeSet<u64> {
+    let log = store.log("a").unwrap();
+    let number = |text: &[u8]| String::from_utf8_lossy(text).split(' ').next().unwrap().parse::<u64>().unwrap();
+    let records = log.read(StartAt::TrimHorizon).unwrap().map(|record| {
+        let record = record.unwrap();
+        let i = number(&record.data);
+        assert_eq!(record.data, self::record(i).as_bytes(), "record {i} has other bytes");
+        i
+    });
+    records.collect()
+}
+
+/// A file system whose device can be made to fail: it lies in a file of another one.
+struct Failing {
+    inner: Option<Mounted>,
+    outer: Option<Mounted>,
+    folder: tempfile::TempDir,
+}
+
+impl Failing {
+    fn new() -> Result<Failing, String> {
+        let mut failing = Failing { inner: None, outer: None, folder: tempfile::tempdir().unwrap() };
+        make_image(&failing.folder.path().join("outer"), "ext4", 96)?;
+        let outer = mount_image(&failing.folder.path().join("outer"))?;
+        let made = make_image(&outer.point().join("inner"), "ext4", 48);
+        failing.outer = Some(outer);
+        made?;
+        failing.mount()
+    }
+
+    fn mount(mut self) -> Result<Failing, String> {
+        if self.outer.is_none() {
+            self.outer = Some(mount_image(&self.folder.path().join("outer"))?);
+        }
+        let image = self.outer.as_ref().unwrap().point().join("inner");
+        self.inner = Some(mount_image(&image)?);
+        Ok(self)
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.inner.as_ref().unwrap().point().join("store")
+    }
+
+    /// From now on the outer file system takes no write, and so the inner one's device answers each with an error.
+    fn fail(&self) -> std::io::Result<()> {
+        let device = self.outer.as_ref().unwrap().device();
+        fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a device that fails")
+    }
+
+    /// What a new device would find: both file systems anew, without anything that only a cache has.
+    fn replaced(mut self) -> Result<Failing, String> {
+        let points = [self.inner.take(), self.outer.take()];
+        for mounted in points.iter().flatten() {
+            run("umount", &[mounted.point().to_str().unwrap()])?;
+        }
+        drop(points);
+        self.mount()
+    }
+}
+
+#[test]
+fn a_device_that_fails_stops_the_store_and_costs_nothing_acknowledged() {
+    for disk in [DiskChoice::Auto, DiskChoice::Portable] {
+        let failing = match Failing::new() {
+            Ok(failing) => failing,
+            Err(why) => return println!("skipped: file systems in files can't be mounted here ({why})"),
+        };
+        let store = Store::open_with(failing.root(), options(disk)).unwrap();
+        let log = store.create_log("a", LogOptions::new().segment_bytes_max(256 << 10)).unwrap();
+        let mut acked = BTreeSet::new();
+        for i in 0..200 {
+            log.append(record(i).as_str()).unwrap();
+            acked.insert(i);
+        }
+        if let Err(why) = failing.fail() {
+            return println!("skipped: the kernel has no switch for a failing file system ({why})");
+        }
+        // The file system above the device may take a few more before it meets it.
+        let mut i = 200;
+        let error = loop {
+            match log.append(record(i).as_str()) {
+                Ok(_) => drop(acked.insert(i)),
+                Err(error) => break error,
+            }
+            i += 1;
+            assert!(i < 100_000, "the device fails, and nobody notices");
+        };
+        println!("{disk:?}: after {} records: {error}", acked.len());
+        assert!(matches!(error, Error::OutcomeUnknown { .. } | Error::Stopped { .. }), "{error}");
+        assert!(matches!(store.health(), Health::Stopped { .. }), "{}", store.health());
+        for _ in 0..3 {
+            let refused = log.append("after").unwrap_err();
+            assert!(matches!(refused, Error::Stopped { .. }), "{refused}");
+        }
+        let readable = read(&store);
+        assert!(acked.is_subset(&readable), "what was acknowledged is read while the device is gone");
+        drop((log, store));
+        let failing = failing.replaced().unwrap();
+        let store = Store::open_with(failing.root(), options(disk)).unwrap();
+        let found = read(&store);
+        assert!(acked.is_subset(&found), "{disk:?}: missing: {:?}", acked.difference(&found).collect::<Vec<_>>());
+        assert!(found.iter().copied().eq(0..found.len() as u64), "{disk:?}: a front part of what was asked for");
+        store.log("a").unwrap().append(record(found.len() as u64).as_str()).unwrap();
+    }
+}
+
+fn freeze(mounted: &Mounted, on: bool) -> Result<(), String> {
+    run("fsfreeze", &[if on { "--freeze" } else { "--unfreeze" }, mounted.point().to_str().unwrap()])
+}
+
+#[test]
+fn a_device_that_stalls_holds_callers_back_and_then_everything_goes_on() {
+    for disk in [DiskChoice::Auto, DiskChoice::Portable] {
+        let Some(mounted) = mount("ext4", 48) else { return };
+        let root = mounted.point().join("store");
+        let options = options(disk).append_deadline(Duration::from_millis(100));
+        let store = Store::open_with(&root, options.clone()).unwrap();
+        let log = store.create_log("a", LogOptions::new()).unwrap();
+        for i in 0..50 {
+            // A ticket has no deadline once it is taken.
+            log.append_ticket(record(i).as_str()).unwrap().wait().unwrap();
+        }
+        if let Err(why) = freeze(&mounted, true) {
+            return println!("skipped: the file system can't be frozen ({why})");
+        }
+        let mut waiting = Vec::new();
+        let busy = (50..10_000).find_map(|i| match log.append_ticket(record(i).as_str()) {
+            Ok(ticket) => {
+                waiting.push(ticket);
+                None
+            }
+            Err(error) => Some(error),
+        });
+        let acked_while_frozen = waiting.iter().any(|ticket| ticket.try_get().is_some());
+        let (health, readable, pending) = (store.health(), read(&store), store.stats().pending_bytes);
+        // Before anything can fail: nothing else could write here any more, nor be taken away.
+        freeze(&mounted, false).unwrap();
+        assert!(matches!(busy, Some(Error::Busy { .. })), "a bounded amount waits, then callers hear of it: {busy:?}");
+        assert!(pending <= 256 << 10, "{pending} bytes wait");
+        assert!(!acked_while_frozen, "acknowledged, and the device had not answered");
+        assert_eq!((health, readable.len()), (Health::Ok, 50), "what is durable is read meanwhile, and nothing else");
+        let held = waiting.len() as u64;
+        for ticket in waiting {
+            ticket.wait().unwrap();
+        }
+        log.append_ticket(record(50 + held).as_str()).unwrap().wait().unwrap();
+        drop((log, store));
+        let found = read(&Store::open_with(&root, options).unwrap());
+        assert!(found.iter().copied().eq(0..51 + held), "{disk:?}");
+    }
+}
+
+const CHILD: &str = "BRAIDLOG_KERNEL_CHILD";
+
+/// Not a test: an owner that appends once at the start and once more when it is told to.
+#[test]
+fn child() {
+    let Ok(root) = std::env::var(CHILD) else { return };
+    let store = Store::open_with(root, options(DiskChoice::Auto)).unwrap();
+    let log = store.create_log("a", LogOptions::new()).unwrap();
+    for i in 0..20 {
+        log.append(record(i).as_str()).unwrap();
+    }
+    println!("\nready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    let ticket = log.append_ticket(record(20).as_str()).unwrap();
+    println!("\nasked");
+    let _ = ticket.wait();
+}
+
+/// The owner dies with a write in a device that does not answer. Whoever comes next waits until it has landed.
+#[test]
+fn an_owner_that_dies_with_writes_under_way_is_followed_only_when_they_have_landed() {
+    let Some(mounted) = mount("ext4", 48) else { return };
+    let root = mounted.point().join("store");
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env(CHILD, &root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let mut await_word = |word: &str| assert!(said.by_ref().any(|line| line.unwrap() == word), "the owner ended");
+    await_word("ready");
+    if let Err(why) = freeze(&mounted, true) {
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        return println!("skipped: the file system can't be frozen ({why})");
+    }
+    owner.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    await_word("asked");
+    owner.kill().unwrap();
+    let thawed = AtomicBool::new(false);
+    let opened = std::thread::scope(|scope| {
+        let next = scope.spawn(|| {
+            // A process that is killed and can't end yet still counts as the owner.
+            let mut attempts = std::iter::repeat_with(|| Store::open_with(&root, options(DiskChoice::Auto)));
+            let opened = attempts.find(|opened| !matches!(opened, Err(Error::Locked { .. })));
+            (opened, thawed.load(Ordering::SeqCst))
+        });
+        // Time to go wrong in; nothing depends on how much.
+        std::thread::sleep(Duration::from_millis(300));
+        thawed.store(true, Ordering::SeqCst);
+        freeze(&mounted, false).unwrap();
+        next.join().unwrap()
+    });
+    owner.wait().unwrap();
+    let (store, after_the_thaw) = opened;
+    assert!(after_the_thaw, "the next owner was in while the last one's write was under way");
+    let store = store.unwrap().unwrap();
+    let found = read(&store);
+    assert!(found.len() >= 20 && found.iter().copied().eq(0..found.len() as u64), "{found:?}");
+    store.log("a").unwrap().append(record(found.len() as u64).as_str()).unwrap();
+}
+
+#[test]
+fn a_segment_cut_short_under_an_open_store_is_an_error_where_it_reads_by_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(DiskChoice::Auto).read_mode(ReadMode::Copy);
+    let store = Store::open_with(folder.path(), options.clone()).unwrap();
+    let log = store.create_log("a", LogOptions::new()).unwrap();
+    for i in 0..60 {
+        log.append(record(i).as_str()).unwrap();
+    }
+    drop(log);
+    store.close().unwrap();
+    let store = Store::open_with(folder.path(), options).unwrap();
+    assert_eq!(read(&store).len(), 60);
+    let segment = segments(folder.path()).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(4096).unwrap();
+    let mut records = store.log("a").unwrap().read(StartAt::TrimHorizon).unwrap();
+    let right = records.by_ref().map_while(|record| record.ok()).enumerate();
+    right.for_each(|(i, found)| assert_eq!(found.data, record(i as u64).as_bytes()));
+    assert!(records.next_sequence_number() < 60);
+    assert!(matches!(records.next(), Some(Err(Error::Damaged { .. }))));
+}
+
+fn segments(root: &Path) -> Vec<std::path::PathBuf> {
+    let folders = fs::read_dir(root.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    files.filter(|path| path.extension().is_some_and(|e| e == "seg")).collect()
+}
+
+#[test]
+fn a_program_that_is_started_inherits_no_file_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_with(folder.path(), options(DiskChoice::Auto)).unwrap();
+    store.create_log("a", LogOptions::new()).unwrap().append("x").unwrap();
+    let seen = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(seen.contains("/proc/"), "{seen}");
+    assert!(!seen.contains(folder.path().to_str().unwrap()) && !seen.contains("io_uring"), "{seen}");
+    drop(store);
+}
+
+/// What a caller gives the driver to run may panic there.
+#[test]
+fn a_panic_in_the_commit_thread_stops_the_store_and_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_with(folder.path(), options(DiskChoice::Auto)).unwrap();
+    let log = store.create_log("a", LogOptions::new()).unwrap();
+    log.append(record(0).as_str()).unwrap();
+    let mut transaction = Transaction::new();
+    transaction.append(&log, "never").unwrap();
+    transaction.require(|| panic!("on purpose"));
+    let committed = store.commit(transaction).unwrap();
+    assert!(matches!(committed.wait(), Err(Error::OutcomeUnknown { .. })));
+    let refused = (0..1000).find_map(|_| log.append("x").err());
+    assert!(refused.is_some(), "nobody frames anything any more");
+    assert!(matches!(store.health(), Health::Stopped { .. }), "{}", store.health());
+    drop((log, store));
+    assert_eq!(read(&Store::open_with(folder.path(), options(DiskChoice::Auto)).unwrap()).first(), Some(&0));
+}
