@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use braidlog::ReadMode;
-use braidlog::env::sim::SECTOR;
+use braidlog::env::sim::{Crash, SECTOR, SimDisk, Tape, WriteFault};
 use support::rot::{Outcome, Sample, kind_of, sample};
 use support::{Verdict, budget, two_lanes};
 
@@ -138,4 +138,69 @@ fn a_missing_file_is_harmless_or_told() {
             println!("{path} gone: {outcome:?}");
         }
     }
+}
+
+/// The device says of a write that it was done, and did it elsewhere, twice or not at all.
+#[test]
+fn a_write_that_went_astray_is_harmless_or_told() {
+    let reference = sample().unwrap();
+    let faults = [
+        WriteFault::Lost,
+        WriteFault::Misdirected(4096),
+        WriteFault::Misdirected(-4096),
+        WriteFault::Duplicated(4096),
+        WriteFault::Duplicated(-4096),
+    ];
+    let mut sum = BTreeMap::new();
+    for fault in faults {
+        for n in 1..200 {
+            let mut run = support::rot::written(|disk| disk.arm_write_fault(n, fault));
+            run.store = None;
+            let what = format!("write {n}, {fault:?}");
+            let left = run.disk.crash(Crash::Power, &Tape::seeded(n));
+            let damaged = support::rot::Sample { disk: left.fork(), run, content: reference.content.clone() };
+            let outcome = damaged.examine(left, mode_of(n)).unwrap_or_else(|e| panic!("{what}: {e}"));
+            // Calls that failed were told there and then; what they did not do is rightly missing.
+            let outcome = if damaged.run.errors.is_empty() { outcome } else { Outcome::Told };
+            *sum.entry(outcome).or_insert(0) += 1;
+        }
+    }
+    println!("{sum:?}");
+    assert!(!sum.contains_key(&Outcome::Shortened), "records went missing in silence");
+}
+
+/// A copy of a running store's folder that took some files earlier than others, or an old file put back.
+#[test]
+fn files_of_two_instants_open_to_a_front_part_or_are_refused() {
+    let (instants, run) = support::rot::instants().unwrap();
+    let last = instants.last().unwrap();
+    let reference = {
+        let mut whole = run.on(last.fork());
+        whole.recover(Crash::Kill).unwrap();
+        let content = support::rot::contents(whole.stored().store()).unwrap();
+        Sample { disk: last.fork(), run, content }
+    };
+    let mut sum = BTreeMap::new();
+    let mut mix = |earlier: &SimDisk, paths: &[&str], what: &str| {
+        let disk = last.fork();
+        for path in paths {
+            disk.write_bytes(path, &earlier.read_bytes(path).unwrap()).unwrap();
+        }
+        for mode in [ReadMode::Copy, ReadMode::Map] {
+            let outcome = reference.examine(disk.fork(), mode).unwrap_or_else(|e| panic!("{what}: {paths:?}: {e}"));
+            *sum.entry(outcome).or_insert(0) += 1;
+        }
+    };
+    for (at, earlier) in instants[..instants.len() - 1].iter().enumerate() {
+        let what = format!("from instant {at}");
+        let files = earlier.files();
+        let changed = |path: &str| earlier.read_bytes(path).ok() != last.read_bytes(path).ok();
+        let paths: Vec<&str> = files.iter().map(|(path, _)| &**path).filter(|path| changed(path)).collect();
+        paths.iter().for_each(|path| mix(earlier, &[path], &what));
+        for folder in ["journal/", "manifest/", "segments/"] {
+            let of_kind: Vec<&str> = paths.iter().copied().filter(|path| path.starts_with(folder)).collect();
+            mix(earlier, &of_kind, &what);
+        }
+    }
+    println!("{sum:?}");
 }

@@ -30,7 +30,8 @@ pub struct Sample {
     pub content: BTreeMap<String, Vec<Record>>,
 }
 
-fn contents(store: &Store) -> Verdict<BTreeMap<String, Vec<Record>>> {
+/// All records of all logs.
+pub fn contents(store: &Store) -> Verdict<BTreeMap<String, Vec<Record>>> {
     let mut content = BTreeMap::new();
     for name in store.log_names().map_err(|e| e.to_string())? {
         let log = store.log(&name).map_err(|e| e.to_string())?;
@@ -40,28 +41,63 @@ fn contents(store: &Store) -> Verdict<BTreeMap<String, Vec<Record>>> {
     Ok(content)
 }
 
+/// What the sample store has behind it.
+const HISTORY: [Op; 13] = [
+    Op::Both { len: 120 },
+    Op::Append { log: 3, count: 2, len: 50, settle: true },
+    Op::Append { log: 0, count: 1, len: 4200, settle: true },
+    Op::Reopen,
+    Op::Append { log: 0, count: 2, len: 100, settle: true },
+    Op::Checkpoint,
+    Op::Transaction { len: 60, trim: false, stale: false },
+    Op::Append { log: 1, count: 1, len: 300, settle: true },
+    Op::Delete(2),
+    Op::Create(2),
+    Op::Append { log: 2, count: 1, len: 40, settle: true },
+    Op::Mark,
+    Op::Check,
+];
+
 /// A store whose owner died: a part of it in segments, bulk among them, a part in the journal, and a mark that says so.
 pub fn sample() -> Verdict<Sample> {
     let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy))?;
     run.create_logs()?;
-    run.apply(Op::Both { len: 120 })?;
-    run.apply(Op::Append { log: 3, count: 2, len: 50, settle: true })?;
-    run.apply(Op::Append { log: 0, count: 1, len: 4200, settle: true })?;
-    run.apply(Op::Reopen)?;
-    run.apply(Op::Append { log: 0, count: 2, len: 100, settle: true })?;
-    run.apply(Op::Checkpoint)?;
-    run.apply(Op::Transaction { len: 60, trim: false, stale: false })?;
-    run.apply(Op::Append { log: 1, count: 1, len: 300, settle: true })?;
-    run.apply(Op::Delete(2))?;
-    run.apply(Op::Create(2))?;
-    run.apply(Op::Append { log: 2, count: 1, len: 40, settle: true })?;
-    run.apply(Op::Mark)?;
+    HISTORY.into_iter().try_for_each(|op| run.apply(op))?;
     run.store = None;
     let disk = run.disk.crash_subset(1, 0);
     let mut check = run.on(disk.fork());
     check.recover(Crash::Power)?;
     let content = contents(check.stored().store())?;
     Ok(Sample { disk, run, content })
+}
+
+/// The same history on a device that does something wrong: as far as it goes, errors and all.
+pub fn written(wrong: impl FnOnce(&SimDisk)) -> Run {
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut run = Run::create(disk, small(ReadMode::Copy)).unwrap();
+    run.create_logs().unwrap();
+    run.faulty = true;
+    wrong(&run.disk);
+    for op in HISTORY {
+        // What an operation finds wrong at once is told by that.
+        if run.store.is_none() || run.apply(op).is_err() {
+            break;
+        }
+    }
+    run
+}
+
+/// The disk after each operation of that history, killed there, and the run that went through all.
+pub fn instants() -> Verdict<(Vec<SimDisk>, Run)> {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy))?;
+    run.create_logs()?;
+    let mut instants = Vec::new();
+    for op in HISTORY {
+        run.apply(op)?;
+        instants.push(run.disk.crash(Crash::Kill, &Tape::seeded(1)));
+    }
+    run.store = None;
+    Ok((instants, run))
 }
 
 pub fn kind_of(path: &str) -> &'static str {
