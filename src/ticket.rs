@@ -10,19 +10,59 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::id::SequenceNumber;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering};
+use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering};
 
 const UNRESOLVED: usize = 0;
 const SUCCEEDED: usize = 1;
 const FAILED: usize = 2;
+
+/// Wakes a machine that has nothing to do. Whoever rings has changed what the machine looks at before; the machine looks at it
+/// with the bell's lock held before it sleeps. So one of the two sees the other.
+#[derive(Default)]
+pub(crate) struct Bell {
+    /// While the machine sleeps: how much pressure is missing to wake it.
+    missing: Mutex<Option<usize>>,
+    rung: Condvar,
+}
+
+impl Bell {
+    /// Wakes the machine if no more than `pressure` is missing.
+    pub(crate) fn ring(&self, pressure: usize) {
+        let mut missing = self.missing.lock();
+        match &mut *missing {
+            Some(left) if *left > pressure => *left -= pressure,
+            Some(_) => {
+                *missing = None;
+                drop(missing);
+                self.rung.notify_one();
+            }
+            None => {}
+        }
+    }
+
+    /// Blocks until rung with the pressure that is missing, or the time is up. Not at all if `missing` says that nothing is.
+    pub(crate) fn wait(&self, timeout: Option<Duration>, missing: impl FnOnce() -> Option<usize>) {
+        let mut asleep = self.missing.lock();
+        *asleep = missing();
+        if asleep.is_some() {
+            asleep = match timeout {
+                None => self.rung.wait(asleep),
+                Some(timeout) => self.rung.wait_timeout(asleep, timeout),
+            };
+            *asleep = None;
+        }
+    }
+}
 
 /// One turn: unresolved, then resolved once and for all.
 #[derive(Default)]
 pub(crate) struct Turn {
     /// Set after `outcome`, for a look without the lock: [`UNRESOLVED`], [`SUCCEEDED`] or [`FAILED`].
     resolved: AtomicUsize,
-    /// Whether anybody has asked for it to resolve.
-    awaited: AtomicBool,
+    /// How many wait for it or did, and [`Turn::PRESSING`] if it holds so much that it should go.
+    pressure: AtomicUsize,
+    /// Of the machine that takes it.
+    bell: Option<Arc<Bell>>,
     state: Mutex<TurnState>,
     changed: Condvar,
 }
@@ -38,6 +78,11 @@ impl Turn {
         Arc::new(Turn::default())
     }
 
+    /// A turn whose machine `bell` wakes.
+    pub(crate) fn of(bell: &Arc<Bell>) -> Arc<Turn> {
+        Arc::new(Turn { bell: Some(bell.clone()), ..Turn::default() })
+    }
+
     /// Resolves the turn and wakes everyone who waits. A second call changes nothing.
     pub(crate) fn resolve(&self, outcome: Result<()>) {
         let mut state = self.state.lock();
@@ -49,13 +94,25 @@ impl Turn {
         self.resolved.store(resolved, Ordering::Release);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        self.changed.notify_all();
+        // Whoever pressed before taking the lock above, and so may not have seen the outcome, is seen here.
+        if self.pressure() > 0 {
+            self.changed.notify_all();
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether anybody waits for it, or did: if not, there is no hurry.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
+    /// More than there are ever callers.
+    pub(crate) const PRESSING: usize = usize::MAX / 4;
+
+    /// How many wait for it or did; [`Turn::PRESSING`] and more if it is large.
+    pub(crate) fn pressure(&self) -> usize {
+        self.pressure.load(Ordering::Acquire)
+    }
+
+    /// One more waits for it, or so much comes together that nobody need wait for it to go.
+    pub(crate) fn press(&self, pressure: usize) {
+        self.pressure.fetch_add(pressure, Ordering::AcqRel);
+        self.bell.iter().for_each(|bell| bell.ring(pressure));
     }
 
     pub(crate) fn is_resolved(&self) -> bool {
@@ -74,7 +131,7 @@ impl Turn {
         if let Some(outcome) = self.outcome() {
             return outcome;
         }
-        self.awaited.store(true, Ordering::Relaxed);
+        self.press(1);
         let mut state = self.state.lock();
         loop {
             if let Some(outcome) = &state.outcome {
@@ -88,7 +145,7 @@ impl Turn {
         if let Some(outcome) = self.outcome() {
             return Some(outcome);
         }
-        self.awaited.store(true, Ordering::Relaxed);
+        self.press(1);
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.state.lock();
         loop {
@@ -107,13 +164,14 @@ impl Turn {
         if let Some(outcome) = self.outcome() {
             return Poll::Ready(outcome);
         }
-        self.awaited.store(true, Ordering::Relaxed);
         let mut state = self.state.lock();
         if let Some(outcome) = &state.outcome {
             return Poll::Ready(outcome.clone());
         }
         if !state.wakers.iter().any(|w| w.will_wake(context.waker())) {
             state.wakers.push(context.waker().clone());
+            drop(state);
+            self.press(1);
         }
         Poll::Pending
     }

@@ -13,9 +13,8 @@ use crate::metrics::{Health, add};
 use crate::sync::Arc;
 use crate::ticket::Turn;
 
-/// While nobody waits for a turn, and it is shorter than this, the next one is left to grow for so long: few large writes, and
-/// callers that don't meet this thread at the log's lock.
-const SMALL_TURN_BYTES: usize = 128 << 10;
+/// While nobody waits for a turn, and it is short, the next one is left to grow for so long: few large writes, and callers that
+/// don't meet this thread at the log's lock.
 const PAUSE: Duration = Duration::from_micros(200);
 
 struct Share {
@@ -43,21 +42,22 @@ impl BufferedLane {
     pub(crate) fn run(mut self) {
         loop {
             if self.step() {
-                if self.unhurried && !self.core.buffered_lane.is_closing() {
-                    std::thread::sleep(PAUSE);
+                if self.unhurried {
+                    self.core.buffered_lane.wait(1, Some(PAUSE));
                 }
                 continue;
             }
             if self.core.health.is_stopped() || (self.turns.is_empty() && self.core.buffered_lane.is_closing()) {
                 return;
             }
-            self.core.buffered_lane.wait((!self.turns.is_empty()).then_some(Duration::from_millis(50)));
+            let room = (!self.turns.is_empty()).then_some(Duration::from_millis(50));
+            self.core.buffered_lane.wait(0, room);
         }
     }
 
     /// Takes a turn and writes what can be written. False when there is nothing to do, or no room.
     pub(crate) fn step(&mut self) -> bool {
-        if let Some(taken) = self.core.buffered_lane.take() {
+        if let Some(taken) = self.core.buffered_lane.take(0) {
             let frame = self.core.durable_frame();
             // In the list from the start, so that its callers hear of it however this ends.
             self.turns.push_back((VecDeque::new(), taken.turn.clone()));
@@ -72,8 +72,7 @@ impl BufferedLane {
                 let batches = builders.into_iter().map(finish).collect();
                 shares.push_back(Share { log, batches, admitted });
             }
-            let bytes: usize = shares.iter().map(|share: &Share| share.admitted).sum();
-            self.unhurried = bytes < SMALL_TURN_BYTES && !taken.turn.is_awaited();
+            self.unhurried = taken.turn.pressure() == 0;
             if let Some((waiting, _)) = self.turns.back_mut() {
                 *waiting = shares;
             }

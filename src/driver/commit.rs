@@ -32,12 +32,43 @@ use super::Request;
 
 /// Frames in flight at once.
 const DEPTH: usize = 2;
+/// A second frame goes while one of at least so many bytes is in flight: its transfer then runs beside the other's flush. Of
+/// small frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half
+/// of the callers each.
+const OVERLAP_BYTES: usize = 256 << 10;
 /// Bulk data goes to the device in pieces of this size, so many at a time.
 const BULK_PIECE_BYTES: usize = 512 << 10;
 const BULK_DEPTH: usize = 8;
 /// After so long without anything to do, a frame that says what is durable closes the window in which the last frames can't
 /// be told from a torn tail.
 const IDLE: Duration = Duration::from_millis(20);
+
+/// Those who were just woken and come back at once share the next sync with those who wait already, instead of the one after
+/// it; up to so many, for waking more takes about as long as a sync.
+const RETURNS_MAX: usize = 8;
+/// How long they may take.
+const GRACE: Duration = Duration::from_micros(100);
+
+/// Whether those who are woken come back with more. After a time when they didn't, the next turns don't wait for them: twice as
+/// many each time.
+#[derive(Default)]
+struct Returns {
+    missed: u32,
+    skip: u32,
+}
+
+impl Returns {
+    fn expected(&mut self) -> bool {
+        let expected = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        expected
+    }
+
+    fn note(&mut self, came: bool) {
+        self.missed = if came { 0 } else { (self.missed + 1).min(10) };
+        self.skip = if came { 0 } else { 1 << self.missed };
+    }
+}
 
 /// What happens once a frame is durable.
 enum Effect {
@@ -108,6 +139,7 @@ struct Frame {
     /// Resolved with this frame: it is the last one of its turn.
     turn: Option<Arc<Turn>>,
     data: Option<AlignedBuf>,
+    bytes: usize,
     path: String,
     submitted: Option<Instant>,
     durable: bool,
@@ -128,6 +160,11 @@ pub(crate) struct Commit {
     /// Turns whose frames are durable and that nobody was told of yet.
     durable_turns: Vec<Arc<Turn>>,
     submitted: usize,
+    /// [`OVERLAP_BYTES`]; 0 where a test takes the steps, so that its short histories have frames that overlap.
+    overlap_bytes: usize,
+    /// The pressure under which the next turn is taken: as many wait for it as did for the last one, or it is large.
+    due: usize,
+    returns: Returns,
     buffers: Vec<AlignedBuf>,
     done: Vec<Completion>,
     bulk_in_flight: usize,
@@ -140,6 +177,7 @@ const BULK_TOKEN: u64 = u64::MAX;
 
 impl Commit {
     pub(crate) fn new(core: Arc<Core>, queue: Box<dyn WriteQueue>, generation: u64, end: FrameNumber) -> Commit {
+        let overlap_bytes = if core.threaded { OVERLAP_BYTES } else { 0 };
         Commit {
             core,
             queue,
@@ -151,6 +189,9 @@ impl Commit {
             frames: VecDeque::new(),
             durable_turns: Vec::new(),
             submitted: 0,
+            overlap_bytes,
+            due: 0,
+            returns: Returns::default(),
             buffers: Vec::new(),
             done: Vec::new(),
             bulk_in_flight: 0,
@@ -171,17 +212,23 @@ impl Commit {
                 self.core.ring.wait_freed(Duration::from_millis(50));
                 continue;
             }
+            if self.due > 0 {
+                self.core.commit_lane.wait(self.due, Some(GRACE));
+                self.returns.note(self.core.commit_lane.pressure() >= self.due);
+                self.due = 0;
+                continue;
+            }
             if self.core.commit_lane.is_closing() || self.core.health.is_stopped() {
                 return;
             }
             if self.claimed < self.telling {
-                self.core.commit_lane.wait(Some(IDLE));
+                self.core.commit_lane.wait(0, Some(IDLE));
                 if !self.gather_next() && !self.core.commit_lane.is_closing() {
                     self.mark();
                 }
                 self.resolve();
             } else {
-                self.core.commit_lane.wait(None);
+                self.core.commit_lane.wait(0, None);
             }
         }
     }
@@ -204,10 +251,11 @@ impl Commit {
 
     /// Frames and submits the next turn, if there is one and not too many are on their way.
     fn gather_next(&mut self) -> bool {
-        if self.frames.len() >= DEPTH || self.submitted < self.frames.len() {
+        let alone = self.frames.back().is_some_and(|frame| frame.bytes < self.overlap_bytes);
+        if alone || self.frames.len() >= DEPTH || self.submitted < self.frames.len() {
             return false;
         }
-        let Some(taken) = self.core.commit_lane.take() else { return false };
+        let Some(taken) = self.core.commit_lane.take(self.due) else { return false };
         self.gathering = Some(taken.turn.clone());
         self.gather(taken);
         self.gathering = None;
@@ -528,6 +576,7 @@ impl Commit {
             checksum,
             effects: draft.effects,
             turn,
+            bytes: data.len(),
             data: Some(data),
             path: String::new(),
             submitted: None,
@@ -687,7 +736,10 @@ impl Commit {
         add(&core.counters.frames, 1);
         if let Some(turn) = frame.turn {
             add(&core.counters.turns, 1);
+            let (woken, waiting) = (turn.pressure(), core.commit_lane.pressure());
             self.durable_turns.push(turn);
+            let few = woken <= RETURNS_MAX && waiting < Turn::PRESSING;
+            self.due = if core.threaded && few && self.returns.expected() { woken + waiting } else { 0 };
         }
         if core.budget.wants_flush() || core.ring.wants_checkpoint() || core.ring.wants_file() {
             core.upkeep.ring();

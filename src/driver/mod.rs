@@ -25,7 +25,7 @@ use crate::id::SequenceNumber;
 use crate::log::LogState;
 use crate::options::LogOptions;
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::ticket::{Slot, Turn};
+use crate::ticket::{Bell, Slot, Turn};
 use crate::transaction::{Committed, Transaction};
 
 /// Something the commit machine does at its serial point.
@@ -63,7 +63,7 @@ pub(crate) enum Request {
 /// What waits for the next turn: logs with open batches, and requests.
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
-    bell: Condvar,
+    bell: Arc<Bell>,
 }
 
 struct Queue {
@@ -71,7 +71,6 @@ struct Queue {
     turns: VecDeque<Taken>,
     /// Set once: what everything that comes later is answered with.
     refused: Option<Error>,
-    asleep: bool,
     closing: bool,
 }
 
@@ -84,36 +83,32 @@ pub(crate) struct Taken {
 
 impl Default for Lane {
     fn default() -> Self {
-        let turns = VecDeque::from([Taken::default()]);
-        let queue = Queue { turns, refused: None, asleep: false, closing: false };
-        Lane { queue: Mutex::new(queue), bell: Condvar::default() }
-    }
-}
-
-impl Default for Taken {
-    fn default() -> Self {
-        Taken { turn: Turn::new(), logs: Vec::new(), requests: Vec::new() }
-    }
-}
-
-impl Taken {
-    fn is_empty(&self) -> bool {
-        self.logs.is_empty() && self.requests.is_empty()
+        Lane {
+            queue: Mutex::new(Queue { turns: VecDeque::new(), refused: None, closing: false }),
+            bell: Arc::default(),
+        }
     }
 }
 
 impl Queue {
-    /// The turn that appends and requests join.
-    fn last(&mut self) -> &mut Taken {
-        if self.turns.is_empty() {
-            self.turns.push_back(Taken::default());
+    /// The turn that appends and requests join: the last one, unless that is `after`.
+    fn joined(&mut self, bell: &Arc<Bell>, after: Option<&Arc<Turn>>) -> &mut Taken {
+        let begun = self.turns.back().is_some_and(|last| after.is_none_or(|after| !Arc::ptr_eq(after, &last.turn)));
+        if !begun {
+            self.turns.push_back(Taken { turn: Turn::of(bell), logs: Vec::new(), requests: Vec::new() });
         }
-        let at = self.turns.len() - 1;
-        &mut self.turns[at]
+        let last = self.turns.len() - 1;
+        &mut self.turns[last]
     }
 
-    fn has_work(&self) -> bool {
-        self.turns.front().is_some_and(|turn| !turn.is_empty())
+    /// How much presses, of all turns.
+    fn pressure(&self) -> usize {
+        self.turns.iter().fold(0, |sum, taken| sum.saturating_add(taken.turn.pressure()))
+    }
+
+    /// Whether there is a turn, and so much pressure.
+    fn has(&self, pressure: usize) -> bool {
+        !self.turns.is_empty() && self.pressure() >= pressure
     }
 }
 
@@ -130,11 +125,12 @@ impl Lane {
             }
             return turn;
         }
-        if after.is_some_and(|after| Arc::ptr_eq(after, &queue.last().turn)) {
-            queue.turns.push_back(Taken::default());
-        }
-        queue.last().logs.push(log.clone());
-        self.ring(queue)
+        let taken = queue.joined(&self.bell, after);
+        taken.logs.push(log.clone());
+        let turn = taken.turn.clone();
+        drop(queue);
+        self.bell.ring(0);
+        turn
     }
 
     /// Queues a request.
@@ -143,37 +139,32 @@ impl Lane {
         if let Some(refused) = &queue.refused {
             return Err(refused.clone());
         }
-        queue.last().requests.push(request);
-        Ok(self.ring(queue))
-    }
-
-    fn ring(&self, mut queue: crate::sync::MutexGuard<'_, Queue>) -> Arc<Turn> {
-        let turn = queue.last().turn.clone();
-        let asleep = queue.asleep;
+        let taken = queue.joined(&self.bell, None);
+        taken.requests.push(request);
+        let turn = taken.turn.clone();
         drop(queue);
-        if asleep {
-            self.bell.notify_one();
-        }
-        turn
+        self.bell.ring(0);
+        Ok(turn)
     }
 
-    /// Takes what there is, if there is anything.
-    pub(crate) fn take(&self) -> Option<Taken> {
-        let mut queue = self.queue.lock();
-        if queue.has_work() { queue.turns.pop_front() } else { None }
+    /// How many wait for what was not taken yet.
+    pub(crate) fn pressure(&self) -> usize {
+        self.queue.lock().pressure()
     }
 
-    /// Blocks until there is something to take, the lane closes, or the time is up.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+    /// Takes the oldest turn, if there is one and so much pressure.
+    pub(crate) fn take(&self, pressure: usize) -> Option<Taken> {
         let mut queue = self.queue.lock();
-        if !queue.has_work() && !queue.closing {
-            queue.asleep = true;
-            queue = match timeout {
-                None => self.bell.wait(queue),
-                Some(timeout) => self.bell.wait_timeout(queue, timeout),
-            };
-            queue.asleep = false;
-        }
+        if queue.has(pressure) { queue.turns.pop_front() } else { None }
+    }
+
+    /// Blocks until there is something to take under so much pressure, the lane closes, or the time is up.
+    pub(crate) fn wait(&self, pressure: usize, timeout: Option<Duration>) {
+        self.bell.wait(timeout, || {
+            let queue = self.queue.lock();
+            let ready = queue.has(pressure) || queue.closing;
+            (!ready).then(|| pressure.saturating_sub(queue.pressure()))
+        });
     }
 
     /// Everything from now on is answered with `error`, and so is what was not taken yet.
@@ -183,13 +174,13 @@ impl Lane {
         let turns = std::mem::take(&mut queue.turns);
         drop(queue);
         turns.into_iter().for_each(|taken| taken.turn.resolve(Err(error.clone())));
-        self.bell.notify_all();
+        self.bell.ring(Turn::PRESSING);
     }
 
     /// Asks the machine to end once it has nothing left to do.
     pub(crate) fn close(&self) {
         self.queue.lock().closing = true;
-        self.bell.notify_all();
+        self.bell.ring(Turn::PRESSING);
     }
 
     pub(crate) fn is_closing(&self) -> bool {

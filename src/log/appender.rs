@@ -12,6 +12,8 @@ use crate::ticket::{Appended, Turn};
 /// One log adds at most about so many bytes to a turn; what comes then belongs to the next. So a large turn is on its way to
 /// the disk while the next fills, instead of everybody waiting for everything.
 const TURN_BYTES: usize = 4 << 20;
+/// A turn in which one log has so much need not be awaited to go as soon as it can: it is worth a write of its own.
+const PRESSING_BYTES: usize = 128 << 10;
 
 /// Why a log takes no more records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,7 +142,7 @@ impl Appender {
         let arrival_ms = arrival_ms.max(self.last_arrival_ms);
         self.last_arrival_ms = arrival_ms;
         self.written = true;
-        let first = self.next;
+        let (first, before) = (self.next, self.bytes);
         for record in records {
             let encoded = record.encoded_len();
             let fits = self.open.as_ref().is_some_and(|b| b.accepts(encoded, arrival_ms, BATCH_BYTES_TARGET));
@@ -159,6 +161,9 @@ impl Appender {
         }
         let after = &self.after;
         let turn = self.turn.get_or_insert_with(|| register(after.as_ref())).clone();
+        if before < PRESSING_BYTES && self.bytes >= PRESSING_BYTES {
+            turn.press(Turn::PRESSING);
+        }
         if self.bytes >= TURN_BYTES {
             self.closed.extend(self.open.take());
             self.earlier.push_back(std::mem::take(&mut self.closed));

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Condvar, Mutex};
-use crate::ticket::Turn;
+use crate::sync::{Arc, Mutex};
+use crate::ticket::{Bell, Turn};
 
 /// Stands for a log.
 pub(crate) struct LogState;
@@ -24,10 +24,10 @@ mod tests {
     /// The driver's loop: takes until the lane closes and nothing is left.
     fn drive(lane: &Lane) {
         loop {
-            match lane.take() {
+            match lane.take(0) {
                 Some(taken) => taken.turn.resolve(Ok(())),
                 None if lane.is_closing() => return,
-                None => lane.wait(None),
+                None => lane.wait(0, None),
             }
         }
     }
@@ -51,6 +51,32 @@ mod tests {
         });
     }
 
+    /// A step of a machine whose lock is held.
+    fn step(lane: &Lane) -> bool {
+        let taken = lane.take(0);
+        let progress = taken.is_some();
+        taken.into_iter().for_each(|taken| taken.turn.resolve(Ok(())));
+        progress
+    }
+
+    #[test]
+    fn loom_a_machine_that_sleeps_until_two_wait_is_woken_by_the_second() {
+        explore(|| {
+            let lane = Arc::new(Lane::default());
+            let callers: Vec<_> = (0..2)
+                .map(|_| {
+                    let lane = lane.clone();
+                    thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Ok(())))
+                })
+                .collect();
+            while lane.pressure() < 2 {
+                lane.wait(2, None);
+            }
+            while step(&lane) {}
+            callers.into_iter().for_each(|caller| caller.join().unwrap());
+        });
+    }
+
     fn register_against_refuse() {
         let lane = Arc::new(Lane::default());
         let callers: Vec<_> = (0..2)
@@ -62,7 +88,7 @@ mod tests {
         lane.refuse(Error::Stopped);
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         assert!(lane.request(Request).is_err());
-        assert!(lane.take().is_none());
+        assert!(lane.take(0).is_none());
     }
 
     #[test]
@@ -94,7 +120,7 @@ mod tests {
                 let lane = lane.clone();
                 thread::spawn(move || lane.refuse(Error::Stopped))
             };
-            if let Some(taken) = lane.take() {
+            if let Some(taken) = lane.take(0) {
                 taken.turn.resolve(Ok(()));
             }
             stopper.join().unwrap();
