@@ -45,7 +45,8 @@ impl ManualStore {
 
     /// One step of the buffered lane.
     pub fn buffered_step(&mut self) -> bool {
-        self.machines.buffered.as_mut().is_some_and(|lane| lane.step())
+        let core = self.store.core();
+        core.buffered.lock().step(core)
     }
 
     /// Everything that is due behind the appends.

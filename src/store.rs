@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::backup;
 use crate::core::Core;
-use crate::driver::{BufferedLane, Commit, Request, Upkeep};
+use crate::driver::{Buffered, BufferedLane, Commit, Request, Upkeep};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
@@ -24,9 +24,6 @@ const DROP_PATIENCE: Duration = Duration::from_secs(5);
 /// The machines of a store whose threads a test runs by hand.
 pub(crate) struct Machines {
     pub(crate) commit: Commit,
-    /// `None` where the lane gets its thread with the first buffered log.
-    #[cfg_attr(not(any(test, feature = "sim")), expect(dead_code))]
-    pub(crate) buffered: Option<BufferedLane>,
     pub(crate) upkeep: Upkeep,
 }
 
@@ -91,7 +88,7 @@ impl Store {
     /// As [`Store::open_with`].
     pub fn open_in(env: Env, options: StoreOptions) -> Result<Store> {
         let (store, machines) = Store::assemble(env, options, true)?;
-        let Machines { commit, buffered: _, upkeep } = machines;
+        let Machines { commit, upkeep } = machines;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("start thread", name))
         };
@@ -116,11 +113,10 @@ impl Store {
         let core = Arc::new(Core::new(opened.parts));
         core.counters.records_recovered.store(opened.report.records_recovered, std::sync::atomic::Ordering::Relaxed);
         let commit = Commit::new(core.clone(), opened.queue, opened.generation, opened.end);
-        let buffered = (!threaded).then(|| BufferedLane::new(core.clone()));
         let upkeep = Upkeep::new(core.clone());
         let life =
             Life { core, threads: Mutex::default(), _lock: opened.lock, report: opened.report, read_only: false };
-        Ok((Store { life: Arc::new(life) }, Machines { commit, buffered, upkeep }))
+        Ok((Store { life: Arc::new(life) }, Machines { commit, upkeep }))
     }
 
     /// Opens for inspection: takes the lock shared, replays in memory, writes nothing. Refused while an owner lives.
@@ -388,6 +384,7 @@ impl Life {
                 _ => Error::Closed,
             });
         }
+        Buffered::end(core);
         Upkeep::new(core.clone()).checkpoint(true)
     }
 }

@@ -123,6 +123,39 @@ fn every_way_of_reading_goes_on_where_the_last_one_stopped() {
 }
 
 #[test]
+fn buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions::new().durability(Durability::Buffered);
+        let store = Store::open_with(dir.path(), small()).unwrap();
+        let log = store.create_log("metrics", options).unwrap();
+        log.append("the first").unwrap();
+        let begun = std::sync::Barrier::new(4);
+        let mut acknowledged = std::thread::scope(|scope| {
+            let call = || {
+                let mut numbers = Vec::new();
+                begun.wait();
+                while let Ok(appended) = log.append("some measurement or other") {
+                    numbers.push(appended.first);
+                }
+                numbers
+            };
+            let callers: Vec<_> = (0..3).map(|_| scope.spawn(call)).collect();
+            begun.wait();
+            store.clone().close().unwrap();
+            callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+        });
+        drop((log, store));
+        let store = Store::open_with(dir.path(), small()).unwrap();
+        let end = store.log("metrics").unwrap().end();
+        acknowledged.sort_unstable();
+        assert!(acknowledged.windows(2).all(|pair| pair[0] < pair[1]), "a number twice");
+        assert!(acknowledged.last().is_none_or(|last| *last < end), "{acknowledged:?} of {end}");
+        assert_eq!(all(&store.log("metrics").unwrap()).len() as u64, end);
+    }
+}
+
+#[test]
 fn trimmed_space_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), small()).unwrap();

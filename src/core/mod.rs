@@ -7,7 +7,7 @@ mod pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::driver::{Lane, Request, Signal};
+use crate::driver::{Buffered, Lane, Request, Signal};
 use crate::env::{Access, Env};
 use crate::error::{Error, Fault, Result};
 use crate::format::manifest::LogRow;
@@ -45,6 +45,7 @@ pub(crate) struct Core {
     pub(crate) manifest: Mutex<Manifest>,
     pub(crate) commit_lane: Lane,
     pub(crate) buffered_lane: Lane,
+    pub(crate) buffered: Mutex<Buffered>,
     pub(crate) upkeep: Signal,
     pub(crate) checkpoint_asked: AtomicBool,
     pub(crate) retention_asked: AtomicBool,
@@ -140,6 +141,7 @@ impl Core {
             manifest: Mutex::new(parts.manifest),
             commit_lane: Lane::default(),
             buffered_lane: Lane::default(),
+            buffered: Mutex::default(),
             upkeep: Signal::default(),
             checkpoint_asked: AtomicBool::new(false),
             retention_asked: AtomicBool::new(false),

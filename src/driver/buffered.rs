@@ -24,41 +24,74 @@ struct Share {
     admitted: usize,
 }
 
-/// The machine of the buffered lane.
-pub(crate) struct BufferedLane {
-    core: Arc<Core>,
+/// The machine of the buffered lane. Whoever holds its lock takes a step: its thread, or a caller that waits for what it has just
+/// appended and would otherwise wait for two switches between threads, which take longer than the write.
+#[derive(Default)]
+pub(crate) struct Buffered {
     /// Turns in order; the front one may wait for room on the disk.
     turns: VecDeque<(VecDeque<Share>, Arc<Turn>)>,
-    /// Nobody waited for the last turn, and it was short.
+    /// Nobody waited for the last turn, and it was short: the next one is left to grow.
     unhurried: bool,
+}
+
+/// The machine's thread.
+pub(crate) struct BufferedLane {
+    core: Arc<Core>,
 }
 
 impl BufferedLane {
     pub(crate) fn new(core: Arc<Core>) -> BufferedLane {
-        BufferedLane { core, turns: VecDeque::new(), unhurried: false }
+        BufferedLane { core }
     }
 
-    /// Runs until the lane closes. For a thread of its own.
-    pub(crate) fn run(mut self) {
+    /// Runs until the lane closes.
+    pub(crate) fn run(self) {
+        let lane = &self.core.buffered_lane;
         loop {
-            if self.step() {
-                if self.unhurried {
-                    self.core.buffered_lane.wait(1, Some(PAUSE));
+            let mut machine = self.core.buffered.lock();
+            let progress = machine.step(&self.core);
+            let (unhurried, stalled) = (machine.unhurried, !machine.turns.is_empty());
+            drop(machine);
+            if progress {
+                if unhurried {
+                    lane.wait(1, Some(PAUSE));
                 }
                 continue;
             }
-            if self.core.health.is_stopped() || (self.turns.is_empty() && self.core.buffered_lane.is_closing()) {
+            if self.core.health.is_stopped() || (!stalled && lane.is_closing()) {
                 return;
             }
-            let room = (!self.turns.is_empty()).then_some(Duration::from_millis(50));
-            self.core.buffered_lane.wait(0, room);
+            lane.wait(0, stalled.then_some(Duration::from_millis(50)));
         }
     }
+}
 
+/// Has the calling thread take a step if nobody else does. What it waits for may be left over: then its wait rings the bell.
+pub(crate) fn step_by_caller(core: &Core) {
+    if let Some(mut machine) = core.buffered.try_lock() {
+        machine.step(core);
+    }
+}
+
+impl Buffered {
     /// Takes a turn and writes what can be written. False when there is nothing to do, or no room.
-    pub(crate) fn step(&mut self) -> bool {
-        if let Some(taken) = self.core.buffered_lane.take(0) {
-            let frame = self.core.durable_frame();
+    pub(crate) fn step(&mut self, core: &Core) -> bool {
+        let unfinished = Unfinished(core);
+        let progress = self.advance(core);
+        std::mem::forget(unfinished);
+        progress
+    }
+
+    /// Nobody takes anything from now on, and whoever did before, a caller perhaps, is done when this returns: nothing is
+    /// written behind it.
+    pub(crate) fn end(core: &Core) {
+        core.buffered_lane.refuse(Error::Closed);
+        core.buffered.lock().turns.drain(..).for_each(|(_, turn)| turn.resolve(Err(Error::Closed)));
+    }
+
+    fn advance(&mut self, core: &Core) -> bool {
+        if let Some(taken) = core.buffered_lane.take(0) {
+            let frame = core.durable_frame();
             // In the list from the start, so that its callers hear of it however this ends.
             self.turns.push_back((VecDeque::new(), taken.turn.clone()));
             let mut shares = VecDeque::new();
@@ -80,25 +113,25 @@ impl BufferedLane {
         let mut progress = false;
         while let Some((shares, turn)) = self.turns.front_mut() {
             while let Some(share) = shares.front_mut() {
-                match write(&self.core, share) {
+                match write(core, share) {
                     Ok(()) => {
                         shares.pop_front();
                         progress = true;
                     }
                     Err(fault) if fault.is_no_space() => {
-                        self.core.health.set(Health::Full { why: fault.to_string() });
-                        self.core.upkeep.ring();
+                        core.health.set(Health::Full { why: fault.to_string() });
+                        core.upkeep.ring();
                         return progress;
                     }
                     Err(fault) => {
                         let unknown = Error::OutcomeUnknown { cause: fault.clone() };
-                        self.core.stop(fault);
+                        core.stop(fault);
                         self.turns.drain(..).for_each(|(_, turn)| turn.resolve(Err(unknown.clone())));
                         return progress;
                     }
                 }
             }
-            add(&self.core.counters.turns, 1);
+            add(&core.counters.turns, 1);
             turn.resolve(Ok(()));
             self.turns.pop_front();
             progress = true;
@@ -112,7 +145,6 @@ fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
     let log = &share.log;
     let Some((last, _)) = share.batches.last() else { return Ok(()) };
     let end = last.end();
-    let path = format!("log {:?}", log.name);
     let outcome = {
         let mut writer = log.writer.lock();
         let newest = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().cloned();
@@ -131,7 +163,7 @@ fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
         }
         outcome
     };
-    outcome.map_err(|error| Fault::new("write segment", path, &error))?;
+    outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))?;
     core.budget.release(share.admitted as u64);
     {
         let _all_of_it = core.publishing.lock();
@@ -142,13 +174,18 @@ fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A step that a panic cut short: no write may follow.
+struct Unfinished<'a>(&'a Core);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let ended = std::io::Error::other("a step of the buffered lane ended early");
+        self.0.stop(Fault::new("write segment", self.0.env.disk.root(), &ended));
+    }
+}
+
 impl Drop for BufferedLane {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let ended = std::io::Error::other("the buffered thread ended");
-            self.core.stop(Fault::new("write segment", self.core.env.disk.root(), &ended));
-        }
-        self.turns.drain(..).for_each(|(_, turn)| turn.resolve(Err(Error::Closed)));
-        self.core.buffered_lane.refuse(Error::Closed);
+        Buffered::end(&self.core);
     }
 }

@@ -15,7 +15,7 @@ mod upkeep;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) use buffered::BufferedLane;
+pub(crate) use buffered::{Buffered, BufferedLane, step_by_caller};
 pub(crate) use commit::Commit;
 pub(crate) use upkeep::Upkeep;
 
@@ -114,8 +114,8 @@ impl Queue {
 
 impl Lane {
     /// Puts a log on the list of a turn later than `after`; answers with the turn that will resolve. Called under the log's
-    /// appender lock.
-    pub(crate) fn register(&self, log: &Arc<LogState>, after: Option<&Arc<Turn>>) -> Arc<Turn> {
+    /// appender lock. Whoever doesn't `ring` sees to the turn next, or waits for it, which rings too.
+    pub(crate) fn register(&self, log: &Arc<LogState>, after: Option<&Arc<Turn>>, ring: bool) -> Arc<Turn> {
         let mut queue = self.queue.lock();
         if let Some(refused) = &queue.refused {
             // The stop came between the caller's look at the health and here: nobody would ever resolve the queue's turn.
@@ -129,7 +129,9 @@ impl Lane {
         taken.logs.push(log.clone());
         let turn = taken.turn.clone();
         drop(queue);
-        self.bell.ring(0);
+        if ring {
+            self.bell.ring(0);
+        }
         turn
     }
 

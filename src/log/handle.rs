@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::core::Core;
-use crate::driver::Request;
+use crate::driver::{Request, step_by_caller};
 use crate::error::{Error, Fault, Result};
 use crate::format::batch::RecordParts;
 use crate::id::{LogId, SequenceNumber};
@@ -57,7 +57,7 @@ impl Log {
     /// [`Error::OutcomeUnknown`]: it may or may not be there after a reopen; also when it was not acknowledged within the
     /// append deadline.
     pub fn append<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Appended> {
-        self.wait(self.push(std::iter::once(record.into()), Room::Wait)?)
+        self.wait(self.push(std::iter::once(record.into()), Room::Wait, Then::Wait)?)
     }
 
     /// Appends several records with consecutive numbers and blocks until all are acknowledged. They share their arrival time.
@@ -67,12 +67,15 @@ impl Log {
     /// As [`Log::append`]; [`Error::EmptyBatch`], [`Error::TransactionTooLarge`].
     pub fn append_batch<'a, R: Into<RecordParts<'a>>>(&self, records: impl IntoIterator<Item = R>) -> Result<Appended> {
         let records: Vec<RecordParts<'a>> = records.into_iter().map(Into::into).collect();
-        self.wait(self.push(records.iter().copied(), Room::Wait)?)
+        self.wait(self.push(records.iter().copied(), Room::Wait, Then::Wait)?)
     }
 
     /// Waits for a ticket, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let
-    /// in already, must not hang the caller.
+    /// in already, must not hang the caller. What goes to the page cache only, the caller writes itself if nobody is at it.
     fn wait(&self, ticket: Ticket) -> Result<Appended> {
+        if self.state.durability == Durability::Buffered {
+            step_by_caller(&self.core);
+        }
         let patience = self.core.options.append_deadline;
         ticket.wait_for(patience).unwrap_or_else(|| {
             let late =
@@ -86,7 +89,7 @@ impl Log {
     /// # Errors
     /// As [`Log::append`].
     pub fn append_ticket<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Ticket> {
-        self.push(std::iter::once(record.into()), Room::Wait)
+        self.push(std::iter::once(record.into()), Room::Wait, Then::Return)
     }
 
     /// As [`Log::append_batch`], but returns at once with a ticket.
@@ -94,7 +97,7 @@ impl Log {
     /// # Errors
     /// As [`Log::append_batch`].
     pub fn append_batch_ticket<'a>(&self, records: &[RecordParts<'a>]) -> Result<Ticket> {
-        self.push(records.iter().copied(), Room::Wait)
+        self.push(records.iter().copied(), Room::Wait, Then::Return)
     }
 
     /// As [`Log::append_batch_ticket`], but answers [`Error::Busy`] instead of waiting for room.
@@ -102,16 +105,21 @@ impl Log {
     /// # Errors
     /// As [`Log::append_batch`].
     pub fn try_append_batch<'a>(&self, records: &[RecordParts<'a>]) -> Result<Ticket> {
-        self.push(records.iter().copied(), Room::Busy)
+        self.push(records.iter().copied(), Room::Busy, Then::Return)
     }
 
     /// Several records in one batch of numbers; waits for room, not for the disk.
     pub(crate) fn push_records<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Ticket> {
-        self.push(records, Room::Wait)
+        self.push(records, Room::Wait, Then::Return)
     }
 
     #[inline]
-    fn push<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone, room: Room) -> Result<Ticket> {
+    fn push<'a>(
+        &self,
+        records: impl Iterator<Item = RecordParts<'a>> + Clone,
+        room: Room,
+        then: Then,
+    ) -> Result<Ticket> {
         let (core, state) = (&self.core, &self.state);
         let mut bytes = 0;
         let mut count = 0;
@@ -150,8 +158,9 @@ impl Log {
                 }
                 continue;
             }
-            let (turn, appended) =
-                appender.push(records, arrival_ms, &core.buffers, |after| lane.register(state, after));
+            let (turn, appended) = appender.push(records, arrival_ms, &core.buffers, |after| {
+                lane.register(state, after, !buffered || then == Then::Return)
+            });
             drop(appender);
             if buffered && !core.buffered_started.load(Ordering::Acquire) {
                 self.store.start_buffered()?;
@@ -269,6 +278,15 @@ enum Room {
     Wait,
     /// Answers that the store is busy.
     Busy,
+}
+
+/// What the caller does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It waits for the ticket, after a step of the machine if nobody else takes one.
+    Wait,
+    /// Something else.
+    Return,
 }
 
 impl Room {

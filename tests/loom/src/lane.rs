@@ -42,7 +42,7 @@ mod tests {
             };
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Ok(())))
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Ok(())))
             };
             assert_eq!(lane.request(Request).unwrap().wait(), Ok(()));
             caller.join().unwrap();
@@ -60,13 +60,52 @@ mod tests {
     }
 
     #[test]
+    fn loom_a_caller_takes_the_step_itself_or_somebody_takes_it_for_it() {
+        explore(|| {
+            let shared = Arc::new((Lane::default(), Mutex::new(())));
+            let thread = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (lane, machine) = &*shared;
+                    loop {
+                        let locked = machine.lock();
+                        let progress = step(lane);
+                        drop(locked);
+                        if !progress {
+                            if lane.is_closing() {
+                                return;
+                            }
+                            lane.wait(0, None);
+                        }
+                    }
+                })
+            };
+            let call = |(lane, machine): &(Lane, Mutex<()>)| {
+                let turn = lane.register(&Arc::new(LogState), None, false);
+                if let Some(_locked) = machine.try_lock() {
+                    step(lane);
+                }
+                assert_eq!(turn.wait(), Ok(()));
+            };
+            let caller = {
+                let shared = shared.clone();
+                thread::spawn(move || call(&shared))
+            };
+            call(&shared);
+            caller.join().unwrap();
+            shared.0.close();
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
     fn loom_a_machine_that_sleeps_until_two_wait_is_woken_by_the_second() {
         explore(|| {
             let lane = Arc::new(Lane::default());
             let callers: Vec<_> = (0..2)
                 .map(|_| {
                     let lane = lane.clone();
-                    thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Ok(())))
+                    thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Ok(())))
                 })
                 .collect();
             while lane.pressure() < 2 {
@@ -82,7 +121,7 @@ mod tests {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None).wait(), Err(Error::Stopped)))
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Err(Error::Stopped)))
             })
             .collect();
         lane.refuse(Error::Stopped);
@@ -114,7 +153,7 @@ mod tests {
             let lane = Arc::new(Lane::default());
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || lane.register(&Arc::new(LogState), None).wait())
+                thread::spawn(move || lane.register(&Arc::new(LogState), None, true).wait())
             };
             let stopper = {
                 let lane = lane.clone();
