@@ -311,7 +311,7 @@ fn leases_stolen_between_read_and_commit_repeat_nothing_that_is_committed_with_i
                         }
                     };
                     let mut worker = group.worker(&format!("{worker}-{life}"), make).unwrap();
-                    (0..50).for_each(|_| drop(worker.step().unwrap()));
+                    (0..50).for_each(|_| _ = worker.step().unwrap());
                     life += 1;
                     if life % 3 == 0 {
                         // It dies without a word.
