@@ -27,6 +27,7 @@ use crate::manifest::Manifest;
 use crate::manual::ManualStore;
 use crate::options::{Durability, LogOptions, ReadMode, StoreOptions};
 use crate::segment::scan_tail;
+use crate::stream::{self, HashKey, HashKeyRange};
 use crate::transaction::Transaction;
 
 /// The files of a store by path.
@@ -800,17 +801,61 @@ pub fn headers(data: &[u8]) {
     }
 }
 
+/// Aggregated records: arbitrary data (even first byte), or an edited record of four user records (odd); 2 puts the checksum
+/// right, and 4 gives the range of the lower half of the hash space.
+pub fn deaggregate(data: &[u8]) {
+    let mut input = Input(data);
+    let flags = input.u8();
+    let mut bytes = input.0.to_vec();
+    if flags & 1 == 1 {
+        let mut tree = Tree::from([("record".to_owned(), example_aggregated())]);
+        edit(&mut tree, &mut input, "record");
+        bytes = tree.remove("record").unwrap_or_default();
+    }
+    if flags & 2 == 2 {
+        let message = bytes.get(4..bytes.len().saturating_sub(16)).unwrap_or_default().to_vec();
+        bytes = [&[0xf3, 0x89, 0x9a, 0xc2][..], &message, &md5::compute(&message).0].concat();
+    }
+    let range = (flags & 4 == 4).then(|| HashKeyRange::uniform(2)[0]);
+    let whole = stream::Record::of_nowhere(bytes.into());
+    let users = stream::deaggregate(whole.clone(), range);
+    let left = users.left();
+    let mut count = 0;
+    for user in users {
+        assert_eq!(user.sub_sequence_number, count);
+        assert!(user.aggregated || user.data == whole.data && left == 1);
+        assert!(!user.aggregated || user.partition_key().is_some() && user.data.len() + 26 < whole.data.len());
+        if let Some(range) = range.filter(|_| user.aggregated) {
+            let of_key = || HashKey::of_partition_key(user.partition_key().unwrap_or_default());
+            assert!(range.contains(user.explicit_hash_key.unwrap_or_else(of_key)));
+        }
+        count += 1;
+    }
+    assert_eq!(count, left);
+}
+
+/// An aggregated record with every field there is, but for tags.
+pub fn example_aggregated() -> Vec<u8> {
+    let mut aggregator = stream::Aggregator::new();
+    aggregator.add("a", None, b"first");
+    aggregator.add("key", Some(HashKey(1 << 70)), b"second");
+    aggregator.add("a", Some(HashKey::MIN), b"");
+    aggregator.add("key", None, &[7; 200]);
+    aggregator.finish().map(|record| record.data).unwrap_or_default()
+}
+
 /// A named fuzz target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("segment_scan", segment_scan),
     ("batch_decode", batch_decode),
     ("journal_replay", journal_replay),
     ("manifest", manifest),
     ("index", index),
     ("headers", headers),
+    ("deaggregate", deaggregate),
     ("whole_store_open", whole_store),
 ];
 

@@ -110,7 +110,7 @@ macro_rules! setters {
     };
 }
 
-fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
+pub(crate) fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {

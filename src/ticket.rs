@@ -305,6 +305,12 @@ impl<T> Pending<T> {
     }
 }
 
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("resolved", &self.turn.is_resolved()).finish()
+    }
+}
+
 impl<T> Future for Pending<T> {
     type Output = Result<T>;
 

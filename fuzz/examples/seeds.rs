@@ -52,12 +52,16 @@ fn main() -> io::Result<()> {
     }
     put("batch_decode", "example", 0, &fuzzing::example_batch())?;
     put("index", "sample", 0, &fuzzing::sample_index().0)?;
+    put("deaggregate", "example", 0, &fuzzing::example_aggregated())?;
     for (name, edit) in edits() {
         for flags in [1, 3] {
             let name = format!("{name}-{flags}");
             for target in ["segment_scan", "batch_decode", "journal_replay", "manifest", "index", "headers"] {
                 put(target, &name, flags, &edit)?;
             }
+        }
+        for flags in [1, 3, 5, 7] {
+            put("deaggregate", &format!("{name}-{flags}"), flags, &edit)?;
         }
         for flags in [0, 9, 5, 14] {
             put("whole_store_open", &format!("{name}-{flags}"), flags, &edit)?;

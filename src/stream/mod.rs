@@ -13,8 +13,10 @@
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
 //! | `subscription` | enhanced fan-out |
+//! | `aggregate`, `producer` | many user records in one record, and who packs them |
 //! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
 
+mod aggregate;
 mod consumer;
 mod control;
 mod group;
@@ -23,6 +25,7 @@ mod iterator;
 mod list;
 mod on_demand;
 mod options;
+mod producer;
 mod put;
 mod read;
 mod reshard;
@@ -36,6 +39,7 @@ use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::sync::Arc;
 
+pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
 pub use consumer::Consumer;
 pub use group::{
     ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,
@@ -46,6 +50,7 @@ pub(crate) use iterator::Token;
 pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStatus};
 pub use on_demand::{Maintenance, OnDemandOptions};
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
+pub use producer::{Producer, ProducerOptions, PutUserRecord, UserRecordTicket};
 pub use put::{PutRecord, PutRecords, PutRecordsEntry, PutTicket};
 pub use read::{GetRecords, Record, ShardReader};
 pub use sequence_number::SequenceNumber;

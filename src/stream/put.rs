@@ -41,7 +41,7 @@ impl<'a> PutRecordsEntry<'a> {
         PutRecordsEntry { partition_key: Some(partition_key), explicit_hash_key: None, data }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.partition_key.map_or(0, str::len) + self.data.len()
     }
 
@@ -49,7 +49,7 @@ impl<'a> PutRecordsEntry<'a> {
         RecordParts { key: self.partition_key.map(str::as_bytes), attributes: None, data: self.data }
     }
 
-    fn hash_key(&self) -> HashKey {
+    pub(super) fn hash_key(&self) -> HashKey {
         let of_key = || HashKey::of_partition_key(self.partition_key.unwrap_or_default());
         self.explicit_hash_key.unwrap_or_else(of_key)
     }
@@ -272,14 +272,54 @@ impl Stream {
             }
             closed.sort_unstable();
             left = Some(closed);
-            while self.state.shards().version == map.version {
-                self.state.check_alive()?;
-                if let Some(refusal) = self.shared.store.core().write_refusal() {
-                    return Err(refusal);
-                }
-                self.state.wait_for_newer(map.version);
-            }
+            self.await_newer_map(&map)?;
         }
+    }
+
+    /// Waits until the reshard that closed a shard of `map` is durable.
+    pub(crate) fn await_newer_map(&self, map: &ShardMap) -> Result<()> {
+        while self.state.shards().version == map.version {
+            self.state.check_alive()?;
+            if let Some(refusal) = self.shared.store.core().write_refusal() {
+                return Err(refusal);
+            }
+            self.state.wait_for_newer(map.version);
+        }
+        Ok(())
+    }
+
+    /// Whether the stream would take a record as it is now.
+    pub(crate) fn check_entry(&self, entry: PutRecordsEntry<'_>) -> Result<()> {
+        let row = self.state.row();
+        check(&[entry], distribution_of(&row), row.max_record_kib)
+    }
+
+    /// Puts as many of `entries`, from the first on, as one frame and the limits of the shard take now, and says how many: for
+    /// a caller that routes by itself and has checked them.
+    ///
+    /// # Errors
+    /// [`Error::LogClosed`] if the shard was closed: a newer map says, or soon will, where its records belong now. Otherwise as
+    /// a single record of [`Stream::put_records`]. Nothing was put.
+    pub(crate) fn push_to(&self, shard: &ShardState, entries: &[PutRecordsEntry<'_>]) -> Result<(Ticket, usize)> {
+        self.state.check_alive()?;
+        let (mut bytes, bytes_max) = (0, self.shared.store.core().largest_append());
+        let fits = |entry: &&PutRecordsEntry<'_>| {
+            bytes += entry.parts().encoded_len();
+            bytes <= bytes_max
+        };
+        let entries = &entries[..entries.iter().take_while(fits).count().max(1)];
+        let (limits, now_ms) = (self.shared.options.throughput_limits, self.shared.now_ms());
+        let admitted = |entry: &&PutRecordsEntry<'_>| {
+            let bytes = entry.bytes() as u64;
+            shard.traffic.admit_write(limits, bytes, now_ms)
+        };
+        let count = entries.iter().take_while(admitted).count();
+        if count == 0 {
+            return Err(self.exceeded(shard.id));
+        }
+        let sampled = mode_of(&self.state.row()) == StreamMode::OnDemand;
+        let ticket = self.push(shard, sampled, entries[..count].iter());
+        Ok((ticket.map_err(|error| self.gone(error))?, count))
     }
 
     /// Which shard takes which of the places, each in the order of the call.

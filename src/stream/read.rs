@@ -10,6 +10,7 @@ use crate::log::{self, Log, StartAt};
 use crate::sync::Arc;
 
 use super::Stream;
+use super::hash_key::HashKeyRange;
 use super::iterator::{StartingPosition, Token};
 use super::sequence_number::{Birth, SequenceNumber};
 use super::shard::{ChildShard, ShardId, ShardState};
@@ -38,7 +39,7 @@ pub struct Record {
     pub arrival_ms: u64,
     /// Its payload.
     pub data: Bytes,
-    key: Option<Bytes>,
+    pub(crate) key: Option<Bytes>,
     /// In the log of its shard.
     number: u64,
 }
@@ -48,6 +49,14 @@ impl Record {
         let sequence_number = SequenceNumber::of_record(birth, record.sequence_number, record.arrival_ms);
         let number = record.sequence_number;
         Record { sequence_number, arrival_ms: record.arrival_ms, data: record.data, key: record.key, number }
+    }
+
+    /// One that no shard holds, with partition key `a`.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn of_nowhere(data: Bytes) -> Record {
+        let key = Some(Bytes::from_static(b"a"));
+        let record = log::Record { sequence_number: 7, arrival_ms: 1_000_000, key, attributes: None, data };
+        Record::new(Birth { birth_s: 1_000, shard: 0, store: 0 }, record)
     }
 
     /// The producer's partition key, if it gave one.
@@ -247,6 +256,11 @@ impl ShardReader {
     /// Has `waker` woken when there is more, or this ends. Whether that is so already.
     pub(crate) fn register(&self, waker: &std::task::Waker) -> bool {
         self.reader.register(waker)
+    }
+
+    /// The hash keys that its shard owns, or owned while it was open.
+    pub fn hash_key_range(&self) -> HashKeyRange {
+        self.shard.range()
     }
 
     pub(crate) fn next_number(&self) -> u64 {

@@ -26,8 +26,8 @@ pub enum ThroughputLimits {
 }
 
 /// Room that fills at a rate, up to one second's worth.
-#[derive(Debug)]
-struct Bucket {
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
     per_second: u64,
     /// In thousandths, so that a millisecond's worth is whole. Below zero after one large record was let in.
     level: i64,
@@ -35,23 +35,28 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(per_second: u64) -> Bucket {
+    pub(crate) fn new(per_second: u64) -> Bucket {
         Bucket { per_second, level: (per_second * 1000) as i64, at_ms: 0 }
     }
 
-    fn fill(&mut self, now_ms: u64) {
+    pub(crate) fn fill(&mut self, now_ms: u64) {
         let passed = now_ms.saturating_sub(self.at_ms).min(3_600_000);
         self.at_ms = self.at_ms.max(now_ms);
         self.level = (self.level + (passed * self.per_second) as i64).min((self.per_second * 1000) as i64);
     }
 
     /// Whether there is room for anything. What is let in may overdraw it: a record of 10 MiB is ten seconds' worth.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.level > 0
     }
 
-    fn take(&mut self, n: u64) {
+    pub(crate) fn take(&mut self, n: u64) {
         self.level -= (n * 1000) as i64;
+    }
+
+    /// How long until there is room, in milliseconds.
+    pub(crate) fn wait_ms(&self) -> u64 {
+        if self.has_room() { 0 } else { self.level.unsigned_abs() / self.per_second.max(1) + 1 }
     }
 }
 
