@@ -1,12 +1,17 @@
 //! A store without threads, for tests: every step of every machine is taken by the caller, so a whole history is
 //! deterministic.
 
+use std::cell::RefCell;
+
+use crate::core::Core;
+use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
 use crate::error::Result;
 use crate::id::SequenceNumber;
 use crate::log::Log;
 use crate::options::{LogOptions, StoreOptions};
 use crate::store::{Machines, Store};
+use crate::sync::{Arc, Mutex};
 use crate::ticket::Pending;
 
 /// A store whose machines the caller steps.
@@ -14,7 +19,7 @@ use crate::ticket::Pending;
 /// Calls that wait for durability would wait for ever, so tests use tickets: [`Log::try_append_batch`],
 /// [`Store::commit`], and the methods here for the rest.
 pub struct ManualStore {
-    machines: Machines,
+    machines: Arc<Mutex<Machines>>,
     store: Store,
 }
 
@@ -25,7 +30,7 @@ impl ManualStore {
     /// As [`Store::open_in`].
     pub fn open(env: Env, options: StoreOptions) -> Result<ManualStore> {
         let (store, machines) = Store::assemble(env, options, false)?;
-        Ok(ManualStore { machines, store })
+        Ok(ManualStore { machines: Arc::new(Mutex::new(machines)), store })
     }
 
     /// The store.
@@ -35,12 +40,12 @@ impl ManualStore {
 
     /// One step of the commit machine; false when it has nothing to do or waits for room in the journal.
     pub fn commit_step(&mut self) -> bool {
-        self.machines.commit.step(true)
+        self.machines.lock().commit.step(true)
     }
 
     /// As [`ManualStore::commit_step`] without waiting for a completion: more may gather behind a frame in flight.
     pub fn commit_step_without_waiting(&mut self) -> bool {
-        self.machines.commit.step(false)
+        self.machines.lock().commit.step(false)
     }
 
     /// One step of the buffered lane.
@@ -51,23 +56,25 @@ impl ManualStore {
 
     /// Everything that is due behind the appends.
     pub fn upkeep_step(&mut self) {
-        self.machines.upkeep.step();
+        self.machines.lock().upkeep.step();
     }
 
     /// Writes the frame that says what is durable, as an idle store does.
     pub fn mark(&mut self) {
-        self.machines.commit.mark();
-        while self.machines.commit.step(true) {}
+        let mut machines = self.machines.lock();
+        machines.commit.mark();
+        while machines.commit.step(true) {}
     }
 
     /// Steps all machines until nothing is left to do, checkpointing when the journal has no room.
     pub fn settle(&mut self) {
+        let mut machines = self.machines.lock();
         for _ in 0..1000 {
-            while self.machines.commit.step(true) {}
-            let buffered = self.buffered_step();
-            if self.machines.commit.is_stalled() {
-                self.machines.upkeep.step();
-                if self.machines.commit.step(true) {
+            while machines.commit.step(true) {}
+            let buffered = self.store.core().buffered.lock().step(self.store.core());
+            if machines.commit.is_stalled() {
+                machines.upkeep.step();
+                if machines.commit.step(true) {
                     continue;
                 }
                 return;
@@ -83,7 +90,7 @@ impl ManualStore {
     /// # Errors
     /// What prevented it.
     pub fn checkpoint(&mut self) -> Result<()> {
-        self.machines.upkeep.checkpoint(false)
+        self.machines.lock().upkeep.checkpoint(false)
     }
 
     /// Ends the store in order: everything appended is settled, and a clean end is marked.
@@ -92,7 +99,7 @@ impl ManualStore {
     /// What prevented it.
     pub fn close(mut self) -> Result<()> {
         self.settle();
-        self.machines.upkeep.checkpoint(true)
+        self.machines.lock().upkeep.checkpoint(true)
     }
 
     /// Starts creating a log.
@@ -122,7 +129,7 @@ impl ManualStore {
 
 /// A log that is being created.
 pub struct ManualLog {
-    pending: Pending<std::sync::Arc<crate::log::LogState>>,
+    pending: Pending<Arc<crate::log::LogState>>,
     store: Store,
 }
 
@@ -130,5 +137,88 @@ impl ManualLog {
     /// The log, once it is durable; given once.
     pub fn try_get(&mut self) -> Option<Result<Log>> {
         Some(self.pending.try_get()?.map(|state| self.store.log_handle(state)))
+    }
+}
+
+thread_local! {
+    /// The machines of this thread's engines, the newest last.
+    static STEPPED: RefCell<Vec<(Arc<Core>, Arc<Mutex<Machines>>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Steps the machines of this thread's newest [`ManualEngine`] until `ready` holds or nothing is left to do; whether it holds.
+/// `None` where there is no such engine.
+pub(crate) fn step_until(ready: impl Fn() -> bool) -> Option<bool> {
+    let (core, machines) = STEPPED.with_borrow(|stepped| stepped.last().cloned())?;
+    let mut machines = machines.lock();
+    let mut idle = 0;
+    while !ready() {
+        if machines.commit.step(true) || core.buffered.lock().step(&core) {
+            idle = 0;
+        } else if idle == 2 {
+            return Some(false);
+        } else {
+            // It may be room that is waited for, in the journal or in memory.
+            machines.upkeep.step();
+            idle += 1;
+        }
+    }
+    Some(true)
+}
+
+/// An engine whose machines run only while a call of the same thread waits, so that a whole history of blocking calls is
+/// deterministic.
+///
+/// The newest one of a thread is the one that runs: one that is opened later is to be dropped before an older one goes on.
+/// Handles must not be waited on from other threads.
+pub struct ManualEngine {
+    store: ManualStore,
+    engine: Engine,
+    _stepped: Stepped,
+}
+
+/// Machines that calls of this thread step.
+struct Stepped(Arc<Mutex<Machines>>);
+
+impl Stepped {
+    fn new(store: &ManualStore) -> Stepped {
+        STEPPED.with_borrow_mut(|stepped| stepped.push((store.store.core().clone(), store.machines.clone())));
+        Stepped(store.machines.clone())
+    }
+}
+
+impl Drop for Stepped {
+    fn drop(&mut self) {
+        STEPPED.with_borrow_mut(|stepped| stepped.retain(|(_, machines)| !Arc::ptr_eq(machines, &self.0)));
+    }
+}
+
+impl ManualEngine {
+    /// Opens an engine on the given parts.
+    ///
+    /// # Errors
+    /// As [`Engine::open_in`].
+    pub fn open(env: Env, options: EngineOptions) -> Result<ManualEngine> {
+        let store = ManualStore::open(env, options.store.clone())?;
+        let stepped = Stepped::new(&store);
+        let engine = Engine::on(store.store().clone(), options)?;
+        Ok(ManualEngine { store, engine, _stepped: stepped })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Its machines, to be stepped between calls.
+    pub fn machines(&mut self) -> &mut ManualStore {
+        &mut self.store
+    }
+
+    /// Ends the engine in order.
+    ///
+    /// # Errors
+    /// What prevented it.
+    pub fn close(self) -> Result<()> {
+        self.store.close()
     }
 }

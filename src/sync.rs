@@ -56,3 +56,16 @@ impl Condvar {
         self.0.notify_all();
     }
 }
+
+/// In a test that steps the machines of its store itself, waiting is stepping: see [`crate::manual::ManualEngine`]. Whether
+/// `ready` holds now; `None` where threads of their own make it hold, and the caller really waits.
+#[cfg(all(any(test, feature = "sim"), not(loom)))]
+pub(crate) fn step_until(ready: impl Fn() -> bool) -> Option<bool> {
+    crate::manual::step_until(ready)
+}
+
+/// There are only threads.
+#[cfg(any(loom, not(any(test, feature = "sim"))))]
+pub(crate) fn step_until(_: impl Fn() -> bool) -> Option<bool> {
+    None
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, step_until};
 
 /// Bytes that no segment has yet, bounded.
 pub(crate) struct Budget {
@@ -38,7 +38,7 @@ impl Budget {
         if self.try_reserve(bytes) {
             return true;
         }
-        let Some(deadline) = deadline else { return false };
+        let Some(deadline) = deadline else { return step_until(|| self.try_reserve(bytes)) == Some(true) };
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut gate = self.gate.lock();
         let reserved = loop {

@@ -239,9 +239,17 @@ impl Log {
     /// # Errors
     /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer.
     pub fn set_options(&self, options: LogOptions) -> Result<()> {
+        self.set_options_ticket(options)?.wait()
+    }
+
+    /// As [`Log::set_options`], but does not wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Log::set_options`].
+    pub fn set_options_ticket(&self, options: LogOptions) -> Result<Pending<()>> {
         options.check()?;
         let (log, options) = (self.state.clone(), LogOptions { durability: self.state.durability, ..options });
-        self.core.request(|slot| Request::SetOptions { log, options, slot })?.wait()
+        self.core.request(|slot| Request::SetOptions { log, options, slot })
     }
 
     /// Holds retention back at `position`, see [`Floor`].

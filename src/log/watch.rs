@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence};
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, step_until};
 
 /// Waiters of one log.
 #[derive(Default)]
@@ -32,6 +32,9 @@ impl Watch {
     pub(crate) fn wait(&self, timeout: Option<Duration>, ready: impl Fn() -> bool) -> bool {
         if ready() {
             return true;
+        }
+        if let Some(reached) = step_until(&ready) {
+            return reached;
         }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.waiting.fetch_add(1, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::stream::{ConsumerRow, StreamRow};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, step_until};
 
 use super::shard::{ShardMap, ShardState};
 
@@ -98,8 +98,12 @@ impl StreamState {
 
     /// Waits, for a short while, for a newer map than `version`.
     pub(crate) fn wait_for_newer(&self, version: u64) {
+        let over = || self.shards().version != version || self.check_alive().is_err();
+        if step_until(over).is_some() {
+            return;
+        }
         let guard = self.swapped.0.lock();
-        if self.shards().version == version && self.check_alive().is_ok() {
+        if !over() {
             drop(self.swapped.1.wait_timeout(guard, LOOK_AGAIN));
         }
     }

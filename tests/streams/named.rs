@@ -1,0 +1,237 @@
+//! What was found, each by its name.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
+use braidlog::manual::{ManualEngine, ManualStore};
+use braidlog::stream::{HashKey, SequenceNumber, ShardFilter, StartingPosition, StreamMode, StreamOptions};
+use braidlog::{Error, LogOptions, StoreOptions, Transaction};
+
+use super::run::{env_of, id, options};
+
+struct Rig {
+    disk: SimDisk,
+    clock: Arc<ManualClock>,
+    engine: ManualEngine,
+}
+
+fn rig() -> Rig {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let engine = ManualEngine::open(env_of(&disk, &clock, 1), options()).unwrap();
+    Rig { disk, clock, engine }
+}
+
+const HALF: HashKey = HashKey(1 << 127);
+
+/// A frame that waits for room in the journal when the store stops is never written: whoever waits for it must be told.
+#[test]
+fn a_frame_that_waits_for_room_is_answered_when_the_store_stops() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let store = StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(2).reserve_bytes(0);
+    let mut store = ManualStore::open(env_of(&disk, &clock, 1), store).unwrap();
+    let mut made = store.create_log("log", LogOptions::new()).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    let stalled = (0..100)
+        .find_map(|_| {
+            let ticket = log.append_ticket("a frame each").unwrap();
+            while store.commit_step() {}
+            ticket.try_get().is_none().then_some(ticket)
+        })
+        .expect("the journal runs full");
+    disk.fail_nth_where(1, FaultKind::Once, Errno::Io, Some("create"), Some("segments/"));
+    store.upkeep_step();
+    while store.commit_step() {}
+    assert!(matches!(stalled.try_get(), Some(Err(Error::OutcomeUnknown { .. }))), "{stalled:?}");
+}
+
+/// Options were in force, and in the next manifest, before the frame that changes them was durable.
+#[test]
+fn options_are_in_force_once_they_are_durable_and_not_before() {
+    for in_transaction in [false, true] {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let open = |disk: &SimDisk| ManualStore::open(env_of(disk, &clock, 1), options().store).unwrap();
+        let mut store = open(&disk);
+        let long = LogOptions::new().retention_age(Some(Duration::from_secs(7200)));
+        let mut made = store.create_log("log", long.clone()).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        let ticket = log.append_ticket("an hour old").unwrap();
+        store.settle();
+        assert!(ticket.try_get().unwrap().is_ok());
+        store.checkpoint().unwrap();
+        let ticket = log.append_ticket("one more, so that the log is looked at").unwrap();
+        store.settle();
+        assert!(ticket.try_get().unwrap().is_ok());
+        clock.advance(Duration::from_secs(3600));
+        let short = LogOptions::new().retention_age(Some(Duration::from_secs(60)));
+        if in_transaction {
+            let mut transaction = Transaction::new();
+            transaction.set_options(&log, short).unwrap();
+            drop(store.store().commit(transaction).unwrap());
+        } else {
+            drop(log.set_options_ticket(short).unwrap());
+        }
+        store.commit_step_without_waiting();
+        assert_eq!(log.options().retention_age, long.retention_age, "in force before it is durable");
+        store.checkpoint().unwrap();
+        store.upkeep_step();
+        // The frame never reaches the disk.
+        let left = disk.crash_subset(1, 0);
+        drop((store, log, made));
+        let store = open(&left);
+        let log = store.store().log("log").unwrap();
+        assert_eq!(log.options().retention_age, long.retention_age);
+        assert_eq!(log.read(braidlog::StartAt::TrimHorizon).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn a_consumer_registered_again_in_the_same_second_has_another_arn() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let register = || stream.register_consumer("billing", [("", ""); 0]).unwrap().consumer_arn;
+    let first = register();
+    stream.deregister_consumer("billing").unwrap();
+    let second = register();
+    assert_ne!(first, second);
+    assert!(matches!(stream.consumer_by_arn(&first), Err(Error::ResourceNotFound { .. })));
+}
+
+/// Records that arrived in the millisecond in which their shard was closed were in no shard that is listed for it.
+#[test]
+fn a_reader_from_the_moment_of_a_split_misses_nothing() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let put = stream.put_record("key", b"in the last moment").unwrap();
+    stream.split_shard(id(0), HALF).unwrap();
+    let at = UNIX_EPOCH + Duration::from_millis(put.arrival_ms);
+    let listed = stream.list_shards(ShardFilter::AtTimestamp(at), None, 10).unwrap().shards;
+    let position = StartingPosition::AtTimestamp(at);
+    let read: usize = listed.iter().map(|s| stream.read(s.shard_id, position).unwrap().count()).sum();
+    assert_eq!(read, 1, "listed: {listed:?}");
+}
+
+/// The wall clock jumps: what retention does not believe, the list of shards must not believe either.
+#[test]
+fn a_clock_that_jumped_hides_no_shard_whose_records_are_there() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    stream.put_record("key", b"data").unwrap();
+    stream.split_shard(id(0), HALF).unwrap();
+    rig.clock.advance_wall(Duration::from_secs(366 * 24 * 3600));
+    stream.put_record("key", b"by the clock that jumped").unwrap();
+    assert_eq!(stream.read(id(0), StartingPosition::TrimHorizon).unwrap().count(), 1);
+    assert!(stream.shards().iter().any(|s| s.shard_id == id(0)));
+    let from_trim_horizon = stream.list_shards(ShardFilter::AtTrimHorizon, None, 10).unwrap().shards;
+    assert_eq!(from_trim_horizon[0].shard_id, id(0));
+}
+
+#[test]
+fn numbers_that_were_not_given_out_are_refused() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let put = stream.put_record("key", b"data").unwrap();
+    let starting = stream.shards()[0].starting_sequence_number;
+    let last = hexadecimal(put.sequence_number);
+    let next = number(&format!("{}{:016x}{}", &last[..11], 2, &last[27..]));
+    for position in [StartingPosition::AtSequenceNumber(next), StartingPosition::AfterSequenceNumber(next)] {
+        let refused = stream.shard_iterator(id(0), position);
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{position:?}: {refused:?}");
+    }
+    // The ending number of a shard that is open.
+    let other = rig.engine.engine().create_stream("orders", StreamOptions::new()).unwrap();
+    other.split_shard(id(0), HALF).unwrap();
+    let ending = other.shards()[0].ending_sequence_number.unwrap();
+    assert!(ending.is_ending());
+    let (ending, starting) = (hexadecimal(ending), hexadecimal(starting));
+    let forged = number(&format!("{}{}{}", &starting[..11], &ending[11..27], &starting[27..]));
+    let entry = braidlog::stream::PutRecordsEntry::new("key", b"data");
+    let refused = stream.put(entry, Some(forged));
+    assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+}
+
+/// A number's hexadecimal digits: 11 of version and shard, 16 of the counter, 20 of the rest.
+fn hexadecimal(number: SequenceNumber) -> String {
+    let mut digits: Vec<u32> = number.to_string().bytes().map(|b| u32::from(b - b'0')).collect();
+    let mut out = String::new();
+    while digits.iter().any(|d| *d != 0) {
+        let mut rest = 0;
+        for d in &mut digits {
+            let value = rest * 10 + *d;
+            (*d, rest) = (value / 16, value % 16);
+        }
+        out.insert(0, char::from_digit(rest, 16).unwrap());
+    }
+    out
+}
+
+fn number(hexadecimal: &str) -> SequenceNumber {
+    let mut digits = Vec::new();
+    for c in hexadecimal.chars() {
+        let mut carry = c.to_digit(16).unwrap();
+        for d in &mut digits {
+            let value = *d * 16 + carry;
+            (*d, carry) = (value % 10, value / 10);
+        }
+        while carry != 0 {
+            digits.push(carry % 10);
+            carry /= 10;
+        }
+    }
+    let text: String = digits.iter().rev().map(|d| char::from(b'0' + *d as u8)).collect();
+    text.parse().unwrap()
+}
+
+/// Keys count, too, and a page of records with long keys was larger than it may be.
+#[test]
+fn a_page_counts_keys_as_well_as_data() {
+    let mut rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let key = "k".repeat(256);
+    for _ in 0..10 {
+        stream.put_record(&key, b"data").unwrap();
+    }
+    rig.engine.machines().settle();
+    let mut reader = stream.read(id(0), StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(reader.read(100, 3 * 260).unwrap().len(), 3);
+    assert_eq!(reader.read(100, 1).unwrap().len(), 1);
+}
+
+/// The catalog of a store with a small journal could not be made shorter.
+#[test]
+fn a_catalog_is_compacted_in_a_store_with_the_smallest_journal() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let small = options().store(StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4));
+    let engine = ManualEngine::open(env_of(&disk, &clock, 1), small.clone()).unwrap();
+    let stream = engine.engine().create_stream("clicks", StreamOptions::new().shards(4)).unwrap();
+    for n in 0..1200 {
+        stream.add_tags([("n", n.to_string())]).unwrap();
+    }
+    engine.engine().maintain().unwrap();
+    drop((stream, engine));
+    let engine = ManualEngine::open(env_of(&disk, &clock, 2), small).unwrap();
+    let stream = engine.engine().stream("clicks").unwrap();
+    assert_eq!(stream.tags(), [("n".to_owned(), "1199".to_owned())]);
+    assert_eq!(stream.shards().len(), 4);
+}
+
+/// At the end of a closed shard there are children, or the end is not reached yet: nobody is told of an end without them.
+#[test]
+fn nobody_sees_the_end_of_a_shard_before_its_children() {
+    let rig = rig();
+    let stream =
+        rig.engine.engine().create_stream("clicks", StreamOptions::new().mode(StreamMode::Provisioned)).unwrap();
+    let reader = stream.read(id(0), StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(reader.shard_end().unwrap(), None);
+    stream.split_shard(id(0), HALF).unwrap();
+    assert_eq!(reader.shard_end().unwrap().unwrap().len(), 2);
+    // The log alone, closed without a reshard, is no end: the map of the shards says what is.
+    assert_eq!(stream.read(id(1), StartingPosition::TrimHorizon).unwrap().shard_end().unwrap(), None);
+    let left = rig.disk.crash(Crash::Kill, &Tape::seeded(1));
+    drop((stream, reader, rig.engine));
+    let engine = ManualEngine::open(env_of(&left, &rig.clock, 2), options()).unwrap();
+    let reader = engine.engine().stream("clicks").unwrap().read(id(0), StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(reader.shard_end().unwrap().unwrap().len(), 2);
+}

@@ -1,0 +1,260 @@
+//! What the streams of an engine must be: naive lists, written from the rules of the service and not from the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use braidlog::Error;
+use braidlog::stream::{SequenceNumber, ShardMetric};
+
+/// A violation of the rules, in words.
+pub type Verdict<T = ()> = Result<T, String>;
+
+/// Answers with a violation.
+#[macro_export]
+macro_rules! ensure {
+    ($holds:expr, $($what:tt)*) => {
+        if !$holds {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
+/// Which error a call must get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Invalid,
+    NotFound,
+    InUse,
+    Limit,
+    OnDemand,
+    Expired,
+    Empty,
+}
+
+pub fn kind_of(error: &Error) -> Option<Kind> {
+    Some(match error {
+        Error::InvalidArgument { .. } => Kind::Invalid,
+        Error::ResourceNotFound { .. } => Kind::NotFound,
+        Error::ResourceInUse { .. } => Kind::InUse,
+        Error::LimitExceeded { .. } => Kind::Limit,
+        Error::OnDemand { .. } => Kind::OnDemand,
+        Error::ExpiredIterator { .. } => Kind::Expired,
+        Error::EmptyBatch => Kind::Empty,
+        _ => return None,
+    })
+}
+
+/// A record that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    pub tag: u64,
+    pub key: Option<String>,
+    pub explicit: Option<u128>,
+    pub len: usize,
+    /// What it was acknowledged with.
+    pub number: Option<SequenceNumber>,
+    pub arrival_ms: u64,
+}
+
+impl Put {
+    /// Its bytes: they tell which record it is.
+    pub fn data(&self) -> Vec<u8> {
+        let mut data = vec![self.tag as u8; self.len.max(8)];
+        data[..8].copy_from_slice(&self.tag.to_le_bytes());
+        data
+    }
+
+    /// RFC 1321's MD5 of the key, as a big-endian number, unless the producer says otherwise.
+    pub fn hash_key(&self) -> u128 {
+        let of_key = || u128::from_be_bytes(md5::compute(self.key.clone().unwrap_or_default()).0);
+        self.explicit.unwrap_or_else(of_key)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ShardModel {
+    pub index: u32,
+    pub start: u128,
+    pub end: u128,
+    /// Parent and adjacent parent.
+    pub parents: Vec<u32>,
+    pub open: bool,
+    /// What only the engine says, once it was asked.
+    pub starting: Option<SequenceNumber>,
+    pub opened_ms: Option<u64>,
+    pub closed_ms: Option<u64>,
+    pub records: Vec<Put>,
+    /// Those before are hidden for good.
+    pub hidden: usize,
+}
+
+impl ShardModel {
+    pub fn new(index: u32, start: u128, end: u128, parents: Vec<u32>) -> ShardModel {
+        ShardModel {
+            index,
+            start,
+            end,
+            parents,
+            open: true,
+            starting: None,
+            opened_ms: None,
+            closed_ms: None,
+            records: Vec::new(),
+            hidden: 0,
+        }
+    }
+
+    /// Place of the first record that may still be read.
+    pub fn first_visible(&self, now_ms: u64, retention_hours: u32) -> usize {
+        let oldest = now_ms - u64::from(retention_hours) * 3_600_000;
+        let by_age = self.records.iter().position(|put| put.arrival_ms >= oldest).unwrap_or(self.records.len());
+        by_age.max(self.hidden)
+    }
+
+    pub fn first_since(&self, arrival_ms: u64) -> usize {
+        self.records.iter().position(|put| put.arrival_ms >= arrival_ms).unwrap_or(self.records.len())
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConsumerModel {
+    pub tags: BTreeMap<String, String>,
+    pub policy: Option<String>,
+    pub arn: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StreamModel {
+    /// Tells lives of one name apart.
+    pub life: u64,
+    pub created_ms: Option<u64>,
+    pub on_demand: bool,
+    pub auto: bool,
+    pub retention_hours: u32,
+    pub max_record_kib: u32,
+    pub warm: Option<u32>,
+    pub metrics: BTreeSet<ShardMetric>,
+    pub tags: BTreeMap<String, String>,
+    pub policy: Option<String>,
+    pub shards: Vec<ShardModel>,
+    /// Index of the next shard.
+    pub next: u32,
+    pub consumers: BTreeMap<String, ConsumerModel>,
+}
+
+/// The whole hash space in equal parts: floor(2^128 / count) each, the last one takes the rest.
+pub fn uniform(count: u32) -> Vec<(u128, u128)> {
+    if count == 1 {
+        return vec![(0, u128::MAX)];
+    }
+    let count = u128::from(count);
+    let mut width = u128::MAX / count;
+    // 2^128 = u128::MAX + 1: does the one more make another whole part for everybody?
+    if u128::MAX - width * count == count - 1 {
+        width += 1;
+    }
+    let range = |at: u128| (at * width, if at + 1 == count { u128::MAX } else { (at + 1) * width - 1 });
+    (0..count).map(range).collect()
+}
+
+impl StreamModel {
+    pub fn new(life: u64, shards: u32) -> StreamModel {
+        let ranges = uniform(shards).into_iter().zip(0..);
+        StreamModel {
+            life,
+            created_ms: None,
+            on_demand: false,
+            auto: false,
+            retention_hours: 24,
+            max_record_kib: 1024,
+            warm: None,
+            metrics: BTreeSet::new(),
+            tags: BTreeMap::new(),
+            policy: None,
+            shards: ranges.map(|((start, end), index)| ShardModel::new(index, start, end, Vec::new())).collect(),
+            next: shards,
+            consumers: BTreeMap::new(),
+        }
+    }
+
+    pub fn shard(&self, index: u32) -> Option<&ShardModel> {
+        self.shards.iter().find(|shard| shard.index == index)
+    }
+
+    pub fn shard_mut(&mut self, index: u32) -> Option<&mut ShardModel> {
+        self.shards.iter_mut().find(|shard| shard.index == index)
+    }
+
+    pub fn open(&self) -> Vec<&ShardModel> {
+        let mut open: Vec<&ShardModel> = self.shards.iter().filter(|shard| shard.open).collect();
+        open.sort_by_key(|shard| shard.start);
+        open
+    }
+
+    /// The open shard that owns a hash key.
+    pub fn owner(&self, hash_key: u128) -> u32 {
+        let mut owners = self.shards.iter().filter(|s| s.open && s.start <= hash_key && hash_key <= s.end);
+        let owner = owners.next().expect("every hash key has an owner");
+        assert!(owners.next().is_none(), "hash key {hash_key} has two owners");
+        owner.index
+    }
+
+    pub fn children(&self, index: u32) -> Vec<&ShardModel> {
+        self.shards.iter().filter(|shard| shard.parents.contains(&index)).collect()
+    }
+
+    /// The oldest moment that may still be read.
+    pub fn horizon_ms(&self, now_ms: u64) -> u64 {
+        (now_ms - u64::from(self.retention_hours) * 3_600_000).max(self.created_ms.unwrap_or(0))
+    }
+
+    pub fn has_expired(&self, shard: &ShardModel, now_ms: u64) -> bool {
+        shard.closed_ms.is_some_and(|closed_ms| closed_ms < self.horizon_ms(now_ms))
+    }
+
+    pub fn listed(&self, now_ms: u64) -> Vec<&ShardModel> {
+        self.shards.iter().filter(|shard| !self.has_expired(shard, now_ms)).collect()
+    }
+
+    pub fn split(&mut self, index: u32, at: u128) -> Result<(), Kind> {
+        let next = self.next;
+        let shard = self.shard_mut(index).ok_or(Kind::NotFound)?;
+        if !shard.open || at <= shard.start.saturating_add(1) || at >= shard.end {
+            return Err(Kind::Invalid);
+        }
+        shard.open = false;
+        let (start, end) = (shard.start, shard.end);
+        self.shards.push(ShardModel::new(next, start, at - 1, vec![index]));
+        self.shards.push(ShardModel::new(next + 1, at, end, vec![index]));
+        self.next += 2;
+        Ok(())
+    }
+
+    pub fn merge(&mut self, one: u32, other: u32) -> Result<(), Kind> {
+        let a = self.shard(one).ok_or(Kind::NotFound)?.clone();
+        let b = self.shard(other).ok_or(Kind::NotFound)?.clone();
+        let touch = a.end.checked_add(1) == Some(b.start) || b.end.checked_add(1) == Some(a.start);
+        if !a.open || !b.open || !touch {
+            return Err(Kind::Invalid);
+        }
+        for index in [one, other] {
+            self.shard_mut(index).expect("it is there").open = false;
+        }
+        let range = (a.start.min(b.start), a.end.max(b.end));
+        self.shards.push(ShardModel::new(self.next, range.0, range.1, vec![one, other]));
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What has expired stays so, whatever the rule will be.
+    pub fn set_retention(&mut self, hours: u32, now_ms: u64) {
+        for shard in &mut self.shards {
+            shard.hidden = shard.first_visible(now_ms, self.retention_hours);
+        }
+        self.retention_hours = hours;
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub streams: BTreeMap<String, StreamModel>,
+}
