@@ -388,6 +388,7 @@ impl Engine {
                 other => other?,
             }
         }
+        let _control = self.shared.control.lock();
         self.shared.catalog.compact(&self.shared.store)?;
         self.shared.leases.compact(&self.shared.store)?;
         if done != Maintenance::default() {

@@ -182,8 +182,7 @@ impl Transaction {
     /// [`Error::InvalidOption`].
     pub fn set_options(&mut self, log: &Log, options: LogOptions) -> Result<&mut Self> {
         options.check()?;
-        let segments = log.info().segments;
-        self.bytes += 1024 + segments * 48;
+        self.bytes += 1024;
         self.options.push((log.state.clone(), LogOptions { durability: log.state.durability, ..options }));
         Ok(self)
     }
@@ -245,14 +244,19 @@ impl Transaction {
         logs
     }
 
+    /// Whether the logs to create have names that are free. Only the commit machine, at whose serial point this is called,
+    /// gives names away. Before any appender is locked: a checkpoint holds the catalog while it looks at appenders.
+    pub(crate) fn check_names(&self, core: &Core) -> Result<()> {
+        let mut names = HashSet::new();
+        self.creates.iter().try_for_each(|(name, _)| {
+            core.check_name_free(name)?;
+            if names.insert(name) { Ok(()) } else { Err(Error::LogExists { name: name.clone() }) }
+        })
+    }
+
     /// Whether every log can do what is asked of it and every precondition holds. `locked` are the appenders of
     /// [`Transaction::logs`].
-    pub(crate) fn check(
-        &mut self,
-        core: &Core,
-        logs: &[Arc<LogState>],
-        locked: &[MutexGuard<'_, Appender>],
-    ) -> Result<()> {
+    pub(crate) fn check(&mut self, logs: &[Arc<LogState>], locked: &[MutexGuard<'_, Appender>]) -> Result<()> {
         for (log, appender) in logs.iter().zip(locked) {
             log.check_alive()?;
             if appender.ended() == Some(Ended::Deleted) {
@@ -262,13 +266,6 @@ impl Transaction {
         for log in self.appends.iter().map(|(log, _)| log).chain(&self.closes) {
             if let Some(at) = logs.iter().position(|l| l.id == log.id) {
                 log.check_appendable(&locked[at])?;
-            }
-        }
-        let mut names = HashSet::new();
-        for (name, _) in &self.creates {
-            core.check_name_free(name)?;
-            if !names.insert(name) {
-                return Err(Error::LogExists { name: name.clone() });
             }
         }
         for (log, end) in &self.ends {

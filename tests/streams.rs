@@ -6,6 +6,10 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "streams/boundaries.rs"]
+mod boundaries;
+#[path = "streams/lineage.rs"]
+mod lineage;
 #[path = "streams/named.rs"]
 mod named;
 #[path = "streams/oracle.rs"]

@@ -21,9 +21,9 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{ENTRY_BYTES, Entry, EntryKind, FRAME_ALIGNMENT, FrameHeader, HEADER_BYTES, encode_front};
 use crate::format::manifest::LogRow;
 use crate::id::{FrameNumber, LogId, SequenceNumber};
-use crate::log::{LogState, PendingBatch};
-use crate::metrics::add;
-use crate::options::Durability;
+use crate::log::{LogState, PendingBatch, put_options};
+use crate::metrics::{Health, add};
+use crate::options::{Durability, LogOptions};
 use crate::sync::Arc;
 use crate::ticket::{Slot, Turn};
 use crate::transaction::{Committed, Consequence, Decided};
@@ -95,9 +95,9 @@ enum Effect {
     Closed {
         log: Arc<LogState>,
     },
-    /// A look at the log at the next checkpoint, nothing else.
-    Listed {
+    Options {
         log: Arc<LogState>,
+        options: LogOptions,
     },
     /// What else follows from a transaction.
     Then {
@@ -115,7 +115,7 @@ impl Effect {
             | Effect::Trimmed { log, .. }
             | Effect::Touched { log, .. }
             | Effect::Closed { log }
-            | Effect::Listed { log } => Some(log),
+            | Effect::Options { log, .. } => Some(log),
             Effect::Then { .. } => None,
         }
     }
@@ -235,8 +235,11 @@ impl Commit {
 
     /// One step: submits, gathers or reaps. False when there is nothing to do, or frames wait for room in the journal.
     pub(crate) fn step(&mut self, wait: bool) -> bool {
-        if self.core.health.is_stopped() && self.frames.is_empty() {
-            return false;
+        if let Health::Stopped { cause } = self.core.health.get() {
+            self.give_up_waiting(&cause);
+            if self.frames.is_empty() {
+                return false;
+            }
         }
         let mut progress = self.submit();
         progress |= self.gather_next();
@@ -247,6 +250,15 @@ impl Commit {
         }
         self.resolve();
         progress
+    }
+
+    /// The store stopped: nobody will make room for frames that wait for it, so whoever waits for them is told.
+    fn give_up_waiting(&mut self, cause: &Fault) {
+        for frame in self.frames.drain(self.submitted..) {
+            if let Some(turn) = frame.turn {
+                turn.resolve(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+            }
+        }
     }
 
     /// Frames and submits the next turn, if there is one and not too many are on their way.
@@ -426,9 +438,7 @@ impl Commit {
             Request::SetOptions { log, options, slot } => {
                 let answer = log.check_alive();
                 if answer.is_ok() {
-                    log.set_options(options);
-                    self.row_entry(draft, EntryKind::SetOptions, group, &log.row());
-                    draft.effects.push(Effect::Listed { log });
+                    self.set_options(draft, group, log, options);
                 }
                 slot.fill(answer);
             }
@@ -438,6 +448,16 @@ impl Commit {
             }
             Request::Transaction { transaction, slot } => self.transaction(draft, transaction, slot, group),
         }
+    }
+
+    /// Options count once they are durable: retention by options that a crash takes back would be a loss.
+    fn set_options(&self, draft: &mut Draft, group: u8, log: Arc<LogState>, options: LogOptions) {
+        let mut row = log.row();
+        put_options(&mut row, &options);
+        // Where its records are is not what this entry is about.
+        row.segments.clear();
+        self.row_entry(draft, EntryKind::SetOptions, group, &row);
+        draft.effects.push(Effect::Options { log, options });
     }
 
     /// Looks at the preconditions and frames the transaction whole, or nothing of it.
@@ -452,6 +472,7 @@ impl Commit {
         if HEADER_BYTES + draft.bytes + transaction.bytes() + FRAME_ALIGNMENT > self.core.ring.frame_bytes_max() {
             self.close(std::mem::take(draft), None);
         }
+        let named = transaction.check_names(&self.core);
         let logs = transaction.logs();
         // Locked from here until the numbers are given, so that nobody gets one in between.
         let mut locked: Vec<_> = logs.iter().map(|log| log.appender.lock()).collect();
@@ -467,7 +488,7 @@ impl Commit {
             self.close(std::mem::take(draft), None);
         }
         let reserved = transaction.bytes();
-        match transaction.check(&self.core, &logs, &locked) {
+        match named.and_then(|()| transaction.check(&logs, &locked)) {
             Ok(()) => {
                 let (appended, batches) = transaction.encode(&logs, &mut locked, self.core.stamp());
                 let mut decided = Decided { appended, created: Vec::new() };
@@ -488,9 +509,7 @@ impl Commit {
                     draft.effects.push(Effect::Trimmed { log, upto });
                 }
                 for (log, options) in std::mem::take(&mut transaction.options) {
-                    log.set_options(options);
-                    self.row_entry(draft, EntryKind::SetOptions, group, &log.row());
-                    draft.effects.push(Effect::Listed { log });
+                    self.set_options(draft, group, log, options);
                 }
                 for (log, end) in std::mem::take(&mut transaction.closes).into_iter().zip(ends) {
                     self.entry(draft, EntryKind::CloseLog, group, log.id, end, Bytes::new());
@@ -721,7 +740,7 @@ impl Commit {
                     Effect::Then { consequences, decided } => {
                         consequences.drain(..).for_each(|consequence| consequence(decided));
                     }
-                    Effect::Listed { .. } => {}
+                    Effect::Options { log, options } => log.set_options(options.clone()),
                 }
             }
             core.set_durable(frame.number, frame.checksum);

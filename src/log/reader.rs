@@ -61,6 +61,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes of data, key and attributes.
+    fn bytes(&self) -> usize {
+        let of = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        self.data.len() + of(&self.key) + of(&self.attributes)
+    }
+
     /// When it arrived.
     pub fn arrival(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.arrival_ms)
@@ -385,7 +391,7 @@ impl Reader {
         Error::LogStopped { log: self.log.state.name.to_string(), at: number }
     }
 
-    /// At most `records_max` records of together at most `bytes_max` bytes of data, but at least one if there is any.
+    /// At most `records_max` records of together at most `bytes_max` bytes of data, keys and attributes, but at least one if there is any.
     ///
     /// # Errors
     /// As [`Reader::next_batch`].
@@ -395,7 +401,7 @@ impl Reader {
         while records.len() < records_max {
             let Some(record) = self.next() else { break };
             let record = record?;
-            bytes += record.data.len();
+            bytes += record.bytes();
             if bytes > bytes_max && !records.is_empty() {
                 self.put_back(record.sequence_number);
                 break;

@@ -67,7 +67,7 @@ impl Stream {
         check_name("ConsumerName", name)?;
         let tags: Vec<(String, String)> = tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let tags = merged(&[], &tags)?;
-        let _control = self.control()?;
+        let mut control = self.control()?;
         let consumers = self.state.consumers();
         if consumers.contains_key(name) {
             let what = format!("consumer {name} of stream {}", self.name());
@@ -80,10 +80,17 @@ impl Stream {
         if consumers.len() >= max {
             return Err(Error::LimitExceeded { what: format!("{max} consumers of stream {}", self.name()) });
         }
-        // A consumer's ARN holds the second of its registration, and must not be that of a predecessor.
-        let row = ConsumerRow { created_ms: self.shared.now_ms(), policy: String::new(), tags };
+        // A consumer's ARN holds the second of its registration, and must not be that of a predecessor: the second is one of
+        // its own, as that of a new shard is, though it may lie a little ahead of the clock for that.
+        let mut engine = control.engine.clone();
+        engine.last_birth_s = self.shared.next_birth(&control);
+        let created_ms = self.shared.now_ms().max(engine.last_birth_s * 1000);
+        let row = ConsumerRow { created_ms, policy: String::new(), tags };
         let consumer = self.consumer_of(name, &row);
-        self.set_consumer(&consumers, name, Some(row))?;
+        let mut change = Change::default();
+        change.put(rows::ENGINE_KEY.to_vec(), engine.encode());
+        self.set_consumer(change, &consumers, name, Some(row))?;
+        control.engine = engine;
         Ok(consumer)
     }
 
@@ -97,7 +104,7 @@ impl Stream {
         if !consumers.contains_key(name) {
             return Err(self.no_consumer(name));
         }
-        self.set_consumer(&consumers, name, None)?;
+        self.set_consumer(Change::default(), &consumers, name, None)?;
         self.state.seats.end_all(self, name);
         Ok(())
     }
@@ -171,17 +178,18 @@ impl Stream {
         let consumers = self.state.consumers();
         let mut row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?.clone();
         change(&mut row)?;
-        self.set_consumer(&consumers, name, Some(row))
+        self.set_consumer(Change::default(), &consumers, name, Some(row))
     }
 
+    /// Changes one consumer, and what else `change` holds.
     fn set_consumer(
         &self,
+        mut change: Change,
         consumers: &BTreeMap<String, ConsumerRow>,
         name: &str,
         row: Option<ConsumerRow>,
     ) -> Result<()> {
         let mut transaction = Transaction::new();
-        let mut change = Change::default();
         let mut consumers = consumers.clone();
         let key = rows::consumer_key(self.state.id, name);
         match row {

@@ -49,7 +49,7 @@ impl Shared {
     }
 
     /// The second that the numbers of new shards begin with: above every one before, so that they tell shards apart.
-    fn next_birth(&self, control: &Control) -> u64 {
+    pub(crate) fn next_birth(&self, control: &Control) -> u64 {
         (self.now_ms() / 1000).max(control.engine.last_birth_s + 1)
     }
 }
@@ -262,13 +262,23 @@ impl Stream {
         engine.last_birth_s = shared.next_birth(&control);
         let mut transaction = Transaction::new();
         let parents: Vec<Arc<ShardState>> = plan.closes.iter().filter_map(|id| map.get(*id).cloned()).collect();
+        if crate::seeded_bug!(SplitInTwoRecords) {
+            let mut change = Change::default();
+            for parent in &parents {
+                change.put(rows::shard_key(state.id, parent.id.0), parent.closed(shared.now_ms()).row.encode());
+            }
+            let mut first = Transaction::new();
+            shared.catalog.change(&mut first, change)?;
+            shared.store.commit(first)?.wait()?;
+        }
         for parent in &parents {
             transaction.close_log(parent.log(&shared.store)?)?;
         }
         for index in first..row.next_shard {
             transaction.create_named(&log_name(state.id, ShardId(index)), log_options(row.retention_hours));
         }
-        // The moment of the reshard is that of its serial point: no record of a parent arrives after it, none of a child before.
+        // The moment of the reshard is the millisecond after its serial point: every record of a parent arrived before it, so
+        // that who starts at a time starts in all shards that have records from then on.
         let made: Arc<Mutex<Option<ShardMap>>> = Arc::default();
         let bytes_max = 256 * (2 + plan.closes.len() + plan.children.len()) + row.encode().len();
         let (core, store_digit, stream) = (shared.store.core().clone(), shared.store_digit, state.id);
@@ -276,7 +286,7 @@ impl Stream {
         let new_engine = engine.clone();
         let leased = plan.clone();
         let rows = move || {
-            let now_ms = core.stamp();
+            let now_ms = core.stamp() + 1;
             let closed = parents.iter().map(|parent| Arc::new(parent.closed(now_ms)));
             let children = plan.children.iter().zip(first..).map(|(child, index)| {
                 let row = ShardRow {

@@ -181,7 +181,9 @@ impl Stream {
     /// The oldest moment whose records may still be read, in milliseconds since 1970.
     fn horizon_ms(&self) -> u64 {
         let row = self.state.row();
-        let oldest = self.shared.now_ms().saturating_sub(u64::from(row.retention_hours) * 3_600_000);
+        // By the clock that retention goes by: it does not believe one that jumped.
+        let now_ms = self.shared.store.core().trusted_now_ms();
+        let oldest = now_ms.saturating_sub(u64::from(row.retention_hours) * 3_600_000);
         oldest.max(row.created_ms)
     }
 

@@ -37,6 +37,7 @@ mod throughput;
 
 use crate::engine::Shared;
 use crate::error::{Error, Result};
+use crate::log::Log;
 use crate::sync::Arc;
 
 pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
@@ -84,6 +85,11 @@ impl Stream {
     /// [`Error::ResourceNotFound`].
     pub fn shard_traffic(&self, shard: ShardId) -> Result<ShardTraffic> {
         Ok(self.shard(shard)?.traffic.snapshot())
+    }
+
+    /// The log of one of its shards.
+    pub(crate) fn log<'a>(&self, shard: &'a ShardState) -> Result<&'a Log> {
+        shard.log(&self.shared.store).map_err(|error| self.gone(error))
     }
 
     /// What an error of a log means for the stream it belongs to.

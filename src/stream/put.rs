@@ -378,7 +378,7 @@ impl Stream {
         sampled: bool,
         entries: impl Iterator<Item = &'e PutRecordsEntry<'d>> + Clone,
     ) -> Result<Ticket> {
-        let log = shard.log(&self.shared.store)?;
+        let log = self.log(shard)?;
         let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts))?;
         let (records, bytes) = entries.clone().fold((0, 0), |(n, bytes), entry| (n + 1, bytes + entry.bytes() as u64));
         shard.traffic.put(records, bytes);
@@ -404,7 +404,8 @@ impl Stream {
             Err(Error::invalid("ExclusiveMinimumSequenceNumber", minimum, why))
         };
         match map.all().find(|shard| minimum.is_of(shard.birth)) {
-            Some(shard) if !minimum.is_ending() && minimum.after() > shard.log(&self.shared.store)?.end() => future(),
+            Some(shard) if minimum.is_ending() && shard.is_open() => future(),
+            Some(shard) if !minimum.is_ending() && minimum.after() > self.log(shard)?.end() => future(),
             Some(_) => Ok(()),
             // Of a shard that expired since, or of nobody.
             None if map.open().iter().all(|shard| minimum < SequenceNumber::starting(shard.birth)) => Ok(()),

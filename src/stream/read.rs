@@ -123,14 +123,14 @@ impl Stream {
                 return Err(Error::invalid("StartingSequenceNumber", number, why));
             }
             let end = log.end();
-            match next {
-                next if next <= end => Ok(next),
+            match number.after() {
+                given if given <= end => Ok(next),
                 _ if number.is_ending() && !shard.is_open() => Ok(end),
                 _ => Err(Error::invalid("StartingSequenceNumber", number, "no record with it has been put yet")),
             }
         };
         match position {
-            StartingPosition::TrimHorizon => log.horizon(),
+            StartingPosition::TrimHorizon => log.horizon().map_err(|error| self.gone(error)),
             StartingPosition::Latest => Ok(log.end()),
             StartingPosition::AtSequenceNumber(at) => number(at, at.at_or_after()),
             StartingPosition::AfterSequenceNumber(after) => number(after, after.after()),
@@ -140,7 +140,8 @@ impl Stream {
                 if ms > self.shared.now_ms() {
                     return Err(Error::invalid("Timestamp", ms, "it lies in the future"));
                 }
-                Ok(log.read(StartAt::Time(time))?.next_sequence_number())
+                let reader = log.read(StartAt::Time(time)).map_err(|error| self.gone(error))?;
+                Ok(reader.next_sequence_number())
             }
         }
     }
@@ -153,7 +154,7 @@ impl Stream {
     /// given out yet, or a time in the future.
     pub fn shard_iterator(&self, shard_id: ShardId, position: StartingPosition) -> Result<String> {
         let shard = self.shard(shard_id)?;
-        let next = self.locate(&shard, shard.log(&self.shared.store)?, position)?;
+        let next = self.locate(&shard, self.log(&shard)?, position)?;
         Ok(self.token(shard_id, next, self.shared.now_ms()))
     }
 
@@ -193,7 +194,7 @@ impl Stream {
     /// As [`Stream::shard_iterator`].
     pub fn read(&self, shard_id: ShardId, position: StartingPosition) -> Result<ShardReader> {
         let shard = self.shard(shard_id)?;
-        let next = self.locate(&shard, shard.log(&self.shared.store)?, position)?;
+        let next = self.locate(&shard, self.log(&shard)?, position)?;
         ShardReader::new(self.clone(), shard, next)
     }
 }
@@ -231,7 +232,7 @@ pub struct ShardReader {
 
 impl ShardReader {
     pub(crate) fn new(stream: Stream, shard: Arc<ShardState>, next: u64) -> Result<ShardReader> {
-        let log = shard.log(&stream.shared.store)?.clone();
+        let log = stream.log(&shard)?.clone();
         let reader = match log.read(StartAt::Sequence(next)) {
             Err(Error::Trimmed { .. }) => log.read(StartAt::TrimHorizon),
             other => other,
@@ -286,12 +287,13 @@ impl ShardReader {
     /// [`Error::ResourceNotFound`] when the stream was deleted.
     pub fn shard_end(&self) -> Result<Option<Vec<ChildShard>>> {
         self.stream.state.check_alive()?;
-        // Closed before the end is looked at: then that end is the last.
-        let closed = self.log.is_closed();
-        if !closed || !self.is_at_end() {
+        // The map says that it is closed together with who its children are, and the log's end is the last by then. One that
+        // the map does not have any more has expired.
+        let map = self.stream.state.shards();
+        if map.get(self.shard.id).is_some_and(|shard| shard.is_open()) || !self.is_at_end() {
             return Ok(None);
         }
-        Ok(Some(self.stream.state.shards().children(self.shard.id)))
+        Ok(Some(map.children(self.shard.id)))
     }
 
     /// At most `records_max` records of together at most `bytes_max` bytes of data and keys, but at least one if there is any.

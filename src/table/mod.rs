@@ -23,7 +23,7 @@ use crate::store::Store;
 use crate::sync::{Arc, Mutex};
 use crate::transaction::Transaction;
 
-/// Compaction takes this many bytes of rows at a time.
+/// Compaction takes this many bytes of rows at a time, or what a small journal has room for.
 const CHUNK_BYTES: usize = 256 << 10;
 /// A log with fewer changes than this many more than twice the rows is left as it is.
 const CHANGES_MIN: u64 = 1024;
@@ -169,7 +169,8 @@ impl Table {
         transaction.require(move || holds(rows.lock().rows.get(&key)));
     }
 
-    /// Shortens the log if most of it is history. Blocks for some commits then.
+    /// Shortens the log if most of it is history. Blocks for some commits then. Rows may change meanwhile, but none may come that
+    /// is longer than all there are: the caller keeps who adds rows away.
     pub(crate) fn compact(&self, store: &Store) -> Result<bool> {
         let start = self.log.end();
         let changes = start - self.log.horizon()?.min(start);
@@ -186,7 +187,9 @@ impl Table {
             // The first row is taken whatever its length.
             let longest =
                 rows.lock().rows.iter().map(|(key, value)| change::row_len(key, Some(value))).max().unwrap_or(0);
-            transaction.append_late(&self.log, 2 * (CHUNK_BYTES + longest), move || chunk(&rows.lock(), &from, &next));
+            let chunk_bytes = CHUNK_BYTES.min(store.core().largest_append() / 4);
+            let bytes_max = chunk_bytes.max(change::HEADER_BYTES + longest);
+            transaction.append_late(&self.log, bytes_max, move || chunk(&rows.lock(), chunk_bytes, &from, &next));
             store.commit(transaction)?.wait()?;
         }
         self.log.trim(start)?;
@@ -194,13 +197,13 @@ impl Table {
     }
 }
 
-/// Encodes rows from `from` on, at least one, and says where the next chunk begins, if there is one.
-fn chunk(rows: &Rows, from: &Bytes, next: &Mutex<Option<Bytes>>) -> Vec<u8> {
+/// Encodes rows from `from` on, of at most `bytes_max` bytes but at least one, and says where the next chunk begins, if there is one.
+fn chunk(rows: &Rows, bytes_max: usize, from: &Bytes, next: &Mutex<Option<Bytes>>) -> Vec<u8> {
     let rest = || rows.rows.range::<Bytes, _>(from..);
     let mut bytes = change::HEADER_BYTES;
     let fits = |(key, value): (&Bytes, &Bytes)| {
         bytes += change::row_len(key, Some(value));
-        bytes <= CHUNK_BYTES
+        bytes <= bytes_max
     };
     let taken = rest().map(fits).take_while(|fits| *fits).count().max(1);
     *next.lock() = rest().nth(taken).map(|(key, _)| key.clone());

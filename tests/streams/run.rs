@@ -168,7 +168,7 @@ impl Run {
     }
 
     /// A control operation: `after` is what it makes of the model.
-    fn control<T>(&mut self, what: &str, after: Result<Model, Kind>, answer: Answer<T>) -> Verdict<Option<T>> {
+    pub fn control<T>(&mut self, what: &str, after: Result<Model, Kind>, answer: Answer<T>) -> Verdict<Option<T>> {
         let (after, kind) = match after {
             Ok(after) => (Some(after), None),
             Err(kind) => (None, Some(kind)),
@@ -966,7 +966,7 @@ impl Run {
         self.settle()
     }
 
-    fn reshard(&mut self, name: &str) -> Verdict {
+    pub fn reshard(&mut self, name: &str) -> Verdict {
         let index = if self.tape.choose("any", 5) == 4 {
             self.choose_listed(name).unwrap_or(0)
         } else {

@@ -51,6 +51,8 @@ seeded_bugs! {
     UnlinkBeforeLowWater = 13,
     /// A small segment that another one took over goes before that is durable.
     CompactionInputDeletedEarly = 14,
+    /// A split is written in two steps that a crash can separate.
+    SplitInTwoRecords = 15,
     /// Retention believes a wall clock that jumped.
     RetentionTrustsWallClock = 17,
     /// An acknowledged delete of a log isn't durable.
