@@ -495,8 +495,8 @@ fn recovery(plan: &Plan) -> Result<Vec<Row>> {
         for _ in 0..plan.rounds {
             let dir = support::scratch(&plan.dir)?;
             let store_dir = dir.path().join("store");
-            // As long a journal as it takes that no checkpoint comes before the end.
-            let options = StoreOptions::new().journal_file_bytes(64 << 20).journal_files_max(64).memory_bytes(2 << 30);
+            // As many files of the usual size as it takes that no checkpoint comes before the end.
+            let options = StoreOptions::new().journal_files_max(256).memory_bytes(2 << 30);
             let options = if plan.scale == Scale::Tiny { options.journal_file_bytes(1 << 20) } else { options };
             let store = Store::open_with(&store_dir, options.clone().bulk_bytes(1 << 30))?;
             let log = store.create_log("log", LogOptions::new())?;

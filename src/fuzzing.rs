@@ -21,7 +21,7 @@ use crate::format::manifest::{LogRow, ManifestHeader, Root, SegmentRow, decode_p
 use crate::format::segment::{BULK_ALIGNMENT, SegmentHeader};
 use crate::format::store::StoreFile;
 use crate::id::{LogId, SegmentId, StoreId};
-use crate::journal::{Verdict, plan};
+use crate::journal::{FramePlace, Verdict, plan, survey};
 use crate::log::StartAt;
 use crate::manifest::Manifest;
 use crate::manual::ManualStore;
@@ -630,7 +630,9 @@ pub fn journal_replay(data: &[u8]) {
         let journal = tree.into_iter().filter(|(path, _)| path.ends_with(".jnl"));
         files.extend(journal.enumerate().map(|(number, (_, bytes))| (number as u64, bytes.into())));
     }
-    let Ok(plan) = plan(&files, base.origin, &base.root) else { return };
+    let survey = |(file, (_, bytes)): (usize, &(u64, Bytes))| survey(bytes, file, base.origin);
+    let places: Vec<FramePlace> = files.iter().enumerate().flat_map(survey).collect();
+    let Ok(plan) = plan(&files, &places, base.origin, &base.root) else { return };
     let mut next = base.root.frame + 1;
     for place in &plan.frames {
         assert_eq!(place.header.frame, next, "frames follow one another");

@@ -24,12 +24,12 @@ use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, Lock
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
-use crate::format::journal::{self, Entry, EntryKind};
+use crate::format::journal::{Entry, EntryKind, decode};
 use crate::format::manifest::{LogRow, Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{LogId, SegmentId, StoreId};
-use crate::journal::{FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
+use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::Manifest;
 use crate::metrics::Health;
@@ -251,7 +251,7 @@ impl Replay<'_> {
 
     fn frame(&mut self, place: &FramePlace, file: &Bytes) -> Result<()> {
         let bytes = file.slice(place.offset..place.offset + place.header.length as usize);
-        let frame = journal::decode(&bytes, self.origin).map_err(Error::damaged("journal", place.offset as u64))?;
+        let frame = decode(&bytes, self.origin).map_err(Error::damaged("journal", place.offset as u64))?;
         self.report.frames_replayed += 1;
         self.report.bytes_replayed += u64::from(place.header.length);
         self.stamp_ms = self.stamp_ms.max(place.header.stamp_ms);
@@ -397,57 +397,6 @@ struct Found<'a> {
     settled: Vec<Arc<LogState>>,
 }
 
-/// The journal's files with their numbers, and the first of them that is missing or too short, with its length.
-type Journal = (Vec<(u64, Bytes)>, Option<(u64, u64)>);
-
-/// Reads the journal if it may hold anything after the manifest's frame.
-fn read_journal(disk: &dyn Disk, root: &Root, file_bytes: u64) -> Result<Journal> {
-    let found = Ring::find(disk, Access::Read)?;
-    let mut block = vec![0; journal::FRAME_ALIGNMENT];
-    // After a clean end no file begins with a later frame. Frames with many entries don't decode from one block alone, so
-    // only the header's fields are looked at.
-    let later = |file: &dyn crate::env::DiskFile, block: &mut [u8]| {
-        matches!(file.read_at(block, 0), Ok(n) if n == block.len())
-            && journal::looks_like_frame(block)
-            && block[8..16].try_into().is_ok_and(|n| u64::from_le_bytes(n) > root.frame)
-    };
-    if root.clean && !found.iter().any(|f| later(&*f.file, &mut block)) {
-        return Ok((Vec::new(), None));
-    }
-    let missing = root.journal_files.iter().find(|number| found.iter().all(|f| f.number != **number));
-    let mut incomplete = missing.map(|number| (*number, 0));
-    let read = |numbers: &[u64]| -> Vec<Result<Vec<u8>>> {
-        numbers.iter().map(|number| read_whole(disk, &journal_path(*number), file_bytes)).collect()
-    };
-    let numbers: Vec<u64> = found.iter().map(|f| f.number).collect();
-    // Two readers keep a real disk busy; a simulated one takes its calls in one order.
-    let contents = if disk.kind() == DiskKind::Simulated {
-        read(&numbers)
-    } else {
-        let (front, back) = numbers.split_at(numbers.len() / 2);
-        std::thread::scope(|scope| {
-            let front = scope.spawn(|| read(front));
-            let back = read(back);
-            let mut contents = front.join().unwrap_or_else(|_| read(&numbers[..numbers.len() / 2]));
-            contents.extend(back);
-            contents
-        })
-    };
-    let mut files = Vec::with_capacity(found.len());
-    for (f, bytes) in found.iter().zip(contents) {
-        let bytes = bytes?;
-        // A file is whole and synced before a frame goes into it, so a shorter one lost something, unless it is the newest
-        // and was not about to be used: then its owner died while making it, and there may be anything in it.
-        let unfinished =
-            found.last().is_some_and(|last| last.number == f.number) && !root.journal_files.contains(&f.number);
-        if (bytes.len() as u64) < file_bytes && !unfinished {
-            incomplete = incomplete.or(Some((f.number, bytes.len() as u64)));
-        }
-        files.push((f.number, Bytes::from(bytes)));
-    }
-    Ok((files, incomplete))
-}
-
 /// Segments of the dead life that no manifest names, with what they say of themselves.
 fn unnamed_segments(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec<SegmentHeader>> {
     let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
@@ -474,9 +423,9 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     let disk = &*env.disk;
     let origin = identity.origin;
     let root = &manifest.root;
-    let (files, incomplete) = read_journal(disk, root, identity.journal_file_bytes)?;
+    let Contents { files, places, incomplete } = journal::read(disk, origin, root, identity.journal_file_bytes)?;
     let clean = files.is_empty() && root.clean;
-    let mut plan = plan(&files, origin, root)?;
+    let mut plan = plan(&files, &places, origin, root)?;
     if let Some((number, at)) = incomplete {
         plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at };
     }

@@ -9,7 +9,7 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
 use crate::id::StoreId;
-use crate::journal::{FramePlace, Plan, Verdict, journal_path, plan};
+use crate::journal::{FramePlace, Plan, Verdict, journal_path, plan, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
 
 use super::finding::Finding;
@@ -44,36 +44,6 @@ impl Journal {
     pub(super) fn path_of(&self, place: &FramePlace) -> String {
         journal_path(self.files[place.file].0)
     }
-}
-
-/// Whether an entry's payload is what was written.
-pub(super) fn payload_is_whole(entry: &Entry, payload: &[u8], origin: StoreId, generation: u64) -> bool {
-    match entry.kind {
-        EntryKind::Batch => batch::decode(payload, Salt::batches(origin, entry.log))
-            .is_ok_and(|(header, _)| header.checksum == entry.checksum && header.first == entry.first),
-        _ => entry.verify(payload, origin, generation).is_ok(),
-    }
-}
-
-/// Every frame of one file whose header verifies.
-fn survey(bytes: &[u8], file: usize, origin: StoreId) -> Vec<FramePlace> {
-    let mut found = Vec::new();
-    let mut offset = 0;
-    while let Some(rest) = bytes.get(offset..).filter(|rest| rest.len() >= FRAME_ALIGNMENT) {
-        let mut step = FRAME_ALIGNMENT;
-        if journal::looks_like_frame(rest)
-            && let Ok(frame) = journal::decode(rest, origin)
-        {
-            let generation = frame.header.generation;
-            let intact = frame.entries.iter().all(|(e, payload)| payload_is_whole(e, payload, origin, generation));
-            found.push(FramePlace { header: frame.header, file, offset, intact });
-            if intact {
-                step = frame.header.length as usize;
-            }
-        }
-        offset += step;
-    }
-    found
 }
 
 /// Reads the journal and works out where it ends.
@@ -127,7 +97,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
     if clean {
         (journal.files, places) = (Vec::new(), Vec::new());
     }
-    match plan(&journal.files, ins.origin, root) {
+    match plan(&journal.files, &places, ins.origin, root) {
         Ok(mut plan) => {
             if let Some((number, at)) = incomplete.filter(|_| !clean) {
                 plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at };

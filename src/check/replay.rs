@@ -10,12 +10,12 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind};
 use crate::format::manifest::{DurabilityByte, LogRow};
 use crate::id::{LogId, SegmentId, SequenceNumber};
-use crate::journal::FramePlace;
+use crate::journal::{FramePlace, payload_is_whole};
 use crate::manifest::Manifest;
 
 use super::finding::Finding;
 use super::inspection::Inspection;
-use super::journal::{Journal, payload_is_whole, what_of};
+use super::journal::{Journal, what_of};
 
 /// A batch that only the journal has.
 pub(super) struct InJournal {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch;
 use crate::format::checksum::Salt;
-use crate::format::journal::{self, EntryKind, FRAME_ALIGNMENT, FrameHeader};
+use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT, FrameHeader};
 use crate::format::manifest::Root;
 use crate::id::{FrameNumber, StoreId};
 
@@ -56,42 +56,46 @@ pub(crate) struct Plan {
     pub(crate) verdict: Verdict,
 }
 
-/// Every frame that can be read anywhere in the files, whatever its number.
-fn survey(files: &[(u64, Bytes)], origin: StoreId) -> Vec<FramePlace> {
+/// Whether an entry's payload is what was written.
+pub(crate) fn payload_is_whole(entry: &Entry, payload: &[u8], origin: StoreId, generation: u64) -> bool {
+    match entry.kind {
+        EntryKind::Batch => batch::decode(payload, Salt::batches(origin, entry.log))
+            .is_ok_and(|(header, _)| header.checksum == entry.checksum && header.first == entry.first),
+        _ => entry.verify(payload, origin, generation).is_ok(),
+    }
+}
+
+/// Every frame of the file with this index whose header verifies, whatever its number.
+pub(crate) fn survey(bytes: &[u8], file: usize, origin: StoreId) -> Vec<FramePlace> {
     let mut found = Vec::new();
-    for (index, (_, bytes)) in files.iter().enumerate() {
-        let mut offset = 0;
-        while offset + FRAME_ALIGNMENT <= bytes.len() {
-            let rest = &bytes[offset..];
-            let step = match journal::looks_like_frame(rest).then(|| journal::decode(rest, origin)) {
-                Some(Ok(frame)) => {
-                    let generation = frame.header.generation;
-                    let intact = frame.entries.iter().all(|(entry, payload)| match entry.kind {
-                        EntryKind::Batch => batch::decode(payload, Salt::batches(origin, entry.log))
-                            .is_ok_and(|(h, _)| h.checksum == entry.checksum && h.first == entry.first),
-                        _ => entry.verify(payload, origin, generation).is_ok(),
-                    });
-                    let length = frame.header.length as usize;
-                    found.push(FramePlace { header: frame.header, file: index, offset, intact });
-                    // What lies inside a frame is its payload, even if a caller made it look like a frame.
-                    if intact { length } else { FRAME_ALIGNMENT }
-                }
-                _ => FRAME_ALIGNMENT,
-            };
-            offset += step;
+    let mut offset = 0;
+    while let Some(rest) = bytes.get(offset..).filter(|rest| rest.len() >= FRAME_ALIGNMENT) {
+        let mut step = FRAME_ALIGNMENT;
+        if journal::looks_like_frame(rest)
+            && let Ok(frame) = journal::decode(rest, origin)
+        {
+            let generation = frame.header.generation;
+            let intact = frame.entries.iter().all(|(e, payload)| payload_is_whole(e, payload, origin, generation));
+            found.push(FramePlace { header: frame.header, file, offset, intact });
+            // What lies inside a frame is its payload, even if a caller made it look like a frame.
+            if intact {
+                step = frame.header.length as usize;
+            }
         }
+        offset += step;
     }
     found
 }
 
-/// Works out what to replay on top of `root` from the content of the journal files (number, bytes).
+/// Works out what to replay on top of `root` from the content of the journal files (number, bytes) and what [`survey`] found
+/// in all of them.
 ///
 /// # Errors
 /// [`Error::Damaged`] when the journal was written under a newer manifest than `root`'s.
-pub(crate) fn plan(files: &[(u64, Bytes)], origin: StoreId, root: &Root) -> Result<Plan> {
+pub(crate) fn plan(files: &[(u64, Bytes)], places: &[FramePlace], origin: StoreId, root: &Root) -> Result<Plan> {
     let newest_generation = root.generations.last().map_or(0, |g| g.0);
     let mut by_number: BTreeMap<FrameNumber, FramePlace> = BTreeMap::new();
-    for place in survey(files, origin) {
+    for &place in places {
         let header = place.header;
         if header.generation > newest_generation {
             let at = place.offset as u64;
