@@ -31,7 +31,8 @@ pub(crate) struct Machines {
 struct Life {
     core: Arc<Core>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    _lock: Box<dyn crate::env::DiskLock>,
+    /// The threads that write hold it too: whoever outlives the last handle must not meet the next owner.
+    lock: std::sync::Arc<dyn crate::env::DiskLock>,
     report: OpenReport,
     read_only: bool,
 }
@@ -93,7 +94,12 @@ impl Store {
             std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("start thread", name))
         };
         let commit = spawn("braidlog-commit", Box::new(move || commit.run()))?;
-        let upkeep = match spawn("braidlog-upkeep", Box::new(move || upkeep.run())) {
+        let lock = store.life.lock.clone();
+        let run_upkeep = move || {
+            upkeep.run();
+            drop(lock);
+        };
+        let upkeep = match spawn("braidlog-upkeep", Box::new(run_upkeep)) {
             Ok(upkeep) => upkeep,
             Err(error) => {
                 store.life.core.commit_lane.close();
@@ -115,7 +121,7 @@ impl Store {
         let commit = Commit::new(core.clone(), opened.queue, opened.generation, opened.end);
         let upkeep = Upkeep::new(core.clone());
         let life =
-            Life { core, threads: Mutex::default(), _lock: opened.lock, report: opened.report, read_only: false };
+            Life { core, threads: Mutex::default(), lock: opened.lock.into(), report: opened.report, read_only: false };
         Ok((Store { life: Arc::new(life) }, Machines { commit, upkeep }))
     }
 
@@ -142,7 +148,8 @@ impl Store {
         let core = Arc::new(Core::new(opened.parts));
         core.commit_lane.refuse(core.refusal());
         core.buffered_lane.refuse(core.refusal());
-        let life = Life { core, threads: Mutex::default(), _lock: opened.lock, report: opened.report, read_only: true };
+        let life =
+            Life { core, threads: Mutex::default(), lock: opened.lock.into(), report: opened.report, read_only: true };
         Ok(Store { life: Arc::new(life) })
     }
 
@@ -165,7 +172,12 @@ impl Store {
         let core = &self.life.core;
         if core.threaded && !core.buffered_started.swap(true, Ordering::AcqRel) {
             let lane = BufferedLane::new(core.clone());
-            let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(move || lane.run());
+            let lock = self.life.lock.clone();
+            let run = move || {
+                lane.run();
+                drop(lock);
+            };
+            let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(run);
             self.life.threads.lock().push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
         }
         Ok(())

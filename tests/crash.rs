@@ -6,8 +6,8 @@
 
 mod support;
 
-use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, SimDisk, Tape};
+use braidlog::{Error, ReadMode};
 use support::exhaustive::{Looked, base, explore_all};
 use support::runner::{Op, Run};
 use support::{budget, crash_seconds, small, two_lanes};
@@ -75,6 +75,22 @@ fn a_buffered_tail_that_recovery_served_survives_a_power_cut() {
     let left = run.disk.crash_subset(1, 0);
     let mut after = run.on(left);
     after.recover(Crash::Power).unwrap();
+    after.apply(Op::Check).unwrap();
+}
+
+/// With many logs a checkpoint takes long: it went on beside the next owner, and wrote a manifest over that one's.
+#[test]
+fn a_checkpoint_is_given_up_when_the_store_closes() {
+    let mut run = fresh(ReadMode::Map);
+    apply(&mut run, &[Op::Append { log: 0, count: 1, len: 60, settle: true }]);
+    let before = run.disk.files();
+    let store = run.store.as_mut().unwrap();
+    store.store().clone().close().unwrap();
+    assert!(matches!(store.checkpoint(), Err(Error::Closed)));
+    assert_eq!(run.disk.files(), before);
+    run.store = None;
+    let mut after = run.on(run.disk.crash(Crash::Kill, &Tape::seeded(1)));
+    after.recover(Crash::Kill).unwrap();
     after.apply(Op::Check).unwrap();
 }
 

@@ -120,6 +120,9 @@ impl Upkeep {
         let (frame, _) = core.durable();
         for large in [true, false] {
             for log in core.listed() {
+                if core.is_closed() {
+                    return;
+                }
                 let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
                 if pending == 0 || (large && pending < 64 << 10) {
                     continue;
@@ -180,7 +183,8 @@ impl Upkeep {
         }
     }
 
-    /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it.
+    /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it. One that is not is given up
+    /// when the store closes: it may be long, and the next owner waits for the lock.
     pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
         let core = self.core.clone();
         if !core.health.may_write() {
@@ -191,8 +195,18 @@ impl Upkeep {
         let retired = core.take_retired();
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
-        let flushed: Result<(), Fault> = logs.iter().try_for_each(|log| self.flush(log, frame));
-        let synced = flushed.map_err(|fault| (fault, true)).and_then(|()| self.sync(&logs).map_err(|f| (f, false)));
+        let given_up = || !clean && core.is_closed();
+        let flushed: Result<(), Fault> =
+            logs.iter().take_while(|_| !given_up()).try_for_each(|log| self.flush(log, frame));
+        let synced = flushed.map_err(|fault| (fault, true)).and_then(|()| match given_up() {
+            true => Ok(Vec::new()),
+            false => self.sync(&logs).map_err(|fault| (fault, false)),
+        });
+        if synced.is_ok() && given_up() {
+            logs.iter().for_each(|log| core.list_for_checkpoint(log));
+            core.put_back_retired(retired);
+            return Err(Error::Closed);
+        }
         let rows = match synced {
             Ok(rows) => rows,
             Err((fault, retry)) => {
