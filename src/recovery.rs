@@ -6,11 +6,11 @@
 //! 4. Replay its frames in memory, verified.
 //! 5. Write the frames that no later one proves durable **again**, same bytes to the same places, and sync: after a failed
 //!    sync the page cache can equal what the disk has not.
-//! 6. Look at the tails of buffered logs and sync them.
+//! 6. Look at the tails of buffered logs, write them again for the same reason, and sync them.
 //! 7. Write and sync one manifest that names the accepted end and a new generation.
 //! 8. Only then serve.
 //!
-//! No file of an earlier life is written except in step 5, and nothing is deleted. What is replayed reaches new segments by
+//! No file of an earlier life is written except in steps 5 and 6, and nothing is deleted. What is replayed reaches new segments by
 //! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
 //! nothing.
 
@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
+use crate::env::real::is_unreadable;
 use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, WriteQueue};
 use crate::error::{Error, Result};
 use crate::format::Damage;
@@ -34,7 +35,7 @@ use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::Manifest;
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
-use crate::segment::{RESERVE_IDS, scan_tail, segment_path};
+use crate::segment::{RESERVE_IDS, next_batch, segment_path};
 use crate::sync::{Arc, Ordering};
 
 const LOCK_PATH: &str = "LOCK";
@@ -447,9 +448,15 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     let mut settled = Vec::new();
     for id in replay.touched.clone() {
         if let Some(log) = replay.log(id)? {
+            let stopped_before = log.stopped_at();
             let replaced = settle_tail(disk, &log, &leftovers, sync)?;
             leftovers.extend(replaced);
             replay.report.tails_scanned += 1;
+            if let Some(at) = log.stopped_at().filter(|at| Some(*at) != stopped_before) {
+                // What lies behind the part that can't be read is left where it is: it may be had with other means.
+                leftovers.retain(|h| h.log != id);
+                replay.report.stopped_logs.push((log.name.to_string(), at));
+            }
             settled.push(log);
         }
     }
@@ -471,6 +478,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
 
 /// Finds the end of a buffered log after an unclean end: over the known segment's tail, then segment by segment for as long
 /// as each goes on exactly where the one before ends, or took over what that has. Numbers go on above what was reserved.
+/// Where a part of the tail can't be read, records that were acknowledged may follow: the log stops there.
 /// Answers with the segments that others took over.
 fn settle_tail(
     disk: &dyn Disk,
@@ -483,31 +491,9 @@ fn settle_tail(
         view.segments.iter().map(|s| s.row()).collect()
     };
     let mut replaced = Vec::new();
-    let scan = |row: &mut SegmentRow, named: bool| -> Result<()> {
-        let path = segment_path(row.id);
-        let file = match disk.open(&path, Access::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io("open segment", path)(error)),
-        };
-        // What can't be read now is no end: acknowledged records may follow. Opening fails, and may succeed the next time.
-        let at = row.bytes;
-        scan_tail(&*file, log.salt, row).map_err(|_| Error::damaged(&path, at)(Damage::Unreadable))?;
-        if sync {
-            // It is about to be served, and only the page cache may have it, or its name.
-            file.sync_data().map_err(Error::io("sync segment", &path))?;
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            if !named {
-                ["segments", folder]
-                    .iter()
-                    .try_for_each(|f| disk.sync_dir(f))
-                    .map_err(Error::io("sync folder", folder))?;
-            }
-        }
-        Ok(())
-    };
+    let mut readable = true;
     if let Some(last) = rows.last_mut() {
-        scan(last, true)?;
+        readable = scan_segment(disk, log, last, None, sync)?;
     }
     let mut tried: HashSet<SegmentId> = rows.iter().map(|r| r.id).collect();
     loop {
@@ -515,7 +501,7 @@ fn settle_tail(
         let last = rows.last().copied();
         let bases = [last.map_or(0, |last| last.end), log.row().end, last.map_or(0, |last| last.base)];
         let fits = |h: &&SegmentHeader| h.log == log.id && bases.contains(&h.base) && !tried.contains(&h.segment);
-        let Some(next) = unnamed.iter().filter(fits).max_by_key(|h| h.segment) else { break };
+        let Some(next) = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment) else { break };
         tried.insert(next.segment);
         let mut row = SegmentRow {
             id: next.segment,
@@ -525,7 +511,7 @@ fn settle_tail(
             first_arrival_ms: 0,
             last_arrival_ms: 0,
         };
-        scan(&mut row, false)?;
+        readable = scan_segment(disk, log, &mut row, Some(next), sync)?;
         match last {
             _ if row.end == row.base => {}
             Some(last) if row.base < last.end => {
@@ -539,11 +525,61 @@ fn settle_tail(
         }
     }
     let mut row = log.row();
-    row.end = rows.last().map_or(row.end, |last| last.end.max(row.end)).max(row.reserved);
+    row.end = rows.last().map_or(row.end, |last| last.end.max(row.end));
+    if readable {
+        row.end = row.end.max(row.reserved);
+    } else {
+        log.stop_at(row.end);
+    }
     row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(row.last_arrival_ms);
     row.segments = rows;
     log.replace_segments(&row);
     Ok(replaced)
+}
+
+/// Moves a segment's end over its tail; an `unnamed` one's name is in no manifest. False if a part of it can't be read.
+///
+/// With `sync` what was found is about to be served, and only the page cache may have it: it is written again, same bytes
+/// to the same places, and synced, for after a failed sync the cache calls clean what the disk has not.
+fn scan_segment(
+    disk: &dyn Disk,
+    log: &LogState,
+    row: &mut SegmentRow,
+    unnamed: Option<&SegmentHeader>,
+    sync: bool,
+) -> Result<bool> {
+    let path = segment_path(row.id);
+    let file = match disk.open(&path, if sync { Access::Write } else { Access::Read }) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(Error::io("open segment", path)(error)),
+    };
+    let write_again = |bytes: &[u8], at: u64| file.write_at(bytes, at).map_err(Error::io("write segment again", &path));
+    if let Some(header) = unnamed.filter(|_| sync) {
+        write_again(&header.encode(), 0)?;
+    }
+    let mut batch = Vec::new();
+    let mut failed_at = None;
+    let readable = loop {
+        let position = row.bytes;
+        match next_batch(&*file, log.salt, row, &mut batch) {
+            Ok(true) if sync => write_again(&batch, position)?,
+            Ok(true) => {}
+            Ok(false) => break true,
+            Err(error) if !is_unreadable(&error) => return Err(Error::io("read segment", &path)(error)),
+            // A device may think better of it, and a log that stopped stays so.
+            Err(_) if failed_at != Some(position) => failed_at = Some(position),
+            Err(_) => break false,
+        }
+    };
+    if sync {
+        file.sync_data().map_err(Error::io("sync segment", &path))?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if unnamed.is_some() {
+            ["segments", folder].iter().try_for_each(|f| disk.sync_dir(f)).map_err(Error::io("sync folder", folder))?;
+        }
+    }
+    Ok(readable)
 }
 
 /// Opens for writing.

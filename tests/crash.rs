@@ -6,11 +6,12 @@
 
 mod support;
 
-use braidlog::env::sim::{Crash, SimDisk, Tape};
+use braidlog::check::{CheckOptions, check_in};
+use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, SimDisk, Tape};
 use braidlog::{Error, ReadMode};
 use support::exhaustive::{Looked, base, explore_all};
 use support::runner::{Op, Run};
-use support::{budget, crash_seconds, small, two_lanes};
+use support::{NAMES, budget, crash_seconds, env_of, small, two_lanes};
 
 #[test]
 fn every_short_history_survives_a_crash_at_every_boundary() {
@@ -76,6 +77,74 @@ fn a_buffered_tail_that_recovery_served_survives_a_power_cut() {
     let mut after = run.on(left);
     after.recover(Crash::Power).unwrap();
     after.apply(Op::Check).unwrap();
+}
+
+/// The cache calls clean what a failed sync did not bring to the disk: syncing it again would prove nothing.
+#[test]
+fn a_buffered_tail_whose_sync_failed_at_an_open_is_durable_after_the_next() {
+    let mut run = fresh(ReadMode::Copy);
+    apply(&mut run, &[BUFFERED, Op::Checkpoint, BUFFERED, Op::Kill, BUFFERED]);
+    run.store = None;
+    let left = run.disk.crash(Crash::Kill, &Tape::seeded(1));
+    let mut failed = 0;
+    for n in 1.. {
+        let disk = left.fork();
+        disk.set_after_failed_sync(AfterFailedSync::NewAndClean);
+        disk.fail_nth_where(n, FaultKind::Once, Errno::Io, Some("sync_data"), None);
+        let mut first = run.on(disk);
+        first.faulty = true;
+        first.open().unwrap();
+        if first.disk.faults_fired() == 0 {
+            break;
+        }
+        if first.store.is_some() {
+            continue;
+        }
+        failed += 1;
+        first.disk.clear_faults();
+        let mut second = first.on(first.disk.crash(Crash::Kill, &Tape::seeded(2)));
+        second.recover(Crash::Kill).unwrap_or_else(|e| panic!("sync {n}, killed: {e}"));
+        second.store = None;
+        let mut third = second.on(second.disk.crash_subset(1, 0));
+        third.recover(Crash::Power).unwrap_or_else(|e| panic!("sync {n}, power cut: {e}"));
+        third.apply(Op::Check).unwrap_or_else(|e| panic!("sync {n}, power cut: {e}"));
+    }
+    assert!(failed > 1, "{failed} syncs failed an open");
+}
+
+/// Every block of the tail, and of what lies behind it in the same file.
+#[test]
+fn a_buffered_tail_that_cannot_be_read_stops_its_log_and_no_other() {
+    let mut run = fresh(ReadMode::Copy);
+    let durable = Op::Append { log: 0, count: 1, len: 60, settle: true };
+    apply(&mut run, &[BUFFERED, durable, Op::Checkpoint, BUFFERED, BUFFERED, durable]);
+    let acknowledged = run.log(NAMES[3]).unwrap().end();
+    run.store = None;
+    let left = run.disk.crash(Crash::Kill, &Tape::seeded(1));
+    let mut stops = 0;
+    let before: Vec<_> = left.files().into_iter().filter(|(path, _)| path.ends_with(".seg")).collect();
+    for (path, at) in before.iter().flat_map(|(path, len)| (0..*len).map(move |at| (path, at))) {
+        let disk = left.fork();
+        disk.set_read_error(path, at..at + 1).unwrap();
+        let report = check_in(&env_of(&disk, &run.clock), &CheckOptions::new(), &mut |_| {}).unwrap();
+        let mut after = run.on(disk);
+        after.faulty = true;
+        after.open().unwrap();
+        let Some(store) = &after.store else { panic!("{path}, byte {at}: {:?}", after.errors) };
+        let stopped = store.store().open_report().stopped_logs.clone();
+        let Some((name, first_lost)) = stopped.first().cloned() else { continue };
+        stops += 1;
+        assert_eq!((stopped.len(), name.as_str()), (1, NAMES[3]), "{path}, byte {at}");
+        assert!(first_lost < acknowledged, "{path}, byte {at}: {first_lost}");
+        assert!(!report.is_sound(), "{path}, byte {at}: check saw nothing");
+        let log = after.log(NAMES[3]).unwrap();
+        assert!(matches!(log.append("x"), Err(Error::LogStopped { at, .. }) if at == first_lost));
+        after.disk.clear_faults();
+        after.apply(durable).unwrap();
+        after.apply(Op::Checkpoint).unwrap();
+        assert_eq!(after.disk.files().iter().filter(|(p, _)| p == path).count(), 1, "{path} was given up");
+    }
+    assert!(stops > 100, "{stops} places stopped the log");
 }
 
 /// With many logs a checkpoint takes long: it went on beside the next owner, and wrote a manifest over that one's.

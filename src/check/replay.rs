@@ -64,7 +64,7 @@ impl Claim {
 
 impl Claim {
     /// Nothing of it counts from here on.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.stopped_at = Some(self.stopped_at.map_or(self.next, |at| at.min(self.next)));
     }
 }

@@ -90,8 +90,9 @@ fn unnamed(ins: &mut Inspection<'_>, root: &Root) -> Result<Vec<SegmentHeader>> 
 fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) -> Vec<SegmentId> {
     let mut rows = claim.row.segments.clone();
     let mut replaced = Vec::new();
+    let mut readable = true;
     if let Some(last) = rows.last_mut() {
-        scan(ins, claim, last);
+        readable = scan(ins, claim, last);
     }
     let mut tried: BTreeSet<SegmentId> = rows.iter().map(|row| row.id).collect();
     loop {
@@ -99,7 +100,7 @@ fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHea
         let last = rows.last().copied();
         let bases = [last.map_or(0, |last| last.end), claim.row.end, last.map_or(0, |last| last.base)];
         let fits = |h: &&SegmentHeader| h.log == claim.row.id && bases.contains(&h.base) && !tried.contains(&h.segment);
-        let Some(next) = unnamed.iter().filter(fits).max_by_key(|h| h.segment) else { break };
+        let Some(next) = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment) else { break };
         tried.insert(next.segment);
         let mut row = SegmentRow {
             id: next.segment,
@@ -109,7 +110,7 @@ fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHea
             first_arrival_ms: 0,
             last_arrival_ms: 0,
         };
-        scan(ins, claim, &mut row);
+        readable = scan(ins, claim, &mut row);
         match last {
             _ if row.end == row.base => {}
             Some(last) if row.base < last.end => {
@@ -122,36 +123,44 @@ fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHea
             _ => rows.push(row),
         }
     }
-    let end = rows.last().map_or(0, |last| last.end).max(claim.row.end).max(claim.row.reserved);
+    let mut end = rows.last().map_or(0, |last| last.end).max(claim.row.end);
+    if readable {
+        end = end.max(claim.row.reserved);
+    }
     claim.row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(claim.row.last_arrival_ms);
     claim.row.segments = rows;
     claim.row.end = end;
     claim.next = claim.next.max(end);
     claim.beyond = claim.beyond.max(end);
+    if !readable {
+        claim.stop();
+    }
     replaced
 }
 
-/// Finds the end of one segment, and says so if what follows it is not nothing.
-fn scan(ins: &mut Inspection<'_>, claim: &Claim, row: &mut SegmentRow) {
+/// Finds the end of one segment, and says so if what follows it is not nothing. False if a part of its tail can't be read.
+fn scan(ins: &mut Inspection<'_>, claim: &Claim, row: &mut SegmentRow) -> bool {
     let path = segment_path(row.id);
     // A file that is missing or can't be opened is told with the segments.
-    let Ok(file) = ins.disk.open(&path, Access::Read) else { return };
+    let Ok(file) = ins.disk.open(&path, Access::Read) else { return true };
     let about = |finding: Finding| finding.log(claim.row.id, &claim.row.name);
     if let Err(error) = scan_tail(&*file, Salt::batches(ins.origin, claim.row.id), row) {
         let what = format!("what lies behind number {} can't be read: {error}", row.end);
         ins.find(about(Finding::damage(path, what).at(row.bytes)).advice(
-            "Opening fails as long as that is so. Copy the file with a tool that skips what can't be read, or copy what can \
-             be read into a new store with `braidlog check --salvage DEST`.",
+            "Opening stops the log there, for records may follow, and leaves the others alone. Copy what can be read into a \
+             new store with `braidlog check --salvage DEST`.",
         ));
-        return;
+        return false;
     }
     let mut behind = [0; 4096];
-    let Ok(n) = file.read_at(&mut behind, row.bytes) else { return };
-    if let Some(at) = dirty(&behind, 0, n) {
+    if let Ok(n) = file.read_at(&mut behind, row.bytes)
+        && let Some(at) = dirty(&behind, 0, n)
+    {
         let what = "behind the last batch that verifies there are bytes that don't";
         ins.find(about(Finding::warning(path, what).at(row.bytes + at as u64)).advice(
             "A buffered log whose store was not closed: a write that a crash cut short, or damage to the tail; the two look \
              the same. Opening goes on behind it.",
         ));
     }
+    true
 }

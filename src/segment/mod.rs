@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segment_path};
 pub(crate) use reader::Location;
-pub(crate) use scan::scan_tail;
+pub(crate) use scan::{next_batch, scan_tail};
 pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, WriterContext};
 
 use crate::format::checksum::Salt;

@@ -285,6 +285,12 @@ impl Disk for RealDisk {
     }
 }
 
+/// Whether an error of a read says that the device can't read these bytes, and not that something else was in the way.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    // A bad sector is the first of these to a reader through the page cache, the second to one past it on Linux.
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::NODATA))
+}
+
 /// Whether this process may use io_uring, found out by using it.
 #[cfg(target_os = "linux")]
 fn ring_permitted() -> bool {

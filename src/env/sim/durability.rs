@@ -67,8 +67,9 @@ impl Image {
         }
         self.edit(ino, |file| {
             file.volatile.write(offset, data);
-            if end > file.volatile.len() {
-                file.volatile.grow_to(end);
+            file.volatile.grow_to(end.max(file.volatile.len()));
+            // Bytes that become durable take the length up to them along, also where a failed sync forgot that length.
+            if end > file.length_to_be() {
                 file.pending.push(Pending { seq, change: Change::Size(end) });
             }
             let sector = offset / SECTOR_U64;

@@ -59,6 +59,15 @@ impl FileNode {
         }
     }
 
+    /// Its length once everything pending is durable.
+    pub(super) fn length_to_be(&self) -> u64 {
+        let mut sizes = self.pending.iter().rev().filter_map(|pending| match pending.change {
+            Change::Size(len) => Some(len),
+            _ => None,
+        });
+        sizes.next().unwrap_or(self.durable.len())
+    }
+
     /// One write becomes durable, with what is needed to read it, and nothing else.
     pub(super) fn written(&mut self, seq: u64) {
         if self.pending.iter().all(|pending| pending.seq == seq) {
