@@ -140,9 +140,12 @@ impl ManualLog {
     }
 }
 
+/// The machines of an engine, and what they share.
+type Machinery = (Arc<Core>, Arc<Mutex<Machines>>);
+
 thread_local! {
     /// The machines of this thread's engines, the newest last.
-    static STEPPED: RefCell<Vec<(Arc<Core>, Arc<Mutex<Machines>>)>> = const { RefCell::new(Vec::new()) };
+    static STEPPED: RefCell<Vec<Machinery>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Steps the machines of this thread's newest [`ManualEngine`] until `ready` holds or nothing is left to do; whether it holds.
