@@ -203,3 +203,17 @@ fn a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion() {
     });
     assert!(matches!(log.append("late"), Err(Error::LogDeleted { .. })));
 }
+
+#[test]
+fn an_iterator_ends_after_an_error_and_goes_on_after_a_seek() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new()).unwrap();
+    log.append_batch(["a", "b", "c"]).unwrap();
+    let mut reader = log.read(StartAt::TrimHorizon).unwrap();
+    log.trim(2).unwrap();
+    let found: Vec<_> = reader.by_ref().collect();
+    assert!(matches!(found[..], [Err(Error::Trimmed { .. })]), "{found:?}");
+    assert_eq!(reader.skip_trimmed().unwrap(), 2);
+    assert_eq!(reader.map(|record| record.unwrap().data).collect::<Vec<_>>(), ["c"]);
+}

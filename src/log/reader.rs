@@ -216,11 +216,13 @@ pub struct Reader {
     bound: Bound,
     at: Option<Location>,
     walk: Option<Walk>,
+    /// Iteration ended with an error.
+    failed: bool,
 }
 
 impl Reader {
     pub(crate) fn new(log: Log, start: StartAt, bound: Bound) -> Result<Reader> {
-        let mut reader = Reader { log, next: 0, bound, at: None, walk: None };
+        let mut reader = Reader { log, next: 0, bound, at: None, walk: None, failed: false };
         reader.seek(start)?;
         Ok(reader)
     }
@@ -233,6 +235,7 @@ impl Reader {
     pub fn seek(&mut self, start: StartAt) -> Result<()> {
         let state = &self.log.state;
         state.check_alive()?;
+        self.failed = false;
         self.walk = None;
         self.at = None;
         let (horizon, end) = (self.log.horizon()?, self.end());
@@ -399,7 +402,7 @@ impl Reader {
         let mut records = Vec::with_capacity(records_max.min(READ_RECORDS_EXPECTED));
         let mut bytes = 0;
         while records.len() < records_max {
-            let Some(record) = self.next() else { break };
+            let Some(record) = self.advance() else { break };
             let record = record?;
             bytes += record.bytes();
             if bytes > bytes_max && !records.is_empty() {
@@ -488,15 +491,28 @@ impl Reader {
     }
 }
 
+impl Reader {
+    #[inline]
+    fn advance(&mut self) -> Option<Result<Record>> {
+        match self.walk.as_mut().and_then(Walk::next) {
+            Some(record) => Some(Ok(record)),
+            None => self.next_walk().transpose(),
+        }
+    }
+}
+
+/// Ends after an error, so that collecting what a damaged log has comes to an end; [`Reader::seek`] begins anew.
 impl Iterator for Reader {
     type Item = Result<Record>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.walk.as_mut().and_then(Walk::next) {
-            Some(record) => Some(Ok(record)),
-            None => self.next_walk().transpose(),
+        if self.failed {
+            return None;
         }
+        let next = self.advance();
+        self.failed = matches!(next, Some(Err(_)));
+        next
     }
 }
 
