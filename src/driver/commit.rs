@@ -30,12 +30,10 @@ use crate::transaction::{Committed, Consequence, Decided};
 
 use super::Request;
 
-/// Frames in flight at once.
+/// Frames in flight at once. Only a large turn goes beside another: its data then moves while the other's flush runs. Of small
+/// frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half of the
+/// callers each.
 const DEPTH: usize = 2;
-/// A second frame goes while one of at least so many bytes is in flight: its transfer then runs beside the other's flush. Of
-/// small frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half
-/// of the callers each.
-const OVERLAP_BYTES: usize = 256 << 10;
 /// Bulk data goes to the device in pieces of this size, so many at a time.
 const BULK_PIECE_BYTES: usize = 512 << 10;
 const BULK_DEPTH: usize = 8;
@@ -139,7 +137,6 @@ struct Frame {
     /// Resolved with this frame: it is the last one of its turn.
     turn: Option<Arc<Turn>>,
     data: Option<AlignedBuf>,
-    bytes: usize,
     path: String,
     submitted: Option<Instant>,
     durable: bool,
@@ -160,8 +157,6 @@ pub(crate) struct Commit {
     /// Turns whose frames are durable and that nobody was told of yet.
     durable_turns: Vec<Arc<Turn>>,
     submitted: usize,
-    /// [`OVERLAP_BYTES`]; 0 where a test takes the steps, so that its short histories have frames that overlap.
-    overlap_bytes: usize,
     /// The pressure under which the next turn is taken: as many wait for it as did for the last one, or it is large.
     due: usize,
     returns: Returns,
@@ -177,7 +172,6 @@ const BULK_TOKEN: u64 = u64::MAX;
 
 impl Commit {
     pub(crate) fn new(core: Arc<Core>, queue: Box<dyn WriteQueue>, generation: u64, end: FrameNumber) -> Commit {
-        let overlap_bytes = if core.threaded { OVERLAP_BYTES } else { 0 };
         Commit {
             core,
             queue,
@@ -189,7 +183,6 @@ impl Commit {
             frames: VecDeque::new(),
             durable_turns: Vec::new(),
             submitted: 0,
-            overlap_bytes,
             due: 0,
             returns: Returns::default(),
             buffers: Vec::new(),
@@ -263,11 +256,13 @@ impl Commit {
 
     /// Frames and submits the next turn, if there is one and not too many are on their way.
     fn gather_next(&mut self) -> bool {
-        let alone = self.frames.back().is_some_and(|frame| frame.bytes < self.overlap_bytes);
-        if alone || self.frames.len() >= DEPTH || self.submitted < self.frames.len() {
+        if self.frames.len() >= DEPTH || self.submitted < self.frames.len() {
             return false;
         }
-        let Some(taken) = self.core.commit_lane.take(self.due) else { return false };
+        // Where a test takes the steps any turn goes, so that its short histories have frames that overlap.
+        let beside = self.core.threaded && !self.frames.is_empty();
+        let pressure = if beside { Turn::PRESSING } else { self.due };
+        let Some(taken) = self.core.commit_lane.take(pressure) else { return false };
         self.gathering = Some(taken.turn.clone());
         self.gather(taken);
         self.gathering = None;
@@ -595,7 +590,6 @@ impl Commit {
             checksum,
             effects: draft.effects,
             turn,
-            bytes: data.len(),
             data: Some(data),
             path: String::new(),
             submitted: None,
