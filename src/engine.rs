@@ -242,10 +242,9 @@ impl Engine {
     /// As [`Engine::open_with`].
     pub fn on(store: Store, options: EngineOptions) -> Result<Engine> {
         options.check()?;
-        let catalog = Table::open(&store, &format!("{INTERNAL_PREFIX}catalog"))?;
-        let damaged = |what: crate::format::Damage| Error::damaged("the catalog of streams", 0)(what);
-        let engine = match catalog.rows(rows::ENGINE_KEY).first() {
-            Some((_, row)) => EngineRow::decode(row).map_err(damaged)?,
+        let catalog = Table::open(&store, &catalog_name())?;
+        let engine = match engine_row(&catalog)? {
+            Some(row) => row,
             None => {
                 let random = &store.core().env.random;
                 let mut secret = [0; 16];
@@ -260,7 +259,27 @@ impl Engine {
                 row
             }
         };
-        let leases = Table::open(&store, &format!("{INTERNAL_PREFIX}leases"))?;
+        Engine::assemble(store, options, catalog, engine)
+    }
+
+    /// The engine of a store that has one already, also of a store that is open for reading only. `None` where there never was
+    /// a stream: who only looks makes nothing.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code))]
+    pub(crate) fn existing(store: &Store, options: EngineOptions) -> Result<Option<Engine>> {
+        options.check()?;
+        // The tables are made one after the other, before the first stream.
+        for name in [catalog_name(), leases_name()] {
+            if let Err(Error::NoSuchLog { .. }) = store.internal_log(&name) {
+                return Ok(None);
+            }
+        }
+        let catalog = Table::open(store, &catalog_name())?;
+        let row = engine_row(&catalog)?;
+        row.map(|row| Engine::assemble(store.clone(), options, catalog, row)).transpose()
+    }
+
+    fn assemble(store: Store, options: EngineOptions, catalog: Table, engine: EngineRow) -> Result<Engine> {
+        let leases = Table::open(&store, &leases_name())?;
         let store_digit = store_digit(store.core().identity.origin);
         let streams = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
@@ -428,6 +447,24 @@ impl Shared {
         let EngineOptions { partition, region, account, .. } = &self.options;
         format!("arn:{partition}:kinesis:{region}:{account}:stream/{name}")
     }
+}
+
+fn catalog_name() -> String {
+    format!("{INTERNAL_PREFIX}catalog")
+}
+
+fn leases_name() -> String {
+    format!("{INTERNAL_PREFIX}leases")
+}
+
+fn damaged(what: crate::format::Damage) -> Error {
+    Error::damaged("the catalog of streams", 0)(what)
+}
+
+/// The row that is there from the first commit to the catalog on.
+fn engine_row(catalog: &Table) -> Result<Option<EngineRow>> {
+    let rows = catalog.rows(rows::ENGINE_KEY);
+    rows.first().map(|(_, row)| EngineRow::decode(row).map_err(damaged)).transpose()
 }
 
 fn store_digit(origin: StoreId) -> u8 {

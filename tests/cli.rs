@@ -577,3 +577,211 @@ fn bench_measures_the_engine_and_the_limits_in_one_run() {
     assert!(table.contains("p99.9") && table.contains("limit: durable write") && table.contains("its rate"), "{table}");
     assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
+
+fn shards(place: &Place, stream: &str) -> Vec<(String, bool)> {
+    let about = place.json(&["stream", "describe", stream, "--json"]);
+    let shard = |shard: &Value| (shard["shard"].as_str().unwrap().to_owned(), shard["closed_ms"].is_null());
+    about["shards"].as_array().unwrap().iter().map(shard).collect()
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn streams_are_made_described_resharded_and_deleted() {
+    let place = Place::new();
+    assert!(place.fails(&["stream", "list"], 4).contains("there is no store"));
+    let made = place.json(&[
+        "stream",
+        "create",
+        "clicks",
+        "--shards",
+        "2",
+        "--retention",
+        "48h",
+        "--tag",
+        "team=web",
+        "--json",
+    ]);
+    assert_eq!(
+        (&made["open_shards"], &made["retention_hours"], &made["tags"]["team"]),
+        (&2.into(), &48.into(), &"web".into())
+    );
+    place.fails(&["stream", "create", "clicks"], 1);
+    place.fails(&["stream", "create", "other", "--retention", "1h"], 2);
+    place.fails(&["stream", "create", "no/name"], 2);
+    place.ok(&["stream", "split", "clicks", "0"]);
+    place.ok(&["stream", "merge", "clicks", "3", "shardId-000000000001"]);
+    let states: Vec<bool> = shards(&place, "clicks").into_iter().map(|(_, open)| open).collect();
+    assert_eq!(states, [false, false, true, false, true]);
+    let text = place.text(&["stream", "describe", "clicks"]);
+    assert!(text.contains("5, 2 open") && text.contains("[        ########################]   75.0 %  open"), "{text}");
+    place.fails(&["stream", "split", "clicks", "0"], 2);
+    place.fails(&["stream", "split", "clicks", "9"], 4);
+    assert_eq!(place.run(&["stream", "split", "clicks", "x"]).status.code(), Some(2));
+    assert_eq!(place.json(&["stream", "scale", "clicks", "7", "--json"])["open_shards"], 7);
+    place.ok(&["stream", "create", "auto", "--mode", "on-demand"]);
+    let list = place.text(&["stream", "list"]);
+    assert!(list.contains("clicks") && list.contains("on-demand") && list.contains("2d"), "{list}");
+    place.fails(&["stream", "scale", "auto", "2"], 1);
+
+    let engine = braidlog::Engine::open(place.store()).unwrap();
+    engine.stream("clicks").unwrap().register_consumer("billing", [("team", "web")]).unwrap();
+    engine.close().unwrap();
+    assert!(place.text(&["consumers"]).contains("billing"));
+    assert_eq!(place.json(&["consumers", "clicks", "--json"])["consumer"], "billing");
+    assert!(place.text(&["consumers", "auto"]).contains("no registered consumers"));
+    place.fails(&["consumers", "none"], 4);
+    place.fails(&["stream", "delete", "clicks"], 1);
+    place.ok(&["stream", "delete", "clicks", "--enforce-consumer-deletion"]);
+    place.fails(&["stream", "describe", "clicks"], 4);
+}
+
+#[test]
+fn a_store_with_streams_is_listed_checked_and_dumped_as_any_other() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\n"));
+    assert!(place.text(&["stream", "list"]).contains("no streams"));
+    assert_eq!(place.text(&["ls", "-a", "-1"]), "notes\n", "looking makes nothing");
+    place.ok(&["stream", "create", "clicks"]);
+    succeeded(place.run_with(&["put", "--stream", "clicks"], b"a\nb\n"));
+    assert_eq!(place.text(&["ls", "-1"]), "notes\n");
+    let all = place.text(&["ls", "--all", "-1"]);
+    assert!(all.contains("braidlog/catalog\n") && all.contains("shardId-000000000000\n"), "{all}");
+    assert_eq!(place.json(&["info", "--json"])["streams"], 1);
+    place.ok(&["check"]);
+    let segments = tree(&place.store().join("segments"));
+    let dumps: Vec<String> = segments
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "seg"))
+        .map(|(path, _)| place.text(&["dump", "--records", &path.display().to_string()]))
+        .collect();
+    assert!(dumps.iter().any(|dump| dump.contains("\"clicks\", provisioned")), "{dumps:?}");
+}
+
+#[test]
+fn lines_go_into_a_stream_and_come_out_in_the_order_of_arrival() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "clicks", "--shards", "3"]);
+    let lines = |from: u32, to: u32| (from..to).map(|n| format!("user{} {n}\n", n % 10)).collect::<String>();
+    let file = place.file("input", lines(0, 500).as_bytes());
+    let put = place.json(&["put", "--stream", "clicks", &file, "--key-field", "1", "--json"]);
+    assert_eq!((&put["records"], &put["stream"]), (&500.into(), &"clicks".into()));
+    place.ok(&["stream", "split", "clicks", "1"]);
+    succeeded(place.run_with(&["put", "--stream", "clicks", "--key-field", "1"], lines(500, 1000).as_bytes()));
+    place.ok(&["stream", "merge", "clicks", "0", "3"]);
+    succeeded(
+        place
+            .run_with(&["put", "--stream", "clicks", "--key-field", "1", "--batch", "7"], lines(1000, 1500).as_bytes()),
+    );
+    let all = place.text(&["cat", "--stream", "clicks", "--raw"]);
+    assert_eq!(sorted(&all), sorted(&lines(0, 1500)));
+    for user in 0..10 {
+        let of_user = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.starts_with(&format!("user{user} "))).map(str::to_owned).collect()
+        };
+        assert_eq!(of_user(&all), of_user(&lines(0, 1500)), "a key's records keep their order");
+    }
+    let record: Value =
+        serde_json::from_slice(&place.ok(&["cat", "--stream", "clicks", "--count", "1", "--json"])).unwrap();
+    let (shard, sequence) = (record["shard"].as_str().unwrap(), record["sequence"].as_str().unwrap());
+    let from =
+        place.text(&["cat", "--stream", "clicks", "--from", sequence, "--format", "{shard} {sequence} {key}\\n"]);
+    let key = record["key"].as_str().unwrap();
+    assert_eq!(from.lines().next().unwrap(), format!("{shard} {sequence} {key}"));
+    let alone = place.text(&["cat", "--stream", "clicks", "--shard", "2", "--format", "{shard} "]);
+    assert!(!alone.is_empty() && alone.split_whitespace().all(|shard| shard == "shardId-000000000002"));
+    assert_eq!(place.text(&["cat", "--stream", "clicks", "--from", "@1h", "--raw"]), all);
+    assert_eq!(place.text(&["cat", "--stream", "clicks", "--from", "trim", "--until", "2020-01-01"]), "");
+    place.fails(&["cat", "--stream", "clicks", "--from", "12"], 2);
+    place.fails(&["cat", "--stream", "clicks", "--from", "latest"], 2);
+    place.fails(&["cat", "--stream", "none"], 4);
+    place.fails(&["cat", "--stream", "clicks", "--shard", "77"], 4);
+    assert_eq!(place.run(&["cat", "--stream", "clicks", "--tail", "1"]).status.code(), Some(2));
+    assert_eq!(place.run(&["put", "--stream", "clicks", "--retention", "1d"]).status.code(), Some(2));
+}
+
+#[test]
+fn records_without_a_key_are_numbered_and_spread() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "clicks", "--shards", "2"]);
+    let lines = "line\n".repeat(100);
+    succeeded(place.run_with(&["put", "--stream", "clicks"], lines.as_bytes()));
+    let keys = place.text(&["cat", "--stream", "clicks", "--format", "{key}\\n"]);
+    assert_eq!(sorted(&keys), sorted(&(0..100).map(|n| format!("{n}\n")).collect::<String>()));
+    assert_eq!(
+        sorted(&place.text(&["cat", "--stream", "clicks", "--format", "{shard}\\n"]))
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        2
+    );
+    let long = "k".repeat(257) + " x\n";
+    let error = failed(place.run_with(&["put", "--stream", "clicks", "--key-field", "1"], long.as_bytes()), 2);
+    assert!(error.contains("256 characters") && error.contains("standard input:1"), "{error}");
+    place.ok(&["stream", "create", "auto", "--distribution", "auto"]);
+    succeeded(place.run_with(&["put", "--stream", "auto"], b"x\n"));
+    assert!(
+        serde_json::from_slice::<Value>(&place.ok(&["cat", "--stream", "auto", "--json"]))
+            .unwrap()
+            .get("key")
+            .is_none()
+    );
+    succeeded(place.run_with(&["put", "--stream", "new"], b"x\n"));
+    assert_eq!(shards(&place, "new").len(), 1, "a stream that is not there is made");
+    place.fails(&["put", "--stream", "other", "--no-create"], 4);
+}
+
+#[test]
+fn a_long_line_of_a_stream_is_refused_or_split() {
+    let place = Place::new();
+    let input = [&b"short\n"[..], &vec![b'x'; (1 << 20) + 5], b"\nafter\n"].concat();
+    let file = place.file("input", &input);
+    assert!(place.fails(&["put", "--stream", "clicks", &file], 1).contains("input:2: the line is longer"));
+    place.ok(&["put", "--stream", "pieces", &file, "--split"]);
+    assert_eq!(place.text(&["cat", "--stream", "pieces", "--format", "{len}\n"]), "5\n1047552\n1029\n5\n");
+}
+
+#[test]
+fn put_stream_tail_prints_what_is_durable_while_the_input_goes_on() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "clicks", "--shards", "4"]);
+    let mut child =
+        place.command(&["put", "--stream", "clicks", "--tail", "--raw"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for line in ["one\n", "two\n", "three\n"] {
+        stdin.write_all(line.as_bytes()).unwrap();
+        let mut printed = String::new();
+        stdout.read_line(&mut printed).unwrap();
+        assert_eq!(printed, line, "printed before the next line was sent");
+    }
+    let error = place.fails(&["cat", "--stream", "clicks"], 5);
+    assert!(error.contains("put --stream NAME --tail"), "{error}");
+    drop(stdin);
+    assert_eq!(wait(child).status.code(), Some(0));
+}
+
+#[test]
+fn follow_of_a_stream_goes_on_through_a_split_by_a_later_owner() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "--stream", "clicks"], b"before\n"));
+    let mut child = place.command(&["cat", "--stream", "clicks", "--follow", "--raw", "--count", "3"]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "before\n");
+    for text in ["after\n", "later\n"] {
+        succeeded(place.run_with(&["put", "--stream", "clicks"], text.as_bytes()));
+        line.clear();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, text);
+        if text == "after\n" {
+            place.ok(&["stream", "split", "clicks", "0"]);
+        }
+    }
+    assert_eq!(wait(child).status.code(), Some(0));
+}

@@ -1,13 +1,15 @@
-//! `braidlog cat`: prints records of a log, without being its owner.
+//! `braidlog cat`: prints records of a log or of a stream, without being its owner.
 
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::render::{OutputArgs, Render};
+use super::streams::{self, Merge, Start};
 use super::time::{self, Moment};
 use super::{Context, Failure};
-use crate::{Error, Log, LogId, Reader, StartAt, Store};
+use crate::stream::{SequenceNumber, ShardId};
+use crate::{Engine, EngineOptions, Error, Log, LogId, Reader, StartAt, Store};
 
 /// How often a follower looks whether the store's files have changed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -16,10 +18,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The log
-    log: String,
-    /// Start with the record of this number; without any start, with the oldest
-    #[arg(long, value_name = "N", group = "start")]
-    from: Option<u64>,
+    #[arg(required_unless_present = "stream", conflicts_with = "stream")]
+    log: Option<String>,
+    /// The stream, instead of a log: all of its shards in the order of arrival, and what splits and merges make of them
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tail", "to"])]
+    stream: Option<String>,
+    /// Of the stream, only this shard and what comes of it: 3, or shardId-000000000003
+    #[arg(long, requires = "stream", value_parser = streams::parse_shard)]
+    shard: Option<ShardId>,
+    /// Start at "trim", the oldest record, which is the default; at "latest", to --follow what comes; at @TIME; or with the
+    /// record of this number
+    ///
+    /// The sequence number of a stream's record says which shard it is of: that one is read, and what comes of it.
+    #[arg(long, value_name = "WHERE", group = "start", value_parser = parse_from)]
+    from: Option<Begin>,
     /// Start with the first record that arrived at or after this time
     #[arg(long, value_name = "TIME", value_parser = time::parse, group = "start")]
     since: Option<Moment>,
@@ -48,6 +60,29 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
+/// What `--from` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Trim,
+    Latest,
+    Time(Moment),
+    Number(u64),
+    Sequence(SequenceNumber),
+}
+
+fn parse_from(text: &str) -> Result<Begin, String> {
+    match (text, text.strip_prefix('@')) {
+        ("trim", _) => Ok(Begin::Trim),
+        ("latest", _) => Ok(Begin::Latest),
+        (_, Some(rest)) => time::parse(text).or_else(|_| time::parse(rest)).map(Begin::Time),
+        _ => match (text.parse(), text.parse()) {
+            (Ok(number), _) => Ok(Begin::Number(number)),
+            (_, Ok(number)) => Ok(Begin::Sequence(number)),
+            _ => Err("it is \"trim\", \"latest\", @TIME or a number".to_owned()),
+        },
+    }
+}
+
 /// How far printing got.
 struct Progress {
     next: u64,
@@ -56,14 +91,91 @@ struct Progress {
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
+    if args.from == Some(Begin::Latest) && !args.follow {
+        return Err(Failure::Usage("--from latest is for what comes: use it with --follow".to_owned()));
+    }
+    match &args.stream {
+        Some(name) => run_stream(context, &args, name),
+        None => run_log(context, &args, args.log.as_deref().unwrap_or_default()),
+    }
+}
+
+/// Prints the records of a stream.
+fn run_stream(context: &mut Context, args: &Args, name: &str) -> Result<(), Failure> {
+    let render = Render::of_stream(&args.output, context)?;
+    let start = match (args.from, args.since) {
+        (Some(Begin::Number(_)), _) => {
+            let why = "a sequence number of a stream has 56 digits; to start elsewhere, use trim, latest or @TIME";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        (Some(Begin::Sequence(number)), _) => Start::Sequence(number),
+        (Some(Begin::Time(moment)), _) | (_, Some(moment)) => Start::Time(moment.as_system_time()),
+        (Some(Begin::Latest), _) => Start::Latest,
+        _ if args.latest => Start::Latest,
+        _ => Start::Trim,
+    };
+    let mut seen = if args.follow { Some(fingerprint(&context.store)) } else { None };
+    let stream = streams::look_at(context, name)?;
+    let id = stream.state.id;
+    let mut merge = Merge::new(&stream, start, args.shard)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut done = print_stream(context, args, &render, &mut merge, &stream, &mut left)?;
+    merge.suspend();
+    drop(stream);
+    while let (Some(before), false) = (&mut seen, done) {
+        context.out.flush()?;
+        std::thread::sleep(LOOK_EVERY);
+        let now = fingerprint(&context.store);
+        if now == *before {
+            continue;
+        }
+        let store = match Store::open_read_only(&context.store) {
+            Err(Error::Locked { .. }) => continue,
+            other => other?,
+        };
+        let gone = || Error::ResourceNotFound { what: format!("stream {name}") };
+        let engine = Engine::existing(&store, EngineOptions::new())?.ok_or_else(gone)?;
+        let stream = engine.stream(name)?;
+        if stream.state.id != id {
+            return Err(gone().into());
+        }
+        merge.resume(&stream)?;
+        done = print_stream(context, args, &render, &mut merge, &stream, &mut left)?;
+        merge.suspend();
+        *before = now;
+    }
+    Ok(())
+}
+
+/// Prints what there is now; whether that was all that was asked for.
+fn print_stream(
+    context: &mut Context,
+    args: &Args,
+    render: &Render,
+    merge: &mut Merge,
+    stream: &crate::stream::Stream,
+    left: &mut u64,
+) -> Result<bool, Failure> {
+    while *left > 0 {
+        let Some(record) = merge.next(stream)? else { return Ok(false) };
+        if args.until.is_some_and(|until| record.1.arrival_ms >= until.0) {
+            return Ok(true);
+        }
+        render.write(&record, &mut context.out)?;
+        *left -= 1;
+    }
+    Ok(true)
+}
+
+fn run_log(context: &mut Context, args: &Args, name: &str) -> Result<(), Failure> {
     let render = Render::new(&args.output, context)?;
     let mut seen = if args.follow { Some(fingerprint(&context.store)) } else { None };
     let store = context.inspect()?;
-    let log = store.log(&args.log)?;
+    let log = store.log(name)?;
     let id = log.id();
-    let mut reader = start(&log, &args)?;
+    let mut reader = start(&log, args)?;
     let mut progress = Progress { next: reader.next_sequence_number(), printed: 0, done: args.count == Some(0) };
-    print(context, &args, &render, &mut reader, &mut progress)?;
+    print(context, args, &render, &mut reader, &mut progress)?;
     drop((reader, log, store));
     while let (Some(before), false) = (&mut seen, progress.done) {
         context.out.flush()?;
@@ -75,21 +187,25 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         match Store::open_read_only(&context.store) {
             Err(Error::Locked { .. }) => continue,
             Err(error) => return Err(error.into()),
-            Ok(store) => go_on(context, &args, &render, &store, id, &mut progress)?,
+            Ok(store) => go_on(context, args, &render, &store, id, &mut progress)?,
         }
         *before = now;
     }
     Ok(())
 }
 
-fn start(log: &Log, args: &Args) -> Result<Reader, Error> {
-    log.read(match (args.from, args.since, args.tail) {
-        (Some(number), ..) => StartAt::Sequence(number),
-        (_, Some(moment), _) => StartAt::Time(moment.as_system_time()),
+fn start(log: &Log, args: &Args) -> Result<Reader, Failure> {
+    Ok(log.read(match (args.from, args.since, args.tail) {
+        (Some(Begin::Sequence(_)), ..) => {
+            return Err(Failure::Usage("that is a sequence number of a stream: --stream names one".to_owned()));
+        }
+        (Some(Begin::Number(number)), ..) => StartAt::Sequence(number),
+        (Some(Begin::Latest), ..) => StartAt::Latest,
+        (Some(Begin::Time(moment)), ..) | (_, Some(moment), _) => StartAt::Time(moment.as_system_time()),
         (_, _, Some(n)) => StartAt::Sequence(log.end().saturating_sub(n).max(log.horizon()?)),
         _ if args.latest => StartAt::Latest,
         _ => StartAt::TrimHorizon,
-    })
+    })?)
 }
 
 fn go_on(
@@ -100,9 +216,10 @@ fn go_on(
     id: LogId,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
-    let log = store.log(&args.log)?;
+    let name = args.log.as_deref().unwrap_or_default();
+    let log = store.log(name)?;
     if log.id() != id {
-        return Err(Error::LogDeleted { log: args.log.clone() }.into());
+        return Err(Error::LogDeleted { log: name.to_owned() }.into());
     }
     let horizon = log.horizon()?;
     if progress.next < horizon {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::bench::{Latency, Percentiles};
 use super::lines::{Lines, Next};
-use super::pump::Pump;
+use super::pump::{Pump, Target};
 use super::scratch::{Scratch, file_system};
 use super::table::Table;
 use super::{Context, Failure, context, units};
@@ -164,7 +164,7 @@ fn ingest(context: &Context, store: &Store, name: &str, input: &mut Input) -> Re
     // The newline stays part of the record, so that the records put together are the file.
     let mut lines = Lines::new(input.read()?, RECORD_DATA_BYTES_MAX, true);
     let started = Instant::now();
-    let mut pump = Pump::new(&log, LINES_PER_CALL).on_ack(|ns| latency.record(ns));
+    let mut pump = Pump::new(Target::Log(&log), LINES_PER_CALL).on_ack(|ns| latency.record(ns));
     loop {
         let (data, start) = pump.begin();
         if lines.next(data).map_err(|error| Failure::io(format!("read {file_name}"))(error))? == Next::End {

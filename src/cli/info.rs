@@ -8,7 +8,7 @@ use serde_json::json;
 use super::table::Table;
 use super::{Context, Failure, options, time, units};
 use crate::env::{Disk, RealDisk};
-use crate::{Log, StartAt, Store};
+use crate::{Engine, EngineOptions, Log, StartAt, Store};
 
 /// Arguments of `braidlog info`.
 #[derive(Debug, clap::Args)]
@@ -119,6 +119,15 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
     let space = disk.space().map_err(Failure::io(format!("ask for the room in {root}")))?;
     let report = store.open_report();
     let names = store.log_names()?;
+    let engine = Engine::existing(store, EngineOptions::new());
+    // A catalog that can't be read is told of, and is no reason to say nothing of the rest.
+    let streams = match &engine {
+        Ok(engine) => engine.as_ref().map_or(0, |engine| engine.list_streams(None, usize::MAX).stream_names.len()),
+        Err(error) => {
+            context.warn(&error.to_string());
+            0
+        }
+    };
     // An inspector can't know more than what opening found: whether the store takes writes shows when it has an owner.
     let health = match (&report.journal_damage, report.stopped_logs.len()) {
         (Some(damage), _) => format!("read-only: the journal is damaged ({damage})"),
@@ -133,6 +142,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
             "health": health,
             "disk": disk.kind().to_string(),
             "logs": names.len(),
+            "streams": streams,
             "segments": folder(&segments),
             "journal": folder(&journal),
             "manifest": folder(&manifest),
@@ -159,6 +169,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
     table.row(["health", health.as_str()]);
     table.row(["disk".to_owned(), format!("{}, {} available", disk.kind(), units::bytes(space.available))]);
     table.row(["logs".to_owned(), units::count(names.len() as u64)]);
+    table.row(["streams".to_owned(), units::count(streams as u64)]);
     table.row(["segments".to_owned(), folder(&segments)]);
     table.row(["journal".to_owned(), folder(&journal)]);
     table.row(["manifest".to_owned(), folder(&manifest)]);

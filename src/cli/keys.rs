@@ -2,6 +2,42 @@
 
 use regex::bytes::Regex;
 
+use super::Failure;
+use crate::limits::PARTITION_KEY_CHARS_MAX;
+
+/// Options that say where a line's key comes from.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// The key is the line's N-th field, from 1; fields have blanks between them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "key_regex")]
+    key_field: Option<u32>,
+    /// The text between fields, instead of blanks
+    #[arg(long, value_name = "TEXT", requires = "key_field")]
+    delimiter: Option<String>,
+    /// The key is what this expression's first group, or all of it, matches
+    #[arg(long, value_name = "RE")]
+    key_regex: Option<Regex>,
+}
+
+impl KeyArgs {
+    pub(crate) fn rule(&self) -> Result<KeyRule, Failure> {
+        match (self.key_field, &self.delimiter, &self.key_regex) {
+            (_, Some(delimiter), _) if delimiter.is_empty() => Err(Failure::Usage("--delimiter is empty".to_owned())),
+            (Some(n), delimiter, _) => {
+                Ok(KeyRule::Field(n as usize, delimiter.as_ref().map(|text| text.clone().into_bytes())))
+            }
+            (None, _, Some(pattern)) => Ok(KeyRule::Pattern(Box::new(pattern.clone()))),
+            (None, _, None) => Ok(KeyRule::None),
+        }
+    }
+}
+
+/// A key as a stream takes it: 1 to 256 characters.
+pub(crate) fn partition_key(key: &[u8]) -> Option<&str> {
+    let fits = |key: &&str| !key.is_empty() && key.chars().nth(PARTITION_KEY_CHARS_MAX).is_none();
+    std::str::from_utf8(key).ok().filter(fits)
+}
+
 /// Picks a key out of a line.
 #[derive(Debug)]
 pub(crate) enum KeyRule {
@@ -54,6 +90,15 @@ mod tests {
         assert_eq!(commas(2).of(b"a,,c\n"), Some(&b""[..]), "an empty field is an empty key, not none");
         assert_eq!(commas(3).of(b"a,,c\n"), Some(&b"c"[..]));
         assert_eq!(commas(4).of(b"a,,c\n"), None);
+    }
+
+    #[test]
+    fn a_partition_key_has_1_to_256_characters() {
+        let (longest, longer) = ("é".repeat(256), "é".repeat(257));
+        assert_eq!(partition_key(longest.as_bytes()), Some(&longest[..]));
+        for bad in [&b""[..], b"\xff", longer.as_bytes()] {
+            assert_eq!(partition_key(bad), None);
+        }
     }
 
     #[test]

@@ -14,11 +14,14 @@ pub(crate) struct Args {
     /// Names alone, one a line
     #[arg(long, short = '1')]
     names: bool,
+    /// Also the logs that are the engine's own: shards of streams, tables
+    #[arg(long, short)]
+    all: bool,
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let store = context.inspect()?;
-    let names = store.log_names()?;
+    let names = if args.all { store.all_log_names()? } else { store.log_names()? };
     if args.names && !context.json {
         return names.iter().try_for_each(|name| Ok(writeln!(context.out, "{name}")?));
     }
@@ -34,7 +37,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         "LAST ARRIVAL",
     ]);
     for name in &names {
-        let log = store.log(name)?;
+        let log = store.internal_log(name)?;
         let summary = Summary::of(&log, &store)?;
         if context.json {
             writeln!(context.out, "{}", summary.to_json(&log))?;

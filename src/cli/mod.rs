@@ -4,7 +4,7 @@
 //!
 //! 1. Standard output carries the result and nothing else; notes, warnings, bars and errors go to standard error. With
 //!    `--json` the result is JSON, one value a line.
-//! 2. Who only looks opens the store read-only: `cat`, `ls`, `info` change nothing, not even a lock's text.
+//! 2. Who only looks opens the store read-only: `cat`, `ls`, `info`, `stream list` change nothing, not even a lock's text.
 //! 3. The exit code says what kind of failure it was: 0 none, 1 it failed, 2 called wrongly, 3 damage found, 4 no such store,
 //!    log, file or position, 5 locked, busy or full. A reader that closes our output, like `head`, is no failure.
 
@@ -29,6 +29,7 @@ mod put;
 mod render;
 mod scratch;
 mod set;
+mod streams;
 mod table;
 mod time;
 mod trim;
@@ -103,6 +104,10 @@ enum Command {
     Trim(trim::Args),
     /// Delete a log with all its records
     Delete(delete::Args),
+    /// Make, show, split, merge, scale and delete streams
+    Stream(streams::Args),
+    /// List the registered consumers of streams
+    Consumers(streams::ConsumersArgs),
     /// Copy the store, as of now, into an empty folder
     Backup(backup::Args),
     /// Verify every byte of the store and say where damage is
@@ -158,6 +163,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Set(args) => set::run(context, args),
         Command::Trim(args) => trim::run(context, args),
         Command::Delete(args) => delete::run(context, args),
+        Command::Stream(args) => streams::run(context, args),
+        Command::Consumers(args) => streams::run_consumers(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Dump(args) => dump::run(context, args),

@@ -5,12 +5,17 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::Failure;
+use crate::limits::{PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
+use crate::stream::{PutRecords, PutRecordsEntry, PutTicket, Stream};
 use crate::{Appended, Error, Log, RecordParts, Ticket};
 
 /// A batch goes out at this many bytes, however few records that is: more gains nothing.
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches on their way. More would only queue up in front of the disk.
 const TICKETS_MAX: usize = 16;
+
+/// A call to a stream has at most so many bytes of data, with room for 500 keys of 256 characters.
+const CALL_BYTES: u64 = (PUT_RECORDS_BYTES_MAX - PUT_RECORDS_MAX * 1024) as u64;
 
 /// What was acknowledged.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,36 +26,80 @@ pub(crate) struct Totals {
     pub(crate) last: Option<u64>,
 }
 
+impl Totals {
+    fn log(&mut self, appended: Appended, records: u64, bytes: &[u64]) {
+        self.records += records;
+        self.bytes += bytes.iter().sum::<u64>();
+        self.first.get_or_insert(appended.first);
+        self.last = Some(appended.last);
+    }
+
+    /// Counts those that were put; the first failure, if there is one.
+    fn stream(&mut self, put: PutRecords, bytes: &[u64]) -> Result<(), Error> {
+        let mut failure = None;
+        for (record, bytes) in put.records.into_iter().zip(bytes) {
+            match record {
+                Ok(_) => {
+                    self.records += 1;
+                    self.bytes += bytes;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
 /// Called with each acknowledged batch and the nanoseconds from hand-over to acknowledgement.
 type OnAck<'a> = Box<dyn FnMut(u64) + 'a>;
 
-/// One log's appender. Records are collected in [`Pump::begin`]'s memory and [`Pump::push`]ed.
+/// Where records go.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// At the end of a log.
+    Log(&'a Log),
+    /// To the shards of a stream; keys are partition keys.
+    Stream(&'a Stream),
+}
+
+enum Sent {
+    Log(Ticket),
+    Stream(PutTicket),
+}
+
+/// One target's appender. Records are collected in [`Pump::begin`]'s memory and [`Pump::push`]ed.
 pub(crate) struct Pump<'a> {
-    log: &'a Log,
+    target: Target<'a>,
     batch_records: usize,
     data: Vec<u8>,
     keys: Vec<u8>,
     records: Vec<(Range<usize>, Option<Range<usize>>)>,
-    tickets: VecDeque<(Ticket, Sent)>,
+    on_their_way: VecDeque<Batch>,
     totals: Totals,
     on_ack: Option<OnAck<'a>>,
 }
 
-struct Sent {
+struct Batch {
+    sent: Sent,
     at: Instant,
+    /// Bytes of each record's data, of a stream, where some may fail and others not; one sum otherwise.
+    bytes: Vec<u64>,
     records: u64,
-    bytes: u64,
 }
 
 impl<'a> Pump<'a> {
-    pub(crate) fn new(log: &'a Log, batch_records: usize) -> Pump<'a> {
+    pub(crate) fn new(target: Target<'a>, batch_records: usize) -> Pump<'a> {
+        let records_max = match target {
+            Target::Log(_) => crate::limits::APPEND_RECORDS_MAX,
+            Target::Stream(_) => PUT_RECORDS_MAX,
+        };
         Pump {
-            log,
-            batch_records: batch_records.clamp(1, crate::limits::APPEND_RECORDS_MAX),
+            target,
+            batch_records: batch_records.clamp(1, records_max),
             data: Vec::new(),
             keys: Vec::new(),
             records: Vec::new(),
-            tickets: VecDeque::new(),
+            on_their_way: VecDeque::new(),
             totals: Totals::default(),
             on_ack: None,
         }
@@ -118,7 +167,20 @@ impl<'a> Pump<'a> {
     fn hand_over(&mut self, parts: &[RecordParts<'_>]) -> Result<(), Failure> {
         self.reap(TICKETS_MAX - 1)?;
         let at = Instant::now();
-        match self.log.append_batch_ticket(parts) {
+        let len = |record: &RecordParts<'_>| record.data.len() as u64;
+        let (sent, bytes) = match self.target {
+            Target::Log(log) => {
+                (log.append_batch_ticket(parts).map(Sent::Log), vec![parts.iter().map(len).sum::<u64>()])
+            }
+            // Collected until a megabyte was reached, so only the last record can make it too much for one call.
+            Target::Stream(_) if parts.len() > 1 && parts.iter().map(len).sum::<u64>() > CALL_BYTES => {
+                let (front, back) = parts.split_at(parts.len() - 1);
+                self.hand_over(front)?;
+                return self.hand_over(back);
+            }
+            Target::Stream(stream) => (put(stream, parts).map(Sent::Stream), parts.iter().map(len).collect()),
+        };
+        match sent {
             // A store with small journal files takes less in one call than we collect.
             Err(Error::TransactionTooLarge { .. }) if parts.len() > 1 => {
                 let (front, back) = parts.split_at(parts.len() / 2);
@@ -130,9 +192,8 @@ impl<'a> Pump<'a> {
                 let _ = self.reap(0);
                 Err(error.into())
             }
-            Ok(ticket) => {
-                let bytes = parts.iter().map(|record| record.data.len() as u64).sum();
-                self.tickets.push_back((ticket, Sent { at, records: parts.len() as u64, bytes }));
+            Ok(sent) => {
+                self.on_their_way.push_back(Batch { sent, at, bytes, records: parts.len() as u64 });
                 Ok(())
             }
         }
@@ -140,18 +201,23 @@ impl<'a> Pump<'a> {
 
     /// Waits until at most `left` batches are on their way, and takes note of those that have arrived.
     pub(crate) fn reap(&mut self, left: usize) -> Result<(), Failure> {
-        while let Some((ticket, _)) = self.tickets.front() {
-            if self.tickets.len() <= left && ticket.try_get().is_none() {
+        while let Some(batch) = self.on_their_way.pop_front() {
+            let wait = self.on_their_way.len() >= left;
+            let sent = match batch.sent {
+                Sent::Log(ticket) if !wait && ticket.try_get().is_none() => Err(Sent::Log(ticket)),
+                Sent::Log(ticket) => Ok(self.totals.log(ticket.wait()?, batch.records, &batch.bytes)),
+                Sent::Stream(ticket) if !wait => match ticket.try_get() {
+                    Ok(put) => Ok(self.totals.stream(put, &batch.bytes)?),
+                    Err(ticket) => Err(Sent::Stream(ticket)),
+                },
+                Sent::Stream(ticket) => Ok(self.totals.stream(ticket.wait(), &batch.bytes)?),
+            };
+            if let Err(sent) = sent {
+                self.on_their_way.push_front(Batch { sent, ..batch });
                 break;
             }
-            let Some((ticket, sent)) = self.tickets.pop_front() else { break };
-            let Appended { first, last, .. } = ticket.wait()?;
-            self.totals.records += sent.records;
-            self.totals.bytes += sent.bytes;
-            self.totals.first.get_or_insert(first);
-            self.totals.last = Some(last);
             if let Some(call) = &mut self.on_ack {
-                call(sent.at.elapsed().as_nanos() as u64);
+                call(batch.at.elapsed().as_nanos() as u64);
             }
         }
         Ok(())
@@ -167,4 +233,14 @@ impl<'a> Pump<'a> {
     pub(crate) fn totals(&self) -> Totals {
         self.totals
     }
+}
+
+fn put(stream: &Stream, parts: &[RecordParts<'_>]) -> Result<PutTicket, Error> {
+    fn entry<'a>(record: &RecordParts<'a>) -> Result<PutRecordsEntry<'a>, Error> {
+        let partition_key = record.key.map(std::str::from_utf8).transpose();
+        let partition_key = partition_key.map_err(|_| Error::invalid("PartitionKey", "", "it is not UTF-8"))?;
+        Ok(PutRecordsEntry { partition_key, explicit_hash_key: None, data: record.data })
+    }
+    let entries: Vec<PutRecordsEntry<'_>> = parts.iter().map(entry).collect::<Result<_, Error>>()?;
+    stream.put_records_ticket(&entries)
 }

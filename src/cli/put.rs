@@ -1,4 +1,4 @@
-//! `braidlog put`: the lines of files, or of standard input, become records.
+//! `braidlog put`: the lines of files, or of standard input, become records of a log or of a stream.
 //!
 //! A pipe that pauses must not hold records back: before reading on could wait, everything read is sent. A failure halfway
 //! says how many records are in the log, so that the caller knows where to go on.
@@ -9,18 +9,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use regex::bytes::Regex;
 use serde_json::json;
 
-use super::keys::KeyRule;
+use super::keys::{KeyArgs, KeyRule, partition_key};
 use super::lines::{Lines, Next};
 use super::options::{DurabilityName, KeepArgs};
-use super::pump::{Pump, Totals};
+use super::pump::{Pump, Target, Totals};
 use super::render::{OutputArgs, Render};
+use super::streams::{self, Merge, Start};
 use super::units;
 use super::{Context, Failure};
 use crate::limits::{KEY_BYTES_MAX, RECORD_DATA_BYTES_MAX};
-use crate::{LogOptions, Reader, StartAt};
+use crate::stream::{Distribution, Stream};
+use crate::{Engine, Log, LogOptions, Reader, StartAt, Store};
 
 /// The bar moves once in so many bytes.
 const SHOWN_EVERY: u64 = 64 << 10;
@@ -28,32 +29,36 @@ const SHOWN_EVERY: u64 = 64 << 10;
 /// Arguments of `braidlog put`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The log, made if there is none
-    log: String,
+    /// The log, made if there is none; with --stream, this is the first of the files already
+    #[arg(required_unless_present = "stream")]
+    log: Option<String>,
     /// Files to read, one after the other; "-", and none at all, is standard input
     files: Vec<PathBuf>,
+    /// Put into this stream, made with one shard if there is none
+    ///
+    /// The partition key is what --key-field or --key-regex find; where they find nothing, it is the running number of the record
+    /// in this call, so that records spread evenly over the shards.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["durability", "retention", "retention_bytes", "segment_bytes", "held_bytes"]
+    )]
+    stream: Option<String>,
     /// The newline is part of the record
     #[arg(long)]
     with_newline: bool,
-    /// A line of more than 10 MiB becomes several records, instead of an error
+    /// A line longer than a record may be, which is 10 MiB in a log, becomes several records, instead of an error
     #[arg(long)]
     split: bool,
-    /// The key is the line's N-th field, from 1; fields have blanks between them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "key_regex")]
-    key_field: Option<u32>,
-    /// The text between fields, instead of blanks
-    #[arg(long, value_name = "TEXT", requires = "key_field")]
-    delimiter: Option<String>,
-    /// The key is what this expression's first group, or all of it, matches
-    #[arg(long, value_name = "RE")]
-    key_regex: Option<Regex>,
-    /// Records in one append call
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Records in one append call; to a stream at most 500
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     batch: u32,
     /// Print the records as they become durable
     #[arg(long)]
     tail: bool,
-    /// Refuse to make the log or the store
+    /// Refuse to make the log or stream, or the store
     #[arg(long)]
     no_create: bool,
     /// When an append is acknowledged, for a log that is made by this call
@@ -65,42 +70,112 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
-impl Args {
-    fn key_rule(&self) -> Result<KeyRule, Failure> {
-        match (self.key_field, &self.delimiter, &self.key_regex) {
-            (_, Some(delimiter), _) if delimiter.is_empty() => Err(Failure::Usage("--delimiter is empty".to_owned())),
-            (Some(n), delimiter, _) => {
-                Ok(KeyRule::Field(n as usize, delimiter.as_ref().map(|text| text.clone().into_bytes())))
+/// What is put into, open.
+enum Opened {
+    Log(Store, Log),
+    Stream(Engine, Stream),
+}
+
+impl Opened {
+    fn log(context: &Context, args: &Args, name: &str) -> Result<Opened, Failure> {
+        let store = if args.no_create { context.own()? } else { context.own_or_create()? };
+        let log = match store.log(name) {
+            Err(crate::Error::NoSuchLog { .. }) if !args.no_create => {
+                let durability = args.durability.unwrap_or(DurabilityName::Durable);
+                store.create_log(name, args.keep.apply(LogOptions::new().durability(durability.into())))?
             }
-            (None, _, Some(pattern)) => Ok(KeyRule::Pattern(Box::new(pattern.clone()))),
-            (None, _, None) => Ok(KeyRule::None),
+            Err(error) => return Err(error.into()),
+            Ok(log) => {
+                if args.durability.is_some() || !args.keep.is_empty() {
+                    context.warn(&format!("log {name:?} exists already and is kept as it is; see `braidlog set`"));
+                }
+                log
+            }
+        };
+        Ok(Opened::Log(store, log))
+    }
+
+    fn stream(context: &Context, args: &Args, name: &str) -> Result<Opened, Failure> {
+        let engine = streams::own(context, !args.no_create)?;
+        let stream = streams::open_or_create(&engine, name, !args.no_create)?;
+        Ok(Opened::Stream(engine, stream))
+    }
+
+    fn target(&self) -> Target<'_> {
+        match self {
+            Opened::Log(_, log) => Target::Log(log),
+            Opened::Stream(_, stream) => Target::Stream(stream),
+        }
+    }
+
+    /// Most bytes of a line, or of a piece of one.
+    fn line_bytes_max(&self, in_pieces: bool) -> usize {
+        match self {
+            Opened::Log(..) => RECORD_DATA_BYTES_MAX,
+            Opened::Stream(_, stream) => {
+                // Data and key together are bounded: a piece leaves room for the longest key.
+                let record_bytes_max = stream.describe().max_record_kib as usize * 1024;
+                record_bytes_max - if in_pieces { KEY_BYTES_MAX } else { 0 }
+            }
+        }
+    }
+
+    /// Whether every record needs a key.
+    fn needs_keys(&self) -> bool {
+        match self {
+            Opened::Log(..) => false,
+            Opened::Stream(_, stream) => stream.describe().distribution == Distribution::ByKey,
+        }
+    }
+
+    fn tail(&self) -> Result<Follow, crate::Error> {
+        Ok(match self {
+            Opened::Log(_, log) => Follow::Log(log.read(StartAt::Latest)?),
+            Opened::Stream(_, stream) => {
+                Follow::Stream(stream.clone(), Box::new(Merge::new(stream, Start::Latest, None)?))
+            }
+        })
+    }
+
+    fn close(self) -> Result<(), crate::Error> {
+        match self {
+            Opened::Log(store, _) => store.close(),
+            Opened::Stream(engine, _) => engine.close(),
         }
     }
 }
 
-pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
-    let keys = args.key_rule()?;
-    let render = Render::new(&args.output, context)?;
+pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> {
+    let keys = args.keys.rule()?;
+    let render = match &args.stream {
+        Some(_) => Render::of_stream(&args.output, context)?,
+        None => Render::new(&args.output, context)?,
+    };
+    if args.stream.is_some() {
+        let first_file = args.log.take().map(PathBuf::from);
+        args.files = first_file.into_iter().chain(std::mem::take(&mut args.files)).collect();
+    }
+    let name = args.stream.clone().or_else(|| args.log.clone()).unwrap_or_default();
+    let into = format!("{} {name:?}", if args.stream.is_some() { "stream" } else { "log" });
     // A file that can't be opened is told of before the first record is in.
     let inputs = open_inputs(&args.files)?;
-    let store = if args.no_create { context.own()? } else { context.own_or_create()? };
-    let log = match store.log(&args.log) {
-        Err(crate::Error::NoSuchLog { .. }) if !args.no_create => {
-            let durability = args.durability.unwrap_or(DurabilityName::Durable);
-            store.create_log(&args.log, args.keep.apply(LogOptions::new().durability(durability.into())))?
-        }
-        Err(error) => return Err(error.into()),
-        Ok(log) => {
-            if args.durability.is_some() || !args.keep.is_empty() {
-                context.warn(&format!("log {:?} exists already and is kept as it is; see `braidlog set`", args.log));
-            }
-            log
-        }
+    let opened = match &args.stream {
+        Some(name) => Opened::stream(context, &args, name)?,
+        None => Opened::log(context, &args, &name)?,
     };
-    let tail = if args.tail { Some(Tail { reader: log.read(StartAt::Latest)?, render, closed: false }) } else { None };
+    let tail = if args.tail { Some(Tail { follow: opened.tail()?, render, closed: false }) } else { None };
     let started = Instant::now();
-    let mut pump = Pump::new(&log, args.batch as usize);
-    let mut feed = Feed { context, args: &args, keys, tail };
+    let mut pump = Pump::new(opened.target(), args.batch as usize);
+    let mut feed = Feed {
+        context,
+        args: &args,
+        name: &name,
+        keys,
+        numbered: if opened.needs_keys() { Some(0) } else { None },
+        is_stream: args.stream.is_some(),
+        line_bytes_max: opened.line_bytes_max(args.split),
+        tail,
+    };
     let outcome = feed.all(inputs, &mut pump);
     // What came before a failure is in the log all the same, and counted.
     let settled = pump.settle();
@@ -111,11 +186,11 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     drop(pump);
     let seconds = started.elapsed().as_secs_f64();
     if let Err(failure) = outcome {
-        let _ = store.close();
-        return Err(failure.at(format!("after {} in log {:?}", units::counted(totals.records, "record"), args.log)));
+        let _ = opened.close();
+        return Err(failure.at(format!("after {} in {into}", units::counted(totals.records, "record"))));
     }
-    store.close()?;
-    summarize(context, &args, totals, seconds)
+    opened.close()?;
+    summarize(context, &args, &into, totals, seconds)
 }
 
 enum Source {
@@ -144,16 +219,52 @@ fn open_inputs(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
 
 /// Prints what has become durable.
 struct Tail {
-    reader: Reader,
+    follow: Follow,
     render: Render,
     /// Nobody reads our output any more. The records still go in.
     closed: bool,
 }
 
+/// Where what is printed comes from.
+enum Follow {
+    Log(Reader),
+    Stream(Stream, Box<Merge>),
+}
+
+impl Follow {
+    /// Prints what there is; nothing, but passes over it, where `out` is not given.
+    fn print(&mut self, render: &Render, mut out: Option<&mut dyn Write>) -> Result<(), Failure> {
+        match self {
+            Follow::Log(reader) => {
+                while let Some(batch) = reader.next_batch()? {
+                    if let Some(mut out) = out.as_deref_mut() {
+                        batch.iter().try_for_each(|record| render.write(&record, &mut out))?;
+                        out.flush()?;
+                    }
+                }
+            }
+            Follow::Stream(stream, merge) => {
+                while let Some(record) = merge.next(stream)? {
+                    if let Some(mut out) = out.as_deref_mut() {
+                        render.write(&record, &mut out)?;
+                    }
+                }
+                out.map_or(Ok(()), |out| out.flush())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Feed<'a> {
     context: &'a mut Context,
     args: &'a Args,
+    name: &'a str,
     keys: KeyRule,
+    /// Records without a key get their running number for one: how many there were.
+    numbered: Option<u64>,
+    is_stream: bool,
+    line_bytes_max: usize,
     tail: Option<Tail>,
 }
 
@@ -165,7 +276,7 @@ impl Feed<'_> {
         let bar = if self.tail.is_some() || known.is_none() {
             ProgressBar::hidden()
         } else {
-            self.context.progress(known, &self.args.log)
+            self.context.progress(known, self.name)
         };
         for input in inputs {
             match input {
@@ -183,7 +294,7 @@ impl Feed<'_> {
     }
 
     fn one(&mut self, name: &str, input: impl Read, pump: &mut Pump<'_>, bar: &ProgressBar) -> Result<(), Failure> {
-        let mut lines = Lines::new(input, RECORD_DATA_BYTES_MAX, self.args.with_newline);
+        let mut lines = Lines::new(input, self.line_bytes_max, self.args.with_newline);
         let (mut key, mut has_key, mut unshown) = (Vec::new(), false, 0);
         let mut in_pieces = false;
         loop {
@@ -207,7 +318,7 @@ impl Feed<'_> {
             }
             if next == Next::Piece && !self.args.split {
                 pump.take_back(start);
-                let max = units::bytes(RECORD_DATA_BYTES_MAX as u64);
+                let max = units::bytes(self.line_bytes_max as u64);
                 let why =
                     format!("the line is longer than a record may be ({max}); --split makes several records of it");
                 return Err(place(Failure::Other(why)));
@@ -219,9 +330,25 @@ impl Feed<'_> {
                     pump.take_back(start);
                     return Err(place(Failure::Other(why)));
                 }
+                if let Some(found) =
+                    found.filter(|key| self.is_stream && !key.is_empty() && partition_key(key).is_none())
+                {
+                    let found = String::from_utf8_lossy(found).into_owned();
+                    pump.take_back(start);
+                    let why = "it must be 1 to 256 characters of UTF-8";
+                    return Err(place(crate::Error::invalid("PartitionKey", found, why).into()));
+                }
+                let found = found.filter(|key| !self.is_stream || !key.is_empty());
                 has_key = found.is_some();
                 key.clear();
                 key.extend_from_slice(found.unwrap_or_default());
+                if let Some(number) = &mut self.numbered {
+                    if !has_key {
+                        key.extend_from_slice(number.to_string().as_bytes());
+                    }
+                    has_key = true;
+                    *number += 1;
+                }
             }
             // All pieces of a line have the key that its first one has.
             pump.push(start, |_, keys| {
@@ -234,26 +361,22 @@ impl Feed<'_> {
 
     fn print_tail(&mut self) -> Result<(), Failure> {
         let Some(tail) = &mut self.tail else { return Ok(()) };
-        while let Some(batch) = tail.reader.next_batch()? {
-            if tail.closed {
-                continue;
+        let out: Option<&mut dyn Write> = if tail.closed { None } else { Some(&mut self.context.out) };
+        match tail.follow.print(&tail.render, out) {
+            Err(Failure::OutputClosed) => {
+                tail.closed = true;
+                tail.follow.print(&tail.render, None)
             }
-            let out = &mut self.context.out;
-            let printed =
-                batch.iter().try_for_each(|record| tail.render.write(&record, out)).and_then(|()| out.flush());
-            match printed.map_err(Failure::from) {
-                Err(Failure::OutputClosed) => tail.closed = true,
-                other => other?,
-            }
+            other => other,
         }
-        Ok(())
     }
 }
 
-fn summarize(context: &mut Context, args: &Args, totals: Totals, seconds: f64) -> Result<(), Failure> {
+fn summarize(context: &mut Context, args: &Args, into: &str, totals: Totals, seconds: f64) -> Result<(), Failure> {
     let rate = totals.records as f64 / seconds;
     let json = json!({
         "log": args.log,
+        "stream": args.stream,
         "records": totals.records,
         "bytes": totals.bytes,
         "first": totals.first,
@@ -266,9 +389,8 @@ fn summarize(context: &mut Context, args: &Args, totals: Totals, seconds: f64) -
         _ => String::new(),
     };
     let line = format!(
-        "{} into log {:?}: {} in {} ({} records/s, {} MB/s){numbers}",
+        "{} into {into}: {} in {} ({} records/s, {} MB/s){numbers}",
         units::counted(totals.records, "record"),
-        args.log,
         units::bytes(totals.bytes),
         units::nanos((seconds * 1e9) as u64),
         units::per_second(rate),

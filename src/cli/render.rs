@@ -7,9 +7,48 @@ use serde_json::{Map, Value};
 use super::time;
 use super::{Context, Failure};
 use crate::RecordRef;
+use crate::stream::{Record, SequenceNumber, ShardId};
 
 /// What people see if they ask for nothing else.
 const DEFAULT: &str = "{sequence}\\t{time}\\t{key}\\t{data}\\n";
+/// The same of a stream.
+const STREAM_DEFAULT: &str = "{shard}\\t{sequence}\\t{time}\\t{key}\\t{data}\\n";
+
+/// A record's place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Log(u64),
+    Shard(ShardId, SequenceNumber),
+}
+
+/// A record of a log or of a stream, as it is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printed<'a> {
+    place: Place,
+    arrival_ms: u64,
+    key: Option<&'a [u8]>,
+    attributes: Option<&'a [u8]>,
+    data: &'a [u8],
+}
+
+impl<'a> From<&RecordRef<'a>> for Printed<'a> {
+    fn from(record: &RecordRef<'a>) -> Self {
+        let RecordRef { sequence_number, arrival_ms, key, attributes, data } = *record;
+        Printed { place: Place::Log(sequence_number), arrival_ms, key, attributes, data }
+    }
+}
+
+impl<'a> From<&'a (ShardId, Record)> for Printed<'a> {
+    fn from((shard, record): &'a (ShardId, Record)) -> Self {
+        Printed {
+            place: Place::Shard(*shard, record.sequence_number),
+            arrival_ms: record.arrival_ms,
+            key: record.partition_key().map(str::as_bytes),
+            attributes: None,
+            data: &record.data,
+        }
+    }
+}
 
 /// How records are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -18,7 +57,7 @@ pub(crate) struct OutputArgs {
     /// Text for each record, with {sequence} {time} {key} {data} {attributes} {len} and the escapes \n \t \\ \{ in it
     ///
     /// The text stands for itself: without a \n at its end, records follow each other without one. The default is
-    /// "{sequence}\t{time}\t{key}\t{data}\n".
+    /// "{sequence}\t{time}\t{key}\t{data}\n". Records of a stream have {shard}, too, and by default it comes first.
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub(crate) format: Option<String>,
     /// Data alone, byte for byte, each followed by a newline
@@ -32,6 +71,7 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(Vec<u8>),
+    Shard,
     Sequence,
     Time,
     Key,
@@ -57,20 +97,30 @@ enum Form {
 
 impl Render {
     pub(crate) fn new(args: &OutputArgs, context: &Context) -> Result<Render, Failure> {
+        Render::with_default(args, context, DEFAULT)
+    }
+
+    /// For the records of a stream.
+    pub(crate) fn of_stream(args: &OutputArgs, context: &Context) -> Result<Render, Failure> {
+        Render::with_default(args, context, STREAM_DEFAULT)
+    }
+
+    fn with_default(args: &OutputArgs, context: &Context, default: &str) -> Result<Render, Failure> {
         let form = if context.json {
             Form::Json
         } else if args.raw {
             Form::Raw { newline: !args.no_newline }
         } else {
-            Form::Pieces(parse(args.format.as_deref().unwrap_or(DEFAULT)).map_err(Failure::Usage)?)
+            Form::Pieces(parse(args.format.as_deref().unwrap_or(default)).map_err(Failure::Usage)?)
         };
         let escape = context.terminal && !args.raw;
         Ok(Render { form, escape })
     }
 
-    pub(crate) fn write(&self, record: &RecordRef<'_>, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write<'a>(&self, record: impl Into<Printed<'a>>, out: &mut impl Write) -> io::Result<()> {
+        let record: Printed<'a> = record.into();
         match &self.form {
-            Form::Json => writeln!(out, "{}", to_json(record)),
+            Form::Json => writeln!(out, "{}", to_json(&record)),
             Form::Raw { newline } => {
                 out.write_all(record.data)?;
                 if *newline { out.write_all(b"\n") } else { Ok(()) }
@@ -79,7 +129,15 @@ impl Render {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.write_all(text)?,
-                        Piece::Sequence => write!(out, "{}", record.sequence_number)?,
+                        Piece::Shard => {
+                            if let Place::Shard(shard, _) = record.place {
+                                write!(out, "{shard}")?;
+                            }
+                        }
+                        Piece::Sequence => match record.place {
+                            Place::Log(number) => write!(out, "{number}")?,
+                            Place::Shard(_, number) => write!(out, "{number}")?,
+                        },
                         Piece::Time => out.write_all(time::format(record.arrival_ms).as_bytes())?,
                         Piece::Key => self.bytes(record.key.unwrap_or_default(), out)?,
                         Piece::Data => self.bytes(record.data, out)?,
@@ -134,6 +192,7 @@ fn parse(format: &str) -> Result<Vec<Piece>, String> {
             '{' => {
                 let (name, after) = rest.split_once('}').ok_or("the format has a { without its }")?;
                 let piece = match name {
+                    "shard" => Piece::Shard,
                     "sequence" => Piece::Sequence,
                     "time" => Piece::Time,
                     "key" => Piece::Key,
@@ -141,7 +200,7 @@ fn parse(format: &str) -> Result<Vec<Piece>, String> {
                     "attributes" => Piece::Attributes,
                     "len" => Piece::Len,
                     other => {
-                        let known = "{sequence} {time} {key} {data} {attributes} {len}";
+                        let known = "{shard} {sequence} {time} {key} {data} {attributes} {len}";
                         return Err(format!("{{{other}}} is unknown: use {known}"));
                     }
                 };
@@ -161,7 +220,7 @@ fn parse(format: &str) -> Result<Vec<Piece>, String> {
 }
 
 /// A record as JSON. Bytes that are UTF-8 are a string; others are in base64 under a name that says so.
-pub(crate) fn to_json(record: &RecordRef<'_>) -> Value {
+fn to_json(record: &Printed<'_>) -> Value {
     let mut object = Map::new();
     let mut put = |name: &str, bytes: &[u8]| match std::str::from_utf8(bytes) {
         Ok(text) => object.insert(name.to_owned(), text.into()),
@@ -174,7 +233,14 @@ pub(crate) fn to_json(record: &RecordRef<'_>) -> Value {
     if let Some(attributes) = record.attributes {
         put("attributes", attributes);
     }
-    object.insert("sequence".to_owned(), record.sequence_number.into());
+    match record.place {
+        Place::Log(number) => object.insert("sequence".to_owned(), number.into()),
+        // More digits than a number of JSON is good for.
+        Place::Shard(shard, number) => {
+            object.insert("shard".to_owned(), shard.to_string().into());
+            object.insert("sequence".to_owned(), number.to_string().into())
+        }
+    };
     object.insert("arrival_ms".to_owned(), record.arrival_ms.into());
     object.insert("time".to_owned(), time::format(record.arrival_ms).into());
     Value::Object(object)

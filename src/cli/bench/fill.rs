@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::pump::Pump;
+use crate::cli::pump::{Pump, Target};
 use crate::cli::{Context, Failure, context};
 use crate::{Durability, LogOptions, Store};
 
@@ -23,7 +23,7 @@ pub(super) fn log(
     let store = context::open_as_owner(root)?;
     let options = LogOptions::new().durability(Durability::Buffered).segment_bytes_max(segment_bytes);
     let log = store.create_log("log", options)?;
-    let mut pump = Pump::new(&log, (CALL_BYTES / record.len().max(1)).max(1));
+    let mut pump = Pump::new(Target::Log(&log), (CALL_BYTES / record.len().max(1)).max(1));
     for _ in 0..records {
         let (data, start) = pump.begin();
         data.extend_from_slice(record);

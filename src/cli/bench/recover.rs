@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::report::{Report, Row};
 use super::{Common, Latency, floor, place};
-use crate::cli::pump::Pump;
+use crate::cli::pump::{Pump, Target};
 use crate::cli::scratch::{Scratch, file_system};
 use crate::cli::units::{self, parse_bytes};
 use crate::cli::{Context, Failure};
@@ -98,7 +98,7 @@ fn one(args: &Args, scratch: &Scratch, record: &[u8], round: u32) -> Result<Open
         .collect::<Result<Vec<_>, _>>()?;
     let share = args.bytes / u64::from(args.logs);
     for log in &logs {
-        let mut pump = Pump::new(log, ((64 << 10) / record.len().max(1)).max(1));
+        let mut pump = Pump::new(Target::Log(log), ((64 << 10) / record.len().max(1)).max(1));
         for _ in 0..(share / record.len().max(1) as u64).max(1) {
             let (data, start) = pump.begin();
             data.extend_from_slice(record);
