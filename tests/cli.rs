@@ -785,3 +785,117 @@ fn follow_of_a_stream_goes_on_through_a_split_by_a_later_owner() {
     }
     assert_eq!(wait(child).status.code(), Some(0));
 }
+
+#[test]
+fn the_agent_puts_each_line_once_through_restarts_rotation_and_copies() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "logs", "--shards", "2"]);
+    let path = |name: &str| place.dir.path().join(name);
+    let append = |name: &str, text: &str| {
+        let mut file = std::fs::File::options().create(true).append(true).open(path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    let agent =
+        || place.json(&["agent", "app*.log*", "--stream", "logs", "--once", "--json"])["records"].as_u64().unwrap();
+    append("app.log", "1\n2\nunfinis");
+    assert_eq!(agent(), 2);
+    assert_eq!(agent(), 0, "nothing is repeated");
+    append("app.log", "hed\n");
+    // Renamed, with a new one in its place.
+    std::fs::rename(path("app.log"), path("app.log.1")).unwrap();
+    append("app.log.1", "after rename\n");
+    append("app.log", "new 1\n");
+    assert_eq!(agent(), 3);
+    // Copied and cut off.
+    append("app.log", "new 2\n");
+    std::fs::copy(path("app.log"), path("app.log.2")).unwrap();
+    std::fs::File::options().write(true).open(path("app.log")).unwrap().set_len(0).unwrap();
+    append("app.log", "after the cut 1\n");
+    append("app2.log", "another\n");
+    assert_eq!(agent(), 3);
+    assert_eq!(agent(), 0);
+    let expected = ["1", "2", "after rename", "after the cut 1", "another", "new 1", "new 2", "unfinished"];
+    assert_eq!(sorted(&place.text(&["cat", "--stream", "logs", "--raw"])), expected);
+    assert!(place.text(&["ls", "-a", "-1"]).contains("braidlog/agent\n"));
+}
+
+#[test]
+fn the_agent_ends_cleanly_when_it_is_asked_to() {
+    let place = Place::new();
+    let file = place.dir.path().join("app.log");
+    std::fs::write(&file, "0\n").unwrap();
+    let mut expected = 1;
+    for round in 0..3 {
+        let args = ["agent", "app.log", "--stream", "logs", "--interval", "10ms", "--json"];
+        let child = place.command(&args).spawn().unwrap();
+        let mut log = std::fs::File::options().append(true).open(&file).unwrap();
+        for n in 0..200 {
+            log.write_all(format!("{n} of round {round}\n").as_bytes()).unwrap();
+            expected += 1;
+        }
+        // Killed in the middle of it, at first; then asked to end once it has begun.
+        if round == 0 {
+            let mut child = child;
+            child.kill().unwrap();
+            child.wait().unwrap();
+        } else {
+            let until = Instant::now() + Duration::from_secs(60);
+            while place.run(&["ls"]).status.code() != Some(5) && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+            assert!(killed.success());
+            let output = wait(child);
+            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+            let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(summary["stream"], "logs");
+        }
+    }
+    place.ok(&["agent", "app.log", "--stream", "logs", "--once"]);
+    let all = place.text(&["cat", "--stream", "logs", "--raw"]);
+    assert_eq!(all.lines().count(), expected);
+    assert_eq!(all, std::fs::read_to_string(&file).unwrap(), "in the order of the file: there is one shard");
+    assert!(place.text(&["info"]).contains("clean"));
+}
+
+#[test]
+fn the_agent_makes_json_of_lines_on_request() {
+    let place = Place::new();
+    place.file("a.csv", b"ann,3\nbob,\"4, or so\"\n");
+    let agent = |args: &[&str]| place.json(&[&["agent", "--once", "--json"], args].concat());
+    let put = agent(&[
+        "a.csv",
+        "--stream",
+        "csv",
+        "--parse",
+        "csv",
+        "--fields",
+        "user,count",
+        "--key-field",
+        "1",
+        "--delimiter",
+        ",",
+    ]);
+    assert_eq!(put["records"], 2);
+    let text = place.text(&["cat", "--stream", "csv", "--format", "{key} {data}\\n"]);
+    assert_eq!(text, "ann {\"count\":\"3\",\"user\":\"ann\"}\nbob {\"count\":\"4, or so\",\"user\":\"bob\"}\n");
+    place.file("trace.log", b"E one\n  at a\nI two\n");
+    let args = [
+        "trace.log",
+        "--stream",
+        "lines",
+        "--first-line",
+        "^[EI] ",
+        "--parse",
+        "regex",
+        "--pattern",
+        "^(?<level>E) (?<text>(?s:.*))$",
+    ];
+    let put = agent(&[&args[..], &["--idle", "0s"]].concat());
+    assert_eq!((&put["records"], &put["unparsed"]), (&2.into(), &1.into()));
+    let text = place.text(&["cat", "--stream", "lines", "--raw"]);
+    assert_eq!(text, "{\"level\":\"E\",\"text\":\"one\\n  at a\"}\n{\"message\":\"I two\"}\n");
+    assert_eq!(place.run(&["agent", "x", "--stream", "y", "--parse", "regex"]).status.code(), Some(2));
+    place.fails(&["agent", "a[", "--stream", "y", "--once"], 2);
+    place.fails(&["agent", "x", "--stream", "y", "--line-bytes-max", "2MiB", "--once"], 2);
+}

@@ -3,6 +3,7 @@
 //! It prints what is there, damaged or not: a field that is cut off is said to be, a checksum that doesn't match is `BAD`, and
 //! printing goes on at the next place where something may start. Positions are decimal, as in what `check` says.
 
+mod change;
 mod fields;
 mod index;
 mod journal;

@@ -8,6 +8,7 @@
 //! 3. The exit code says what kind of failure it was: 0 none, 1 it failed, 2 called wrongly, 3 damage found, 4 no such store,
 //!    log, file or position, 5 locked, busy or full. A reader that closes our output, like `head`, is no failure.
 
+mod agent;
 mod backup;
 mod bench;
 mod cat;
@@ -108,6 +109,8 @@ enum Command {
     Stream(streams::Args),
     /// List the registered consumers of streams
     Consumers(streams::ConsumersArgs),
+    /// Follow files and put what is written to them into a stream, each line once
+    Agent(agent::Args),
     /// Copy the store, as of now, into an empty folder
     Backup(backup::Args),
     /// Verify every byte of the store and say where damage is
@@ -165,6 +168,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
         Command::Delete(args) => delete::run(context, args),
         Command::Stream(args) => streams::run(context, args),
         Command::Consumers(args) => streams::run_consumers(context, args),
+        Command::Agent(args) => agent::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Dump(args) => dump::run(context, args),

@@ -9,6 +9,7 @@ use crate::format::batch::RecordParts;
 use crate::limits::{PARTITION_KEY_CHARS_MAX, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
 use crate::sync::{Arc, Ordering};
 use crate::ticket::Ticket;
+use crate::transaction::{Committed, Transaction};
 
 use super::Stream;
 use super::hash_key::HashKey;
@@ -276,6 +277,72 @@ impl Stream {
         }
     }
 
+    /// Makes the transaction put records: each where its key says, those of one shard in the order given, and all of them or
+    /// none. Answers with the map they were routed by.
+    ///
+    /// Where a shard is split or merged before it is the transaction's turn, all of it is refused with [`Error::LogClosed`].
+    /// [`Stream::put_with`] builds it anew then.
+    ///
+    /// # Errors
+    /// As [`Stream::put_records`], of any record; [`Error::TransactionTooLarge`].
+    pub(crate) fn put_in(
+        &self,
+        transaction: &mut Transaction,
+        entries: &[PutRecordsEntry<'_>],
+    ) -> Result<Arc<ShardMap>> {
+        self.state.check_alive()?;
+        let row = self.state.row();
+        let distribution = distribution_of(&row);
+        entries.iter().try_for_each(|entry| check_entry(entry, distribution, row.max_record_kib))?;
+        let limits = self.shared.options.throughput_limits;
+        let sampled = mode_of(&row) == StreamMode::OnDemand;
+        let map = self.state.shards();
+        for (shard, places) in self.route(&map, entries, distribution, None) {
+            let mut failed = Vec::new();
+            let places = self.admit(&shard, entries, places, limits, &mut failed).unwrap_or_else(|| all(entries));
+            if let Some((_, error)) = failed.into_iter().next() {
+                return Err(error);
+            }
+            let log = self.log(&shard)?;
+            let (mut bytes, mut keys) = (0, Vec::new());
+            for entry in places.iter().map(|at| &entries[*at as usize]) {
+                transaction.append(log, entry.parts())?;
+                bytes += entry.bytes() as u64;
+                keys.extend(sampled.then(|| entry.hash_key()));
+            }
+            let shard = shard.clone();
+            transaction.once_decided(move |_| {
+                shard.traffic.put(places.len() as u64, bytes);
+                shard.traffic.sample(keys.into_iter());
+            });
+        }
+        Ok(map)
+    }
+
+    /// Puts records in one transaction with what `fill` adds to it. Routed anew, and `fill` called anew, as often as a reshard
+    /// comes in between. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Stream::put_in`], and what any transaction may answer: nothing was done.
+    #[cfg_attr(not(any(test, feature = "cli")), expect(dead_code))]
+    pub(crate) fn put_with(
+        &self,
+        entries: &[PutRecordsEntry<'_>],
+        mut fill: impl FnMut(&mut Transaction) -> Result<()>,
+    ) -> Result<Committed> {
+        loop {
+            let mut transaction = Transaction::new();
+            let map = self.put_in(&mut transaction, entries)?;
+            fill(&mut transaction)?;
+            match self.shared.store.commit(transaction)?.wait() {
+                Err(Error::LogClosed { log }) if self.state.shards().all().any(|shard| shard.log_name() == log) => {
+                    self.await_newer_map(&map)?;
+                }
+                other => return other.map_err(|error| self.gone(error)),
+            }
+        }
+    }
+
     /// Waits until the reshard that closed a shard of `map` is durable.
     pub(crate) fn await_newer_map(&self, map: &ShardMap) -> Result<()> {
         while self.state.shards().version == map.version {
@@ -425,32 +492,97 @@ fn check(entries: &[PutRecordsEntry<'_>], distribution: Distribution, max_record
     if entries.len() > PUT_RECORDS_MAX {
         return Err(Error::invalid("Records", format!("{} records", entries.len()), "a call may have at most 500"));
     }
-    let record_bytes_max = max_record_kib as usize * 1024;
     let mut total = 0;
     for entry in entries {
-        match entry.partition_key {
-            None if distribution == Distribution::Auto => {}
-            None => {
-                let why = "only a stream with automatic distribution takes records without one";
-                return Err(Error::invalid("PartitionKey", "", why));
-            }
-            Some(key) => {
-                // A character takes up to 4 bytes, so a short one need not be counted.
-                if key.is_empty()
-                    || key.len() > PARTITION_KEY_CHARS_MAX && key.chars().count() > PARTITION_KEY_CHARS_MAX
-                {
-                    return Err(Error::invalid("PartitionKey", key, "it must have 1 to 256 characters"));
-                }
-            }
-        }
-        if entry.bytes() > record_bytes_max {
-            let why = format!("data and partition key of a record may have {max_record_kib} KiB on this stream");
-            return Err(Error::invalid("Data", format!("{} bytes", entry.bytes()), why));
-        }
+        check_entry(entry, distribution, max_record_kib)?;
         total += entry.bytes();
     }
     if total > PUT_RECORDS_BYTES_MAX {
         return Err(Error::invalid("Records", format!("{total} bytes"), "a call may have at most 10 MiB"));
     }
     Ok(())
+}
+
+fn check_entry(entry: &PutRecordsEntry<'_>, distribution: Distribution, max_record_kib: u32) -> Result<()> {
+    match entry.partition_key {
+        None if distribution == Distribution::Auto => {}
+        None => {
+            let why = "only a stream with automatic distribution takes records without one";
+            return Err(Error::invalid("PartitionKey", "", why));
+        }
+        Some(key) => {
+            // A character takes up to 4 bytes, so a short one need not be counted.
+            if key.is_empty() || key.len() > PARTITION_KEY_CHARS_MAX && key.chars().count() > PARTITION_KEY_CHARS_MAX {
+                return Err(Error::invalid("PartitionKey", key, "it must have 1 to 256 characters"));
+            }
+        }
+    }
+    if entry.bytes() > max_record_kib as usize * 1024 {
+        let why = format!("data and partition key of a record may have {max_record_kib} KiB on this stream");
+        return Err(Error::invalid("Data", format!("{} bytes", entry.bytes()), why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::log::StartAt;
+    use crate::options::LogOptions;
+    use crate::stream::{StartingPosition, StreamOptions};
+
+    fn data(stream: &Stream) -> Vec<Vec<u8>> {
+        let shards = stream.shards();
+        let read = |shard: &crate::stream::Shard| stream.read(shard.shard_id, StartingPosition::TrimHorizon).unwrap();
+        shards.iter().flat_map(read).map(|record| record.unwrap().data.to_vec()).collect()
+    }
+
+    #[test]
+    fn records_put_in_a_transaction_are_routed_anew_when_a_split_comes_in_between() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let stream = engine.create_stream("clicks", StreamOptions::new()).unwrap();
+        let notes = engine.store().create_log("notes", LogOptions::new()).unwrap();
+        let parent = stream.shards()[0].shard_id;
+        let entries =
+            [("a", "1"), ("b", "2"), ("a", "3")].map(|(key, data)| PutRecordsEntry::new(key, data.as_bytes()));
+        let mut filled = 0;
+        let committed = stream.put_with(&entries, |transaction| {
+            filled += 1;
+            if filled == 1 {
+                stream.split_shard(parent, HashKey(1 << 127))?;
+            }
+            transaction.append(&notes, "done").map(drop)
+        });
+        assert_eq!(committed.unwrap().appended.len(), 4);
+        assert_eq!(filled, 2);
+        assert!(stream.read(parent, StartingPosition::TrimHorizon).unwrap().next().is_none());
+        let mut found = data(&stream);
+        found.sort();
+        assert_eq!(found, [b"1", b"2", b"3"]);
+        assert_eq!(notes.read(StartAt::TrimHorizon).unwrap().count(), 1);
+        assert_eq!(
+            stream.shards().iter().map(|s| stream.shard_traffic(s.shard_id).unwrap().records_in).sum::<u64>(),
+            3
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_is_refused_puts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let stream = engine.create_stream("clicks", StreamOptions::new().shards(3)).unwrap();
+        let entries = ["a", "b", "c", "d"].map(|key| PutRecordsEntry::new(key, b"data"));
+        let closed = engine.store().create_log("closed", LogOptions::new()).unwrap();
+        let mut transaction = Transaction::new();
+        transaction.close_log(&closed).unwrap();
+        engine.store().commit(transaction).unwrap().wait().unwrap();
+        let refused = stream.put_with(&entries, |transaction| transaction.append(&closed, "late").map(drop));
+        assert!(matches!(refused, Err(Error::LogClosed { .. })), "{refused:?}");
+        let long = "k".repeat(257);
+        let refused = stream.put_with(&[entries[0], PutRecordsEntry::new(&long, b"")], |_| Ok(()));
+        assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+        assert!(data(&stream).is_empty());
+    }
 }

@@ -1,5 +1,6 @@
 //! Batches, in segments and in the journal.
 
+use super::change;
 use super::fields::{Fields, Walk, when, whole};
 use super::printer::{Check, Printer, preview};
 use crate::cli::Failure;
@@ -159,7 +160,11 @@ fn record(f: &mut Fields<'_, '_>, arrival: u64) -> Walk {
         ("data", data as usize, true),
     ] {
         if present {
+            let bytes = f.peek(len);
             f.data(name, len)?;
+            if name == "data" {
+                change::rows(bytes).iter().try_for_each(|row| f.note(row))?;
+            }
         }
     }
     Ok(())
