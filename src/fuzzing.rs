@@ -14,12 +14,14 @@ use crate::env::sim::{Crash, ManualClock, SeededRandom, SimDisk, Tape};
 use crate::env::{Access, Disk, Env};
 use crate::error::{Error, Result};
 use crate::format::batch::{self, BatchBuilder, KIND_RECORDS, RecordParts, Records};
+use crate::format::change;
 use crate::format::checksum::Salt;
 use crate::format::index::{IndexEntry, SegmentIndex};
 use crate::format::journal;
 use crate::format::manifest::{LogRow, ManifestHeader, Root, SegmentRow, decode_page, encode_page};
 use crate::format::segment::{BULK_ALIGNMENT, SegmentHeader};
 use crate::format::store::StoreFile;
+use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::journal::{FramePlace, Verdict, plan, survey};
 use crate::log::StartAt;
@@ -27,7 +29,7 @@ use crate::manifest::Manifest;
 use crate::manual::ManualStore;
 use crate::options::{Durability, LogOptions, ReadMode, StoreOptions};
 use crate::segment::scan_tail;
-use crate::stream::{self, HashKey, HashKeyRange};
+use crate::stream::{self, HashKey, HashKeyRange, ShardId, Token};
 use crate::transaction::Transaction;
 
 /// The files of a store by path.
@@ -84,7 +86,7 @@ fn append(store: &mut ManualStore, log: &Log, records: &[RecordParts<'_>]) -> Re
 }
 
 /// A disk with one small store that has a bit of everything: two lives, durable and buffered logs, a deleted log, a
-/// transaction, a trim, several segments and manifests, frames that no checkpoint covers. Always the same bytes.
+/// transaction, a trim, closed logs, several segments and manifests, frames that no checkpoint covers. Always the same bytes.
 ///
 /// # Errors
 /// None, or this is the finding.
@@ -136,6 +138,15 @@ fn build(clean: bool, forget: bool) -> Result<SimDisk> {
                 drop(deleted);
             }
             append(&mut store, &clicks, &[RecordParts { data: &[b'x'; 9_000], ..Default::default() }; 2])?;
+        }
+        // One that a manifest says is closed, and one of which only the journal says so.
+        let ended = log(&mut store, ["closed", "ended"][usize::from(life)], LogOptions::new())?;
+        append(&mut store, &ended, &[RecordParts { data: b"the only record", ..Default::default() }])?;
+        let mut close = Transaction::new();
+        close.close_log(&ended)?;
+        drop(store.store().commit(close)?);
+        store.settle();
+        if life == 0 {
             store.checkpoint()?;
         }
         let mut transaction = Transaction::new();
@@ -150,7 +161,7 @@ fn build(clean: bool, forget: bool) -> Result<SimDisk> {
         }
         store.mark();
         append(&mut store, &orders, &[RecordParts { data: b"the last word", ..Default::default() }])?;
-        drop((clicks, orders, metrics));
+        drop((clicks, orders, metrics, ended));
         if clean {
             store.close()?;
         }
@@ -394,6 +405,10 @@ impl<'a> Input<'a> {
 
     fn u8(&mut self) -> u8 {
         self.bytes(1).first().copied().unwrap_or(0)
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|_| self.u8()))
     }
 
     fn u16(&mut self) -> u16 {
@@ -782,6 +797,108 @@ pub fn decode_index(bytes: &[u8], origin: [u8; 16]) -> std::result::Result<Segme
     SegmentIndex::decode(bytes, StoreId(origin))
 }
 
+/// A change of a table whose rows are all the rows of streams there are, with the rows by their keys, and a shard iterator.
+pub fn sample_rows() -> (Vec<u8>, String) {
+    let tags = vec![("team".to_owned(), "web".to_owned()), ("empty".to_owned(), String::new())];
+    let stream = StreamRow {
+        id: 0x0102_0304_0506_0708,
+        name: "clicks".to_owned(),
+        created_ms: 1_700_000_000_123,
+        mode: 1,
+        distribution: 1,
+        metrics: 0x7f,
+        retention_hours: 24,
+        max_record_kib: 1_024,
+        next_shard: 3,
+        warm_throughput_mib: 100,
+        encryption_key: "alias/key".to_owned(),
+        policy: "{}".to_owned(),
+        tags: tags.clone(),
+    };
+    let parent = ShardRow {
+        start: 0,
+        end: u128::MAX,
+        parent: None,
+        adjacent_parent: None,
+        birth_s: 1_700_000_000,
+        opened_ms: 1_700_000_000_123,
+        closed_ms: Some(1_700_000_009_000),
+    };
+    let child = ShardRow { end: 9, parent: Some(0), adjacent_parent: Some(1), closed_ms: None, ..parent };
+    let consumer = ConsumerRow { created_ms: 1_700_000_001_000, policy: "{}".to_owned(), tags };
+    let engine = EngineRow { secret: [9; 16], last_birth_s: 1_700_000_001 };
+    let rows = [
+        (rows::ENGINE_KEY.to_vec(), Some(engine.encode())),
+        (rows::stream_key(stream.id), Some(stream.encode())),
+        (rows::shard_key(stream.id, 0), Some(parent.encode())),
+        (rows::shard_key(stream.id, 2), Some(child.encode())),
+        (rows::consumer_key(stream.id, "billing"), Some(consumer.encode())),
+        (rows::shard_key(stream.id, 1), None),
+    ];
+    let token = Token { stream: stream.id, shard: ShardId(2), next: 77, issued_ms: 1_700_000_002_000 };
+    (change::encode(rows.iter().map(|(key, value)| (&key[..], value.as_deref()))), token.encode(&engine.secret))
+}
+
+/// Changes of tables and the rows of streams: arbitrary bytes (even first byte) or the sample, edited (odd).
+pub fn stream_rows(data: &[u8]) {
+    let mut input = Input(data);
+    let flags = input.u8();
+    let mut tree = Tree::from([("change".to_owned(), sample_rows().0)]);
+    if flags & 1 == 0 {
+        tree.insert("change".to_owned(), input.0.to_vec());
+    } else {
+        edit(&mut tree, &mut input, "change");
+    }
+    let bytes = tree.remove("change").unwrap_or_default();
+    // What can be read is written as the same bytes.
+    let row = |bytes: &[u8]| {
+        let _ = EngineRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = StreamRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = ShardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = ConsumerRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+    };
+    row(&bytes);
+    let Ok(rows) = change::decode(&bytes) else { return };
+    for (key, value) in &rows {
+        let _ = rows::parse_key(key).map(|(_, rest)| assert!(rest.len() < key.len()));
+        value.iter().for_each(|value| row(value));
+    }
+    assert_eq!(change::encode(rows), bytes);
+}
+
+/// Texts that callers hand back: shard iterators, sequence numbers, hash keys, shard ids. Arbitrary text (even first byte) or an
+/// iterator with some of its characters changed (odd), which must be refused.
+pub fn stream_tokens(data: &[u8]) {
+    const LIFETIME: std::time::Duration = std::time::Duration::from_secs(300);
+    let mut input = Input(data);
+    let flags = input.u8();
+    let secret = [9; 16];
+    if flags & 1 == 1 {
+        let token = Token {
+            stream: input.u64(),
+            shard: ShardId(input.u64() as u32),
+            next: input.u64(),
+            issued_ms: input.u64(),
+        };
+        let text = token.encode(&secret);
+        assert_eq!(Token::decode(&text, &secret, token.issued_ms, LIFETIME), Ok(token));
+        let mut forged = text.clone().into_bytes();
+        while !input.0.is_empty() {
+            let at = usize::from(input.u8()) % forged.len();
+            forged[at] = input.u8() & 0x7f;
+        }
+        let forged = String::from_utf8(forged).expect("it is ASCII");
+        let accepted = Token::decode(&forged, &secret, token.issued_ms, LIFETIME).is_ok();
+        assert!(accepted == (forged == text), "{forged}");
+        return;
+    }
+    let text = String::from_utf8_lossy(input.0);
+    let _ = Token::decode(&text, &secret, 1_000, LIFETIME);
+    let _ = text.parse::<crate::stream::SequenceNumber>().map(|number| assert_eq!(number.to_string(), text));
+    let _ = text.parse::<crate::stream::HashKey>().map(|key| assert_eq!(key.to_string(), text));
+    let _ = text.parse::<ShardId>().map(|shard| assert_eq!(shard.to_string(), text));
+}
+
 /// `STORE` files and segment headers.
 pub fn headers(data: &[u8]) {
     let mut input = Input(data);
@@ -850,7 +967,7 @@ pub fn example_aggregated() -> Vec<u8> {
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("segment_scan", segment_scan),
     ("batch_decode", batch_decode),
     ("journal_replay", journal_replay),
@@ -858,6 +975,8 @@ pub const TARGETS: [Target; 8] = [
     ("index", index),
     ("headers", headers),
     ("deaggregate", deaggregate),
+    ("stream_rows", stream_rows),
+    ("stream_tokens", stream_tokens),
     ("whole_store_open", whole_store),
 ];
 
@@ -878,7 +997,7 @@ mod tests {
             }
             let store = open(&disk_of(&tree), ReadMode::Map).unwrap();
             let contents = read_all(&store).unwrap();
-            assert_eq!(contents.keys().collect::<Vec<_>>(), ["clicks", "metrics", "orders"]);
+            assert_eq!(contents.keys().collect::<Vec<_>>(), ["clicks", "closed", "ended", "metrics", "orders"]);
             assert!(contents.values().all(|(_, records, error)| !records.is_empty() && error.is_none()));
         }
     }
@@ -926,7 +1045,7 @@ mod tests {
                 Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{error}"),
                 Ok(store) => {
                     let report = store.store().open_report().clone();
-                    let all = report.records_recovered == 9;
+                    let all = report.records_recovered == 10;
                     assert!(all || report.journal_damage.is_some(), "cut to {len}: {report:?}");
                 }
             }

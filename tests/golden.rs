@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use braidlog::env::sim::SimDisk;
 use braidlog::format::checksum::Salt;
-use braidlog::format::{Damage, batch, index, journal, manifest, segment, store};
+use braidlog::format::{self, Damage, batch, index, journal, manifest, segment, store};
 use braidlog::fuzzing::{self, Tree};
 use braidlog::{Error, ReadMode};
 
@@ -96,6 +96,9 @@ fn content(disk: &SimDisk, mode: ReadMode) -> String {
     let mut text = String::new();
     for (name, (id, records, error)) in fuzzing::read_all(&store).unwrap() {
         assert_eq!(error, None, "log {name:?}");
+        if store.store().log(&name).unwrap().is_closed() {
+            writeln!(text, "{name} {id:#x} is closed").unwrap();
+        }
         for record in records {
             let [key, attributes, data] =
                 [record.key.as_deref(), record.attributes.as_deref(), Some(&record.data[..])].map(in_words);
@@ -121,6 +124,8 @@ fn refresh() {
             fs::write(path, if name.ends_with(".jnl") { packed(&bytes) } else { bytes }).unwrap();
         }
         fs::write(folder().join("index.idx"), fuzzing::sample_index().0).unwrap();
+        fs::write(folder().join("streams.change"), fuzzing::sample_rows().0).unwrap();
+        fs::write(folder().join("iterator.txt"), fuzzing::sample_rows().1).unwrap();
         fs::write(folder().join("content.txt"), content(&disk, ReadMode::Map)).unwrap();
     });
 }
@@ -158,6 +163,31 @@ fn an_index_of_version_1_reads_as_it_was_written() {
     let index = fuzzing::decode_index(&bytes, fuzzing::sample_index().1).unwrap();
     assert_eq!((index.base, index.base_arrival_ms, index.covered, index.entries.len()), (100, 9_000, 70_000, 4));
     assert_eq!(index.entries[3], index::IndexEntry { number: 30, position: 64 + 3 * 16_384, arrival: 3 });
+}
+
+#[test]
+fn rows_of_streams_of_version_1_are_what_todays_writer_makes() {
+    refresh();
+    let (change, iterator) = fuzzing::sample_rows();
+    assert_eq!(change, fs::read(folder().join("streams.change")).unwrap());
+    assert_eq!(iterator, fs::read_to_string(folder().join("iterator.txt")).unwrap());
+    let rows = format::change::decode(&change).unwrap();
+    let value = |key: &[u8]| rows.iter().find(|(k, _)| k.starts_with(key)).unwrap().1.unwrap();
+    let stream = format::stream::StreamRow::decode(value(format::stream::STREAM_PREFIX)).unwrap();
+    assert_eq!((&*stream.name, stream.next_shard, stream.tags.len()), ("clicks", 3, 2));
+    let shard = format::stream::ShardRow::decode(value(format::stream::SHARD_PREFIX)).unwrap();
+    assert_eq!((shard.end, shard.closed_ms), (u128::MAX, Some(1_700_000_009_000)));
+    for prefix in [b"m", b"s", b"h", b"c"] {
+        let mut newer = value(prefix).to_vec();
+        newer[0] = 2;
+        let too_new = Err(Damage::TooNew(2));
+        match prefix {
+            b"m" => assert_eq!(format::stream::EngineRow::decode(&newer).map(drop), too_new),
+            b"s" => assert_eq!(format::stream::StreamRow::decode(&newer).map(drop), too_new),
+            b"h" => assert_eq!(format::stream::ShardRow::decode(&newer).map(drop), too_new),
+            _ => assert_eq!(format::stream::ConsumerRow::decode(&newer).map(drop), too_new),
+        }
+    }
 }
 
 #[test]

@@ -51,12 +51,23 @@ fn main() -> io::Result<()> {
         }
     }
     put("batch_decode", "example", 0, &fuzzing::example_batch())?;
+    let (change, token) = fuzzing::sample_rows();
+    put("stream_rows", "sample", 0, &change)?;
+    put("stream_tokens", "sample", 0, token.as_bytes())?;
+    for (name, text) in [
+        ("number", "49659172051923289486933182073108299949081726149023760418"),
+        ("hash-key", "340282366920938463463374607431768211455"),
+        ("shard", "shardId-000000000012"),
+    ] {
+        put("stream_tokens", name, 0, text.as_bytes())?;
+    }
+    put("stream_tokens", "forged", 1, &[7; 40])?;
     put("index", "sample", 0, &fuzzing::sample_index().0)?;
     put("deaggregate", "example", 0, &fuzzing::example_aggregated())?;
     for (name, edit) in edits() {
         for flags in [1, 3] {
             let name = format!("{name}-{flags}");
-            for target in ["segment_scan", "batch_decode", "journal_replay", "manifest", "index", "headers"] {
+            for target in ["segment_scan", "batch_decode", "journal_replay", "manifest", "index", "headers", "stream_rows"] {
                 put(target, &name, flags, &edit)?;
             }
         }

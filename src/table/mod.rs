@@ -169,8 +169,8 @@ impl Table {
         transaction.require(move || holds(rows.lock().rows.get(&key)));
     }
 
-    /// Shortens the log if most of it is history. Blocks for some commits then. Rows may change meanwhile, but none may come that
-    /// is longer than all there are: the caller keeps who adds rows away.
+    /// Shortens the log if most of it is history. Blocks for some commits then. Rows may change meanwhile, but none may come
+    /// that is longer than all there are by a chunk.
     pub(crate) fn compact(&self, store: &Store) -> Result<bool> {
         let start = self.log.end();
         let changes = start - self.log.horizon()?.min(start);
@@ -188,7 +188,7 @@ impl Table {
             let longest =
                 rows.lock().rows.iter().map(|(key, value)| change::row_len(key, Some(value))).max().unwrap_or(0);
             let chunk_bytes = CHUNK_BYTES.min(store.core().largest_append() / 4);
-            let bytes_max = chunk_bytes.max(change::HEADER_BYTES + longest);
+            let bytes_max = chunk_bytes + longest;
             transaction.append_late(&self.log, bytes_max, move || chunk(&rows.lock(), chunk_bytes, &from, &next));
             store.commit(transaction)?.wait()?;
         }
