@@ -22,7 +22,8 @@ fn env_of(disk: &SimDisk) -> Env {
 }
 
 fn open(disk: &SimDisk) -> braidlog::Result<ManualStore> {
-    let options = StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4).bulk_bytes(4096).reserve_bytes(0);
+    let options =
+        StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4).bulk_bytes(4096).reserve_bytes(0);
     ManualStore::open(env_of(disk), options)
 }
 

@@ -127,7 +127,8 @@ fn explore(script: &Script, stride: usize) -> Verdict<u64> {
     let mut states = 0;
     for at in (0..=end).step_by(stride) {
         for torn in [false, true] {
-            let run = go(&base, *script, Some((at, torn))).map_err(|e| format!("{name}, boundary {at} of {end}: {e}"))?;
+            let run =
+                go(&base, *script, Some((at, torn))).map_err(|e| format!("{name}, boundary {at} of {end}: {e}"))?;
             let mut seen = HashSet::new();
             let group = [1, 4, 16, 64].into_iter().find(|&g| run.disk.unsynced_count(g) <= UNITS_MAX).unwrap_or(256);
             let units = run.disk.unsynced_count(group);
@@ -149,7 +150,9 @@ fn explore(script: &Script, stride: usize) -> Verdict<u64> {
                     after.put("clicks", puts)?;
                     after.check()
                 })();
-                outcome.map_err(|e| format!("{name}, boundary {at} of {end}, torn {torn}, {units} units of {group}: {e}"))?;
+                outcome.map_err(|e| {
+                    format!("{name}, boundary {at} of {end}, torn {torn}, {units} units of {group}: {e}")
+                })?;
                 states += 1;
             }
         }

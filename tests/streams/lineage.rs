@@ -14,7 +14,12 @@ use super::run::{Run, id, tiles};
 use crate::ensure;
 
 /// Everything there is from a place on, in the order in which the library would hand it out.
-fn walk(engine: &Engine, stream: &Stream, filter: ShardFilter, from: StartingPosition) -> Verdict<Vec<(ShardId, Record)>> {
+fn walk(
+    engine: &Engine,
+    stream: &Stream,
+    filter: ShardFilter,
+    from: StartingPosition,
+) -> Verdict<Vec<(ShardId, Record)>> {
     let first = stream.list_shards(filter, None, 1000).map_err(|e| e.to_string())?.shards;
     // A lease of each shard: where to begin, and whose children it is.
     let mut leases: BTreeMap<ShardId, (StartingPosition, Vec<ShardId>)> = first
@@ -80,13 +85,21 @@ fn holds(run: &Run) -> Verdict {
             let key = keys.get(&tag).ok_or_else(|| format!("{filter:?}: record {tag} was not put"))?;
             if let Some((before, number)) = last.get(key) {
                 ensure!(*before < tag, "{filter:?}: {tag} comes after {before}, in {shard}");
-                ensure!(below(number, &record.sequence_number), "{filter:?}: the number of {tag} is below that of {before}");
+                ensure!(
+                    below(number, &record.sequence_number),
+                    "{filter:?}: the number of {tag} is below that of {before}"
+                );
             }
             last.insert(*key, (tag, record.sequence_number));
         }
         let puts = model.shards.iter().flat_map(|s| &s.records);
         let expected: BTreeSet<u64> = puts.filter(|put| put.arrival_ms >= from_ms).map(|put| put.tag).collect();
-        ensure!(seen == expected, "{filter:?}: missing {:?}, not wanted {:?}", expected.difference(&seen), seen.difference(&expected));
+        ensure!(
+            seen == expected,
+            "{filter:?}: missing {:?}, not wanted {:?}",
+            expected.difference(&seen),
+            seen.difference(&expected)
+        );
     }
     Ok(())
 }
@@ -137,16 +150,18 @@ fn positions_of_another_stream_or_shard_or_of_a_name_made_again_are_refused() {
     let engine = Engine::open(dir.path()).unwrap();
     let clicks = engine.create_stream("clicks", StreamOptions::new().shards(2)).unwrap();
     let orders = engine.create_stream("orders", StreamOptions::new().shards(2)).unwrap();
-    let entry = |hash: u128| PutRecordsEntry { partition_key: Some("k"), explicit_hash_key: Some(HashKey(hash)), data: b"d" };
+    let entry =
+        |hash: u128| PutRecordsEntry { partition_key: Some("k"), explicit_hash_key: Some(HashKey(hash)), data: b"d" };
     let put = clicks.put(entry(0), None).unwrap();
     orders.put(entry(0), None).unwrap();
     orders.put(entry(u128::MAX), None).unwrap();
     clicks.put(entry(u128::MAX), None).unwrap();
     let token = clicks.shard_iterator(id(0), StartingPosition::TrimHorizon).unwrap();
     let refused = |stream: &Stream, shard: u32| {
-        for position in
-            [StartingPosition::AtSequenceNumber(put.sequence_number), StartingPosition::AfterSequenceNumber(put.sequence_number)]
-        {
+        for position in [
+            StartingPosition::AtSequenceNumber(put.sequence_number),
+            StartingPosition::AfterSequenceNumber(put.sequence_number),
+        ] {
             let answer = stream.shard_iterator(id(shard), position);
             assert!(matches!(answer, Err(Error::InvalidArgument { .. })), "{answer:?}");
         }
@@ -180,7 +195,8 @@ fn eight_threads_keep_their_order_through_reshards_on_a_real_disk() {
             let (stream, over) = (&stream, &over);
             scope.spawn(move || {
                 for call in 0..calls {
-                    let data: Vec<Vec<u8>> = (0..16u64).map(|n| [thread, call * 16 + n].map(u64::to_le_bytes).concat()).collect();
+                    let data: Vec<Vec<u8>> =
+                        (0..16u64).map(|n| [thread, call * 16 + n].map(u64::to_le_bytes).concat()).collect();
                     let keys: Vec<String> = (0..16u64).map(|n| format!("{thread} {}", n % 4)).collect();
                     let entries: Vec<PutRecordsEntry<'_>> =
                         keys.iter().zip(&data).map(|(key, data)| PutRecordsEntry::new(key, data)).collect();

@@ -8,8 +8,8 @@ use braidlog::env::sim::{Crash, ManualClock, Profile, SeededRandom, SimDisk, Tap
 use braidlog::env::{Clock, Env};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
-    Distribution, GetRecords, HashKey, PutRecords, PutRecordsEntry, PutTicket, Record, SequenceNumber, Shard, ShardFilter, ShardId,
-    ShardMetric, StartingPosition, Stream, StreamMode, StreamOptions, StreamStatus,
+    Distribution, GetRecords, HashKey, PutRecords, PutRecordsEntry, PutTicket, Record, SequenceNumber, Shard,
+    ShardFilter, ShardId, ShardMetric, StartingPosition, Stream, StreamMode, StreamOptions, StreamStatus,
 };
 use braidlog::{Engine, EngineOptions, Result as Answer, StoreOptions};
 
@@ -201,8 +201,7 @@ impl Run {
             let stream = engine.stream(name).map_err(|e| format!("{name}: {e}"))?;
             let created_ms = stream.describe().created_ms;
             ensure!(*model.created_ms.get_or_insert(created_ms) == created_ms, "{name}: was created at another time");
-            let found: BTreeMap<u32, Shard> =
-                stream.shards().into_iter().map(|s| (s.shard_id.index(), s)).collect();
+            let found: BTreeMap<u32, Shard> = stream.shards().into_iter().map(|s| (s.shard_id.index(), s)).collect();
             let before: Vec<ShardModel> = model.shards.clone();
             for shard in &mut model.shards {
                 let Some(found) = found.get(&shard.index) else { continue };
@@ -234,8 +233,8 @@ impl Run {
 
     pub fn new_put(&mut self, auto: bool) -> Put {
         self.next_tag += 1;
-        let key = (!auto || self.tape.choose("keyless", 2) == 0)
-            .then(|| format!("key {}", self.tape.choose("key", 12)));
+        let key =
+            (!auto || self.tape.choose("keyless", 2) == 0).then(|| format!("key {}", self.tape.choose("key", 12)));
         let explicit = match self.tape.choose("explicit", 6) {
             0 => Some(u128::from(self.tape.choose("hash_high", u64::MAX)) << 64),
             1 => [0, u128::MAX].get(self.tape.choose("hash_end", 2) as usize).copied(),
@@ -286,7 +285,12 @@ impl Run {
 
     /// Takes the answer to a put; what was not acknowledged, because the machine is dead, is left.
     fn answered(&mut self, waiting: &Outstanding, answer: PutRecords) -> Verdict<Vec<(Put, Option<u32>)>> {
-        ensure!(answer.records.len() == waiting.puts.len(), "{} answers to {} puts", answer.records.len(), waiting.puts.len());
+        ensure!(
+            answer.records.len() == waiting.puts.len(),
+            "{} answers to {} puts",
+            answer.records.len(),
+            waiting.puts.len()
+        );
         let mut left = Vec::new();
         for ((put, expected), answer) in waiting.puts.iter().zip(answer.records) {
             match answer {
@@ -310,7 +314,11 @@ impl Run {
         let shard = stream.shard_mut(index).ok_or_else(|| format!("{name}: no shard {index}"))?;
         ensure!(put.arrival_ms <= now_ms, "{put:?} arrived later than now");
         let above = |last: &Put| last.number < put.number && last.arrival_ms <= put.arrival_ms;
-        ensure!(shard.records.last().is_none_or(above), "{name} {index}: {put:?} is not above {:?}", shard.records.last());
+        ensure!(
+            shard.records.last().is_none_or(above),
+            "{name} {index}: {put:?} is not above {:?}",
+            shard.records.last()
+        );
         ensure!(shard.starting.is_none_or(|s| Some(s) < put.number), "{name} {index}: {put:?} is below its start");
         shard.records.push(put);
         Ok(())
@@ -343,8 +351,13 @@ impl Run {
             _ => 0,
         };
         ensure!(answer.millis_behind_latest == behind, "{} ms behind, not {behind}", answer.millis_behind_latest);
-        let children: Vec<(u32, Vec<u32>, u128)> =
-            answer.child_shards.iter().map(|c| (c.shard_id.index(), c.parent_shards.iter().map(|p| p.index()).collect(), c.hash_key_range.start.0)).collect();
+        let children: Vec<(u32, Vec<u32>, u128)> = answer
+            .child_shards
+            .iter()
+            .map(|c| {
+                (c.shard_id.index(), c.parent_shards.iter().map(|p| p.index()).collect(), c.hash_key_range.start.0)
+            })
+            .collect();
         let expected: Vec<(u32, Vec<u32>, u128)> =
             stream.children(index).iter().filter(|_| over).map(|c| (c.index, c.parents.clone(), c.start)).collect();
         ensure!(children == expected, "{name} {index}: children {children:?}, not {expected:?}");
@@ -379,7 +392,9 @@ impl Run {
             0 => (StartingPosition::TrimHorizon, first),
             1 => (StartingPosition::Latest, end),
             2 => match shard.starting {
-                Some(starting) if self.tape.choose("after", 2) == 0 => (StartingPosition::AfterSequenceNumber(starting), 0),
+                Some(starting) if self.tape.choose("after", 2) == 0 => {
+                    (StartingPosition::AfterSequenceNumber(starting), 0)
+                }
                 Some(starting) => (StartingPosition::AtSequenceNumber(starting), 0),
                 None => return Ok(()),
             },
@@ -394,7 +409,8 @@ impl Run {
             6 => {
                 // A number of another shard, stream or life.
                 let others = self.model.streams.iter().flat_map(|(n, s)| s.shards.iter().map(move |s| (n, s)));
-                let other = others.filter(|(n, s)| *n != name || s.index != index).filter_map(|(_, s)| s.starting).next();
+                let other =
+                    others.filter(|(n, s)| *n != name || s.index != index).filter_map(|(_, s)| s.starting).next();
                 let Some(number) = other else { return Ok(()) };
                 expected = Some(Kind::Invalid);
                 (StartingPosition::AtSequenceNumber(number), 0)
@@ -413,10 +429,19 @@ impl Run {
             }
         };
         let what = format!("{name} {index} {position:?}");
-        let Some(token) = self.hear(&what, stream.shard_iterator(id(index), position), expected)? else { return Ok(()) };
+        let Some(token) = self.hear(&what, stream.shard_iterator(id(index), position), expected)? else {
+            return Ok(());
+        };
         if self.tape.choose("hold", 4) == 0 {
             let life = model.life;
-            self.held.push(Held { token, stream: name.to_owned(), life, shard: index, position: at, issued_ms: now_ms });
+            self.held.push(Held {
+                token,
+                stream: name.to_owned(),
+                life,
+                shard: index,
+                position: at,
+                issued_ms: now_ms,
+            });
             return Ok(());
         }
         let limit = 1 + self.tape.choose("limit", 40) as usize;
@@ -528,7 +553,13 @@ impl Run {
                 let found = read_all(&stream, shard.index)?;
                 let expected = &shard.records[shard.first_visible(now_ms, model.retention_hours)..];
                 let at = |e: String| format!("{name} {}: {e}", shard.index);
-                ensure!(found.len() == expected.len(), "{name} {}: {} records, not {}", shard.index, found.len(), expected.len());
+                ensure!(
+                    found.len() == expected.len(),
+                    "{name} {}: {} records, not {}",
+                    shard.index,
+                    found.len(),
+                    expected.len()
+                );
                 found.iter().zip(expected).try_for_each(|(f, e)| self.same(f, e)).map_err(at)?;
             }
         }
@@ -627,7 +658,8 @@ impl Run {
                 self.took(&name, life, index, put)?;
             }
             for (index, tail) in found {
-                let tags: Vec<u64> = tail.iter().map(|r| r.data.first_chunk().map_or(0, |tag| u64::from_le_bytes(*tag))).collect();
+                let tags: Vec<u64> =
+                    tail.iter().map(|r| r.data.first_chunk().map_or(0, |tag| u64::from_le_bytes(*tag))).collect();
                 ensure!(tags.is_empty(), "{name} {index}: records {tags:?} that nobody put, of {outstanding:?}");
             }
             if happened {
@@ -704,14 +736,22 @@ fn stream_differs(stream: &Stream, model: &StreamModel, now_ms: u64) -> Option<S
     if !stream.tags().iter().map(|(k, v)| (k, v)).eq(&model.tags) || stream.resource_policy() != model.policy {
         return Some(format!("tags {:?} or policy {:?}", stream.tags(), stream.resource_policy()));
     }
-    let consumers: BTreeMap<String, ConsumerModel> = stream.consumers().into_iter().map(|c| {
-        let arn = model.consumers.get(&c.consumer_name).and_then(|m| m.arn.clone()).or(Some(c.consumer_arn.clone()));
-        let tags = c.tags.into_iter().collect();
-        let arn = if arn.as_ref() == Some(&c.consumer_arn) { arn } else { Some(format!("not {}", c.consumer_arn)) };
-        (c.consumer_name, ConsumerModel { tags, policy: c.resource_policy, arn })
-    }).collect();
+    let consumers: BTreeMap<String, ConsumerModel> = stream
+        .consumers()
+        .into_iter()
+        .map(|c| {
+            let arn =
+                model.consumers.get(&c.consumer_name).and_then(|m| m.arn.clone()).or(Some(c.consumer_arn.clone()));
+            let tags = c.tags.into_iter().collect();
+            let arn = if arn.as_ref() == Some(&c.consumer_arn) { arn } else { Some(format!("not {}", c.consumer_arn)) };
+            (c.consumer_name, ConsumerModel { tags, policy: c.resource_policy, arn })
+        })
+        .collect();
     let same = |(name, c): (&String, &ConsumerModel)| {
-        model.consumers.get(name).is_some_and(|m| m.tags == c.tags && m.policy == c.policy && (m.arn.is_none() || m.arn == c.arn))
+        model
+            .consumers
+            .get(name)
+            .is_some_and(|m| m.tags == c.tags && m.policy == c.policy && (m.arn.is_none() || m.arn == c.arn))
     };
     if !consumers.iter().all(same) {
         return Some(format!("consumers are {consumers:?}"));
@@ -719,14 +759,22 @@ fn stream_differs(stream: &Stream, model: &StreamModel, now_ms: u64) -> Option<S
     let shards = stream.shards();
     // Not yet learned closings count as open, so that what was just closed is there.
     let expected = model.listed(now_ms);
-    let listed = |s: &Shard| (s.shard_id.index(), s.hash_key_range.start.0, s.hash_key_range.end.0, s.ending_sequence_number.is_none());
+    let listed = |s: &Shard| {
+        (s.shard_id.index(), s.hash_key_range.start.0, s.hash_key_range.end.0, s.ending_sequence_number.is_none())
+    };
     let modelled = |s: &&ShardModel| (s.index, s.start, s.end, s.open);
     if !shards.iter().map(listed).eq(expected.iter().map(modelled)) {
         let found: Vec<_> = shards.iter().map(listed).collect();
         return Some(format!("shards are {found:?}, not {:?}", expected.iter().map(modelled).collect::<Vec<_>>()));
     }
-    let parents = |s: &Shard| [s.parent_shard_id, s.adjacent_parent_shard_id].iter().flatten().map(|p| p.index()).collect::<Vec<_>>();
-    shards.iter().zip(&expected).find(|(s, m)| parents(s) != m.parents).map(|(s, m)| format!("{s:?}: parents are not {:?}", m.parents))
+    let parents = |s: &Shard| {
+        [s.parent_shard_id, s.adjacent_parent_shard_id].iter().flatten().map(|p| p.index()).collect::<Vec<_>>()
+    };
+    shards
+        .iter()
+        .zip(&expected)
+        .find(|(s, m)| parents(s) != m.parents)
+        .map(|(s, m)| format!("{s:?}: parents are not {:?}", m.parents))
 }
 
 pub fn metric(n: u64) -> ShardMetric {
@@ -919,7 +967,11 @@ impl Run {
     }
 
     pub fn reshard(&mut self, name: &str) -> Verdict {
-        let index = if self.tape.choose("any", 5) == 4 { self.choose_listed(name).unwrap_or(0) } else { self.choose_open(name) };
+        let index = if self.tape.choose("any", 5) == 4 {
+            self.choose_listed(name).unwrap_or(0)
+        } else {
+            self.choose_open(name)
+        };
         let model = &self.model.streams[name];
         let shard = model.shard(index).expect("it was chosen");
         if self.tape.choose("merge", 2) == 0 || model.open().len() > 8 {
@@ -976,7 +1028,8 @@ impl Run {
         match self.hear("scale", answer, expected)? {
             Some(()) => {
                 self.adopt(name)?;
-                let ranges: Vec<(u128, u128)> = self.model.streams[name].open().iter().map(|s| (s.start, s.end)).collect();
+                let ranges: Vec<(u128, u128)> =
+                    self.model.streams[name].open().iter().map(|s| (s.start, s.end)).collect();
                 ensure!(ranges == uniform(target), "{name}: scaled to {target} it has {ranges:?}");
                 self.learn()
             }
@@ -1064,11 +1117,16 @@ impl Run {
                 let on = self.tape.choose("on", 2) == 0;
                 let after = self.with(name, |s| {
                     for m in metrics {
-                        if on { s.metrics.insert(m) } else { s.metrics.remove(&m) };
+                        if on {
+                            s.metrics.insert(m)
+                        } else {
+                            s.metrics.remove(&m)
+                        };
                     }
                     Ok(())
                 });
-                let answer = if on { stream.enable_shard_metrics(&metrics) } else { stream.disable_shard_metrics(&metrics) };
+                let answer =
+                    if on { stream.enable_shard_metrics(&metrics) } else { stream.disable_shard_metrics(&metrics) };
                 if let Some((before, now)) = self.control("metrics", after, answer)? {
                     ensure!(before == were, "metrics were {before:?}, not {were:?}");
                     ensure!(now.iter().eq(self.model.streams[name].metrics.iter()), "metrics are {now:?}");
@@ -1093,7 +1151,8 @@ impl Run {
                 self.control("remove tags", after, stream.remove_tags(&keys)).map(drop)
             }
             7 => {
-                let policy = ["{}".to_owned(), "x".repeat(20_480), "x".repeat(20_481), String::new()][pick as usize % 4].clone();
+                let policy =
+                    ["{}".to_owned(), "x".repeat(20_480), "x".repeat(20_481), String::new()][pick as usize % 4].clone();
                 let after = self.with(name, |s| {
                     s.policy = Some(policy.clone());
                     if (1..=20_480).contains(&policy.len()) { Ok(()) } else { Err(Kind::Invalid) }
@@ -1183,14 +1242,19 @@ impl Run {
         let large = vec![0; self.model.streams[name].max_record_kib as usize * 1024];
         refused("too large", stream.put_record("k", &large).map(drop), Kind::Invalid)?;
         refused("limit 0", engine.get_records("00", 1).map(drop), Kind::Invalid)?;
-        let token = stream.shard_iterator(id(self.choose_open(name)), StartingPosition::Latest).map_err(|e| e.to_string())?;
+        let token =
+            stream.shard_iterator(id(self.choose_open(name)), StartingPosition::Latest).map_err(|e| e.to_string())?;
         refused("limit 0", engine.get_records(&token, 0).map(drop), Kind::Invalid)?;
         refused("limit 10,001", engine.get_records(&token, 10_001).map(drop), Kind::Invalid)?;
         let forged = format!("{}{}", &token[..token.len() - 1], if token.ends_with('0') { '1' } else { '0' });
         refused("forged", engine.get_records(&forged, 1).map(drop), Kind::Invalid)?;
         let nobody = id(self.model.streams[name].next);
         refused("no shard", stream.shard_iterator(nobody, StartingPosition::Latest).map(drop), Kind::NotFound)?;
-        refused("no shard", stream.split_shard(nobody, HashKey(5)), if self.model.streams[name].on_demand { Kind::OnDemand } else { Kind::NotFound })?;
+        refused(
+            "no shard",
+            stream.split_shard(nobody, HashKey(5)),
+            if self.model.streams[name].on_demand { Kind::OnDemand } else { Kind::NotFound },
+        )?;
         refused("no stream", engine.stream("nobody").map(drop), Kind::NotFound)?;
         refused("bad name", engine.create_stream("a b", StreamOptions::new()).map(drop), Kind::Invalid)?;
         refused("no shards", engine.create_stream("none", StreamOptions::new().shards(0)).map(drop), Kind::Invalid)?;
@@ -1219,7 +1283,9 @@ impl Run {
         let mut expected = Vec::new();
         for name in &names {
             let stream = after.streams.get_mut(name).expect("it is there");
-            let (gone, kept) = std::mem::take(&mut stream.shards).into_iter().partition::<Vec<_>, _>(|s| self.model.streams[name].has_expired(s, now_ms));
+            let (gone, kept) = std::mem::take(&mut stream.shards)
+                .into_iter()
+                .partition::<Vec<_>, _>(|s| self.model.streams[name].has_expired(s, now_ms));
             stream.shards = kept;
             expected.extend(gone.iter().map(|s| (name.clone(), s.index)));
         }
