@@ -203,16 +203,25 @@ impl<'a> Pump<'a> {
     pub(crate) fn reap(&mut self, left: usize) -> Result<(), Failure> {
         while let Some(batch) = self.on_their_way.pop_front() {
             let wait = self.on_their_way.len() >= left;
-            let sent = match batch.sent {
-                Sent::Log(ticket) if !wait && ticket.try_get().is_none() => Err(Sent::Log(ticket)),
-                Sent::Log(ticket) => Ok(self.totals.log(ticket.wait()?, batch.records, &batch.bytes)),
-                Sent::Stream(ticket) if !wait => match ticket.try_get() {
-                    Ok(put) => Ok(self.totals.stream(put, &batch.bytes)?),
-                    Err(ticket) => Err(Sent::Stream(ticket)),
+            let waiting = match batch.sent {
+                Sent::Log(ticket) if !wait && ticket.try_get().is_none() => Some(Sent::Log(ticket)),
+                Sent::Log(ticket) => {
+                    self.totals.log(ticket.wait()?, batch.records, &batch.bytes);
+                    None
+                }
+                Sent::Stream(ticket) if wait => {
+                    self.totals.stream(ticket.wait(), &batch.bytes)?;
+                    None
+                }
+                Sent::Stream(ticket) => match ticket.try_get() {
+                    Ok(put) => {
+                        self.totals.stream(put, &batch.bytes)?;
+                        None
+                    }
+                    Err(ticket) => Some(Sent::Stream(ticket)),
                 },
-                Sent::Stream(ticket) => Ok(self.totals.stream(ticket.wait(), &batch.bytes)?),
             };
-            if let Err(sent) = sent {
+            if let Some(sent) = waiting {
                 self.on_their_way.push_front(Batch { sent, ..batch });
                 break;
             }

@@ -130,7 +130,7 @@ impl Opened {
 
     fn tail(&self) -> Result<Follow, crate::Error> {
         Ok(match self {
-            Opened::Log(_, log) => Follow::Log(log.read(StartAt::Latest)?),
+            Opened::Log(_, log) => Follow::Log(Box::new(log.read(StartAt::Latest)?)),
             Opened::Stream(_, stream) => {
                 Follow::Stream(stream.clone(), Box::new(Merge::new(stream, Start::Latest, None)?))
             }
@@ -227,7 +227,7 @@ struct Tail {
 
 /// Where what is printed comes from.
 enum Follow {
-    Log(Reader),
+    Log(Box<Reader>),
     Stream(Stream, Box<Merge>),
 }
 
