@@ -920,7 +920,7 @@ impl Run {
                 let shard = model.shard(open).expect("it is open");
                 // The number after the last one, which nobody was given.
                 let last = shard.records.last().and_then(|put| put.number);
-                let not_yet = last.or(shard.starting).map(|n| next_number(n));
+                let not_yet = last.or(shard.starting).map(next_number);
                 expected = not_yet.map(|_| Kind::Invalid);
                 not_yet
             }
@@ -1085,7 +1085,7 @@ impl Run {
                 self.control("max record", after, stream.set_max_record_kib(kib)).map(drop)
             }
             1 => {
-                let on_demand = pick % 3 == 0;
+                let on_demand = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
                     s.on_demand = on_demand;
                     s.warm = s.warm.filter(|_| on_demand);
@@ -1095,7 +1095,7 @@ impl Run {
                 self.control("mode", after, stream.set_mode(mode)).map(drop)
             }
             2 => {
-                let auto = pick % 3 == 0;
+                let auto = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
                     s.auto = auto;
                     Ok(())

@@ -94,7 +94,7 @@ pub(crate) struct Args {
     /// With --parse csv: what is between values
     #[arg(long, value_name = "CHARACTER", default_value = ",")]
     separator: char,
-    /// With --parse regex: an expression with named groups, (?<name>...)
+    /// With --parse regex: an expression with named groups, `(?<name>...)`
     #[arg(long, value_name = "RE", required_if_eq("parse", "regex"))]
     pattern: Option<Regex>,
     #[command(flatten)]
