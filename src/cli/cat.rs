@@ -8,7 +8,7 @@ use super::render::{OutputArgs, Render};
 use super::streams::{self, Merge, Start};
 use super::time::{self, Moment};
 use super::{Context, Failure};
-use crate::stream::{SequenceNumber, ShardId};
+use crate::stream::{SequenceNumber, ShardId, deaggregate};
 use crate::{Engine, EngineOptions, Error, Log, LogId, Reader, StartAt, Store};
 
 /// How often a follower looks whether the store's files have changed.
@@ -26,6 +26,12 @@ pub(crate) struct Args {
     /// Of the stream, only this shard and what comes of it: 3, or shardId-000000000003
     #[arg(long, requires = "stream", value_parser = streams::parse_shard)]
     shard: Option<ShardId>,
+    /// Of the stream, take records apart that a producer packed several user records into
+    ///
+    /// Each is printed, and counts, on its own. User records that a producer put again because a shard was split meanwhile
+    /// come twice.
+    #[arg(long, requires = "stream")]
+    deaggregate: bool,
     /// Start at "trim", the oldest record, which is the default; at "latest", to --follow what comes; at @TIME; or with the
     /// record of this number
     ///
@@ -161,8 +167,16 @@ fn print_stream(
         if args.until.is_some_and(|until| record.1.arrival_ms >= until.0) {
             return Ok(true);
         }
-        render.write(&record, &mut context.out)?;
-        *left -= 1;
+        if !args.deaggregate {
+            render.write(&record, &mut context.out)?;
+            *left -= 1;
+            continue;
+        }
+        let (shard, record) = record;
+        for user in deaggregate(record, None).take(usize::try_from(*left).unwrap_or(usize::MAX)) {
+            render.write(&(shard, user), &mut context.out)?;
+            *left -= 1;
+        }
     }
     Ok(true)
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::time;
 use super::{Context, Failure};
 use crate::RecordRef;
-use crate::stream::{Record, SequenceNumber, ShardId};
+use crate::stream::{Record, SequenceNumber, ShardId, UserRecord};
 
 /// What people see if they ask for nothing else.
 const DEFAULT: &str = "{sequence}\\t{time}\\t{key}\\t{data}\\n";
@@ -19,6 +19,17 @@ const STREAM_DEFAULT: &str = "{shard}\\t{sequence}\\t{time}\\t{key}\\t{data}\\n"
 pub(crate) enum Place {
     Log(u64),
     Shard(ShardId, SequenceNumber),
+    /// A user record of it.
+    User(ShardId, SequenceNumber, u64),
+}
+
+impl Place {
+    fn shard(self) -> Option<ShardId> {
+        match self {
+            Place::Log(_) => None,
+            Place::Shard(shard, _) | Place::User(shard, ..) => Some(shard),
+        }
+    }
 }
 
 /// A record of a log or of a stream, as it is printed.
@@ -50,6 +61,18 @@ impl<'a> From<&'a (ShardId, Record)> for Printed<'a> {
     }
 }
 
+impl<'a> From<&'a (ShardId, UserRecord)> for Printed<'a> {
+    fn from((shard, record): &'a (ShardId, UserRecord)) -> Self {
+        Printed {
+            place: Place::User(*shard, record.sequence_number, record.sub_sequence_number),
+            arrival_ms: record.arrival_ms,
+            key: record.partition_key().map(str::as_bytes),
+            attributes: None,
+            data: &record.data,
+        }
+    }
+}
+
 /// How records are printed.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Output")]
@@ -57,7 +80,8 @@ pub(crate) struct OutputArgs {
     /// Text for each record, with {sequence} {time} {key} {data} {attributes} {len} and the escapes \n \t \\ \{ in it
     ///
     /// The text stands for itself: without a \n at its end, records follow each other without one. The default is
-    /// "{sequence}\t{time}\t{key}\t{data}\n". Records of a stream have {shard}, too, and by default it comes first.
+    /// "{sequence}\t{time}\t{key}\t{data}\n". Records of a stream have {shard}, too, and by default it comes first; with
+    /// --deaggregate, {sub} is the place of a user record in its record.
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub(crate) format: Option<String>,
     /// Data alone, byte for byte, each followed by a newline
@@ -72,6 +96,7 @@ pub(crate) struct OutputArgs {
 enum Piece {
     Text(Vec<u8>),
     Shard,
+    Sub,
     Sequence,
     Time,
     Key,
@@ -130,13 +155,18 @@ impl Render {
                     match piece {
                         Piece::Text(text) => out.write_all(text)?,
                         Piece::Shard => {
-                            if let Place::Shard(shard, _) = record.place {
+                            if let Some(shard) = record.place.shard() {
                                 write!(out, "{shard}")?;
+                            }
+                        }
+                        Piece::Sub => {
+                            if let Place::User(_, _, sub) = record.place {
+                                write!(out, "{sub}")?;
                             }
                         }
                         Piece::Sequence => match record.place {
                             Place::Log(number) => write!(out, "{number}")?,
-                            Place::Shard(_, number) => write!(out, "{number}")?,
+                            Place::Shard(_, number) | Place::User(_, number, _) => write!(out, "{number}")?,
                         },
                         Piece::Time => out.write_all(time::format(record.arrival_ms).as_bytes())?,
                         Piece::Key => self.bytes(record.key.unwrap_or_default(), out)?,
@@ -193,6 +223,7 @@ fn parse(format: &str) -> Result<Vec<Piece>, String> {
                 let (name, after) = rest.split_once('}').ok_or("the format has a { without its }")?;
                 let piece = match name {
                     "shard" => Piece::Shard,
+                    "sub" => Piece::Sub,
                     "sequence" => Piece::Sequence,
                     "time" => Piece::Time,
                     "key" => Piece::Key,
@@ -200,7 +231,7 @@ fn parse(format: &str) -> Result<Vec<Piece>, String> {
                     "attributes" => Piece::Attributes,
                     "len" => Piece::Len,
                     other => {
-                        let known = "{shard} {sequence} {time} {key} {data} {attributes} {len}";
+                        let known = "{shard} {sequence} {sub} {time} {key} {data} {attributes} {len}";
                         return Err(format!("{{{other}}} is unknown: use {known}"));
                     }
                 };
@@ -236,11 +267,14 @@ fn to_json(record: &Printed<'_>) -> Value {
     match record.place {
         Place::Log(number) => object.insert("sequence".to_owned(), number.into()),
         // More digits than a number of JSON is good for.
-        Place::Shard(shard, number) => {
+        Place::Shard(shard, number) | Place::User(shard, number, _) => {
             object.insert("shard".to_owned(), shard.to_string().into());
             object.insert("sequence".to_owned(), number.to_string().into())
         }
     };
+    if let Place::User(_, _, sub) = record.place {
+        object.insert("sub_sequence".to_owned(), sub.into());
+    }
     object.insert("arrival_ms".to_owned(), record.arrival_ms.into());
     object.insert("time".to_owned(), time::format(record.arrival_ms).into());
     Value::Object(object)

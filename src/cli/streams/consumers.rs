@@ -1,4 +1,4 @@
-//! `braidlog consumers`: who is registered to read a stream.
+//! `braidlog consumers`: who reads a stream: registered consumers, and how far consumer groups are in each shard.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::table::Table;
 use crate::cli::{Context, Failure, time};
-use crate::stream::Stream;
+use crate::stream::{GroupOptions, Stream};
 
 /// Arguments of `braidlog consumers`.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,47 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
             }
         }
     }
-    if count == 0 {
-        return context.say("there are no registered consumers");
+    let mut groups = Table::new(&["STREAM", "GROUP", "SHARD", "STATE", "CHECKPOINT", "BEHIND>"]);
+    let mut shards = 0;
+    for stream in &streams {
+        for name in stream.consumer_groups() {
+            for shard in stream.consumer_group(&name, GroupOptions::new())?.progress()? {
+                shards += 1;
+                let checkpoint = shard.checkpoint.map(|number| number.to_string());
+                let state = if shard.finished { "finished" } else { "open" };
+                if context.json {
+                    let line = json!({
+                        "stream": stream.name(),
+                        "group": name,
+                        "shard": shard.shard_id.to_string(),
+                        "finished": shard.finished,
+                        "checkpoint": checkpoint,
+                        "sub_sequence": shard.sub_sequence_number,
+                        "records_behind": shard.records_behind,
+                    });
+                    writeln!(context.out, "{line}")?;
+                } else {
+                    let (shard_id, behind) = (shard.shard_id.to_string(), shard.records_behind.to_string());
+                    let checkpoint = checkpoint.unwrap_or_else(|| "-".to_owned());
+                    groups.row([stream.name(), &name, &shard_id, state, &checkpoint, &behind]);
+                }
+            }
+        }
     }
-    if !context.json {
+    if count + shards == 0 {
+        return context.say("there are no registered consumers and no consumer groups");
+    }
+    if context.json {
+        return Ok(());
+    }
+    if count > 0 {
         table.write(&mut context.out)?;
+    }
+    if count > 0 && shards > 0 {
+        writeln!(context.out)?;
+    }
+    if shards > 0 {
+        groups.write(&mut context.out)?;
     }
     Ok(())
 }
