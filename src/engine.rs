@@ -407,8 +407,10 @@ impl Engine {
                 other => other?,
             }
         }
-        let _control = self.shared.control.lock();
-        self.shared.catalog.compact(&self.shared.store)?;
+        {
+            let _control = self.shared.control.lock();
+            self.shared.catalog.compact(&self.shared.store)?;
+        }
         self.shared.leases.compact(&self.shared.store)?;
         if done != Maintenance::default() {
             *self.shared.maintained.lock() = done.clone();
