@@ -899,3 +899,24 @@ fn the_agent_makes_json_of_lines_on_request() {
     place.fails(&["agent", "a[", "--stream", "y", "--once"], 2);
     place.fails(&["agent", "x", "--stream", "y", "--line-bytes-max", "2MiB", "--once"], 2);
 }
+
+#[test]
+fn aggregated_records_are_taken_apart_and_consumer_groups_are_listed() {
+    use braidlog::stream::{GroupOptions, ProducerOptions, StreamOptions};
+    let place = Place::new();
+    let engine = braidlog::Engine::open(place.store()).unwrap();
+    let clicks = engine.create_stream("clicks", StreamOptions::new()).unwrap();
+    let producer = clicks.producer(ProducerOptions::new()).unwrap();
+    for data in ["a", "b", "c"] {
+        drop(producer.put("user-42", None, data.as_bytes()).unwrap());
+    }
+    producer.close();
+    clicks.consumer_group("billing", GroupOptions::new()).unwrap();
+    drop(clicks);
+    engine.close().unwrap();
+    let cat = ["cat", "--stream", "clicks", "--deaggregate", "--format", "{sub} {key} {data}\\n"];
+    assert_eq!(place.text(&cat), "0 user-42 a\n1 user-42 b\n2 user-42 c\n");
+    assert_eq!(place.text(&[&cat[..], &["--count", "2"]].concat()), "0 user-42 a\n1 user-42 b\n");
+    let consumers = place.text(&["consumers", "clicks"]);
+    assert!(consumers.contains("billing") && consumers.contains("shardId-000000000000"), "{consumers}");
+}
