@@ -19,6 +19,8 @@
 //! }
 //! ```
 //!
+//! An [`Engine`] is a store with streams as Kinesis Data Streams has them: see [`mod@stream`].
+//!
 //! # What is promised
 //!
 //! - An acknowledged append to a [`Durability::Durable`] log is on stable storage, whole, once, in its place.
