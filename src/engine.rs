@@ -144,7 +144,10 @@ impl EngineOptions {
                 return Err(Error::invalid(what, text, "it must be letters, digits and `-`"));
             }
         }
-        Ok(())
+        if self.iterator_lifetime.is_zero() {
+            return Err(Error::invalid("iterator_lifetime", "0 s", "no shard iterator could be used"));
+        }
+        self.on_demand.check()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{ON_DEMAND_SHARDS, SHARD_BYTES_IN, SHARD_RECORDS_IN, SHARDS_PER_STREAM_MAX};
 
 use super::Stream;
@@ -59,6 +59,26 @@ impl Default for OnDemandOptions {
             merge_after: Duration::from_secs(15 * 60),
             shards_min: ON_DEMAND_SHARDS,
             shards_max: SHARDS_PER_STREAM_MAX,
+        }
+    }
+}
+
+impl OnDemandOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.shards_min == 0 || self.shards_min > self.shards_max {
+            let why = format!("it must be from 1 to shards_max, which is {}", self.shards_max);
+            return Err(Error::invalid("on_demand.shards_min", self.shards_min, why));
+        }
+        // Or what was just split would be merged again.
+        let pairs = [
+            ("on_demand.merge_bytes_per_second", self.merge_bytes_per_second, self.split_bytes_per_second),
+            ("on_demand.merge_records_per_second", self.merge_records_per_second, self.split_records_per_second),
+        ];
+        match pairs.into_iter().find(|(_, merge, split)| merge >= split) {
+            Some((what, merge, split)) => {
+                Err(Error::invalid(what, merge, format!("it must be below the rate a shard is split at, {split}")))
+            }
+            None => Ok(()),
         }
     }
 }
@@ -226,6 +246,15 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_that_would_split_and_merge_in_turn_are_refused() {
+        let options = OnDemandOptions::default();
+        options.check().unwrap();
+        let merges_too_early = OnDemandOptions { merge_records_per_second: 800, ..options.clone() };
+        assert!(matches!(merges_too_early.check(), Err(Error::InvalidArgument { .. })));
+        assert!(OnDemandOptions { shards_min: 0, ..options }.check().is_err());
+    }
 
     #[test]
     fn a_shard_is_divided_where_its_traffic_is() {

@@ -204,7 +204,8 @@ impl Stream {
     }
 
     /// As [`Stream::put_record`], with an explicit hash key, or without any key on a stream with [`Distribution::Auto`]. The
-    /// record's number is above `sequence_number_for_ordering`, if that is given.
+    /// record's number is above `sequence_number_for_ordering`, if that is given and is of a record with the same key: of its
+    /// shard, or of one that this came from.
     ///
     /// # Errors
     /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future.

@@ -1,0 +1,233 @@
+//! Histories of consumer groups on a simulated disk, each from one seed: workers that come, die without a word, stall past their
+//! lease in the middle of a batch and wake, shards that split and merge under them, and a machine that crashes at any write.
+//! What the workers copy, each batch in one transaction with its checkpoint, is there exactly once and in the order of its key.
+
+#![allow(clippy::unwrap_used)] // a helper that is no test may fail like one
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use braidlog::env::Env;
+use braidlog::env::sim::{Crash, ManualClock, SeededRandom, SimDisk, Tape};
+use braidlog::manual::ManualEngine;
+use braidlog::stream::{
+    GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, Stream, StreamOptions,
+    Worker,
+};
+use braidlog::{EngineOptions, Error, Log, LogOptions, StartAt, StoreOptions, Transaction};
+
+const FAILOVER: Duration = Duration::from_secs(10);
+const WORKERS: usize = 3;
+
+type Make = Box<dyn FnMut(ShardId) -> Copier + Send>;
+type Workers = Arc<[Mutex<Option<Worker<Copier, Make>>>; WORKERS]>;
+
+/// Copies what it gets to a log. In the middle of a batch it may stall while the others go on.
+struct Copier {
+    log: Log,
+    tape: Tape,
+    clock: Arc<ManualClock>,
+    workers: Workers,
+}
+
+impl RecordProcessor for Copier {
+    fn process(&mut self, batch: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+        let mut output = Transaction::new();
+        for record in batch.records() {
+            output.append(&self.log, &record.data[..])?;
+        }
+        if self.tape.choose("stall", 4) == 0 {
+            self.clock.advance(FAILOVER);
+            for _ in 0..self.tape.choose("meanwhile", 6) {
+                let other = &self.workers[self.tape.choose("other", WORKERS as u64) as usize];
+                // Its own slot is taken while it works.
+                if let Ok(mut other) = other.try_lock()
+                    && let Some(worker) = other.as_mut()
+                {
+                    worker.step()?;
+                }
+            }
+        }
+        if self.tape.choose("fails", 12) == 0 {
+            return Err("a bad day".into());
+        }
+        Ok(batch.commit(output)?)
+    }
+}
+
+struct History {
+    tape: Tape,
+    disk: SimDisk,
+    clock: Arc<ManualClock>,
+    next: u32,
+    acknowledged: BTreeSet<u32>,
+}
+
+fn env_of(history: &History, life: u64) -> Env {
+    let random = Arc::new(SeededRandom::new(life));
+    Env { disk: Arc::new(history.disk.clone()), clock: history.clock.clone(), random }
+}
+
+impl History {
+    fn choose(&self, what: &'static str, below: u64) -> u64 {
+        self.tape.choose(what, below)
+    }
+
+    /// A life that goes well, or up to its crash. Whether it went well.
+    fn life(&mut self, number: u64, steps: u64) -> Result<bool, Error> {
+        let store = StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4).memory_bytes(256 << 10);
+        let engine = ManualEngine::open(env_of(self, number), EngineOptions::new().store(store))?;
+        let stream = match engine.engine().stream("clicks") {
+            Err(Error::ResourceNotFound { .. }) => {
+                engine.engine().create_stream("clicks", StreamOptions::new().shards(2))?
+            }
+            stream => stream?,
+        };
+        let copy = engine.engine().store().open_or_create_log("copy", LogOptions::new())?;
+        let options = GroupOptions::new().failover(FAILOVER).hand_over(FAILOVER).records_max(4);
+        let group = stream.consumer_group("copiers", options.retry_after(Duration::ZERO))?;
+        let workers: Workers = Arc::default();
+        let (tape, clock) = (self.tape.clone(), self.clock.clone());
+        let hire = |name: String| -> Result<Worker<Copier, Make>, Error> {
+            let (log, tape, clock, workers) = (copy.clone(), tape.clone(), clock.clone(), workers.clone());
+            let make = move |_| Copier {
+                log: log.clone(),
+                tape: tape.clone(),
+                clock: clock.clone(),
+                workers: workers.clone(),
+            };
+            group.worker(&name, Box::new(make) as Make)
+        };
+        let outcome = (|| {
+            for step in 0..steps {
+                let slot = &workers[self.choose("worker", WORKERS as u64) as usize];
+                match self.choose("what", 12) {
+                    0..3 => {
+                        put(&stream, &mut self.next, &mut self.acknowledged, self.tape.choose("records", 6) as u32 + 1)?
+                    }
+                    3 => *slot.lock().unwrap() = Some(hire(format!("{number}-{step}"))?),
+                    4 => std::mem::forget(slot.lock().unwrap().take()),
+                    5 => self.clock.advance(FAILOVER / 2),
+                    6 => reshard(&stream, &self.tape)?,
+                    _ => {
+                        if let Some(worker) = slot.lock().unwrap().as_mut() {
+                            worker.step()?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })();
+        // A worker's processors know the others: untied here.
+        workers.iter().for_each(|slot| drop(slot.lock().unwrap().take()));
+        if self.disk.is_dead() {
+            return Ok(false);
+        }
+        outcome.map(|()| true)
+    }
+
+    /// One worker finishes what is left; then what was copied is held against what was put.
+    fn judge(&mut self) {
+        let engine = ManualEngine::open(env_of(self, 99), EngineOptions::new()).unwrap();
+        let Ok(stream) = engine.engine().stream("clicks") else {
+            assert!(self.acknowledged.is_empty());
+            return;
+        };
+        let copy = engine.engine().store().open_or_create_log("copy", LogOptions::new()).unwrap();
+        let group = stream.consumer_group("copiers", GroupOptions::new().retry_after(Duration::ZERO)).unwrap();
+        let workers: Workers = Arc::default();
+        let (tape, clock, log) = (Tape::seeded(7), self.clock.clone(), copy.clone());
+        let make =
+            move |_| Copier { log: log.clone(), tape: tape.clone(), clock: clock.clone(), workers: workers.clone() };
+        let mut worker = group.worker("the last", Box::new(make) as Make).unwrap();
+        for _ in 0..10_000 {
+            if !worker.step().unwrap() {
+                break;
+            }
+        }
+        let progress = group.progress().unwrap();
+        assert!(progress.iter().all(|shard| shard.records_behind == 0), "{progress:?}");
+        let copied: Vec<u32> =
+            copy.read(StartAt::TrimHorizon).unwrap().map(|record| number(&record.unwrap().data)).collect();
+        let distinct: BTreeSet<u32> = copied.iter().copied().collect();
+        assert_eq!(distinct.len(), copied.len(), "something was copied twice: {copied:?}");
+        assert!(distinct.is_superset(&self.acknowledged), "something was lost");
+        let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+        for number in copied {
+            assert!(last.insert(number % 5, number).is_none_or(|before| before < number), "{number} is out of order");
+        }
+    }
+}
+
+fn number(data: &[u8]) -> u32 {
+    std::str::from_utf8(data).unwrap().parse().unwrap()
+}
+
+/// Puts numbers that go up; the key is a number's rest by five.
+fn put(stream: &Stream, next: &mut u32, acknowledged: &mut BTreeSet<u32>, count: u32) -> Result<(), Error> {
+    let numbers: Vec<u32> = (*next..*next + count).collect();
+    *next += count;
+    let texts: Vec<(String, String)> = numbers.iter().map(|n| (format!("key {}", n % 5), n.to_string())).collect();
+    let entries: Vec<_> = texts.iter().map(|(key, data)| PutRecordsEntry::new(key, data.as_bytes())).collect();
+    for (number, put) in numbers.into_iter().zip(stream.put_records(&entries)?.records) {
+        put?;
+        acknowledged.insert(number);
+    }
+    Ok(())
+}
+
+fn reshard(stream: &Stream, tape: &Tape) -> Result<(), Error> {
+    let open = stream.open_shards();
+    let at = tape.choose("shard", open.len() as u64) as usize;
+    if open.len() > 1 && tape.choose("merge", 2) == 1 {
+        let at = at.min(open.len() - 2);
+        return stream.merge_shards(open[at].shard_id, open[at + 1].shard_id);
+    }
+    let range = open[at].hash_key_range;
+    if open.len() < 6 && range.width() > 1 << 100 {
+        stream.split_shard(open[at].shard_id, HashKey(range.start.0 + range.width() / 2))?;
+    }
+    Ok(())
+}
+
+fn history(seed: u64) -> u64 {
+    let tape = Tape::seeded(seed);
+    let disk = SimDisk::new(tape.clone());
+    let mut history =
+        History { tape, disk, clock: Arc::new(ManualClock::new()), next: 0, acknowledged: BTreeSet::new() };
+    let mut crashes = 0;
+    for life in 1..=4 {
+        if history.choose("crashes", 4) > 0 {
+            history.disk.set_torn_crash_at(history.choose("at", 500));
+        }
+        match history.life(life, 60) {
+            Ok(true) => {}
+            outcome => {
+                assert!(history.disk.is_dead(), "seed {seed}: {outcome:?}");
+                crashes += 1;
+            }
+        }
+        history.disk = history.disk.crash(Crash::Power, &history.tape);
+    }
+    history.judge();
+    crashes
+}
+
+#[test]
+fn what_a_group_commits_with_its_checkpoints_is_there_once_and_in_order() {
+    let histories: u64 = std::env::var("BRAIDLOG_GROUP_HISTORIES").map_or(150, |n| n.parse().unwrap());
+    let mut crashes = 0;
+    for seed in 0..histories {
+        let outcome = std::panic::catch_unwind(|| history(seed));
+        match outcome {
+            Ok(more) => crashes += more,
+            Err(panic) => {
+                eprintln!("seed {seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    println!("figures: {histories} histories of consumer groups with {crashes} crashes");
+    assert!(crashes > histories / 2);
+}
