@@ -18,6 +18,8 @@ use crate::sync::{Arc, Mutex, Ordering};
 use crate::ticket::Pending;
 use crate::transaction::{Committed, Transaction};
 
+/// The thread behind the others.
+const UPKEEP: &str = "braidlog-upkeep";
 /// How long dropping the last handle waits for the threads.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -99,7 +101,7 @@ impl Store {
             upkeep.run();
             drop(lock);
         };
-        let upkeep = match spawn("braidlog-upkeep", Box::new(run_upkeep)) {
+        let upkeep = match spawn(UPKEEP, Box::new(run_upkeep)) {
             Ok(upkeep) => upkeep,
             Err(error) => {
                 store.life.core.commit_lane.close();
@@ -366,19 +368,26 @@ impl std::fmt::Debug for Store {
 impl Life {
     fn end(&self, clean: bool) -> Result<()> {
         let core = &self.core;
-        if core.closed.swap(true, Ordering::AcqRel) {
+        if core.close(clean) {
             return Ok(());
         }
-        core.upkeep.close();
         core.buffered_lane.close();
         core.commit_lane.close();
+        if !clean {
+            core.upkeep.close();
+        }
         core.wake_everyone();
-        let threads = std::mem::take(&mut *self.threads.lock());
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        // Upkeep makes the room that the others may still need; the last to be waited for, it is told to end when they have.
+        threads.sort_by_key(|thread| thread.thread().name() == Some(UPKEEP));
         let threaded = !threads.is_empty();
         // A dropped handle waits for the threads so that the store can be opened again at once, but not for ever: a disk that
         // hangs must not hang the caller. A thread that holds the last handle does not wait for itself.
         let patience = if clean { None } else { Some(Instant::now() + DROP_PATIENCE) };
         for thread in threads.into_iter().filter(|t| t.thread().id() != std::thread::current().id()) {
+            if thread.thread().name() == Some(UPKEEP) {
+                core.upkeep.close();
+            }
             while patience.is_some_and(|until| Instant::now() < until) && !thread.is_finished() {
                 std::thread::sleep(Duration::from_micros(200));
             }

@@ -27,6 +27,8 @@ use budget::Budget;
 use catalog::Catalog;
 pub(crate) use pool::BufferPool;
 
+/// A store that closes gives up what takes longer: less than a dropped handle waits for.
+const CLOSING_PATIENCE_MS: u64 = 2_000;
 /// Room kept for the last manifest on a full disk.
 pub(crate) const RESERVE_PATH: &str = "RESERVE";
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -73,7 +75,11 @@ pub(crate) struct Core {
     /// Wall and monotonic time when they were last seen to agree.
     pub(crate) clock_anchor: Mutex<(u64, u64)>,
     pub(crate) buffered_started: AtomicBool,
-    pub(crate) closed: AtomicBool,
+    closed: AtomicBool,
+    /// On the monotonic clock.
+    closed_ms: AtomicU64,
+    /// Whoever closed it waits for everything that can be done.
+    closed_patiently: AtomicBool,
     pub(crate) checkpoints_made: (Mutex<u64>, Condvar),
 }
 
@@ -165,6 +171,8 @@ impl Core {
             clock_anchor: Mutex::new(anchor),
             buffered_started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            closed_ms: AtomicU64::new(0),
+            closed_patiently: AtomicBool::new(false),
             checkpoints_made: Default::default(),
         };
         for log in parts.logs.iter().chain(parts.gone.iter().filter_map(|(_, log)| log.as_ref())) {
@@ -173,8 +181,24 @@ impl Core {
         core
     }
 
+    /// The store closes; whether it did already.
+    pub(crate) fn close(&self, patiently: bool) -> bool {
+        self.closed_patiently.store(patiently, Ordering::Release);
+        self.closed_ms.store(self.env.clock.monotonic_ms(), Ordering::Release);
+        self.closed.swap(true, Ordering::AcqRel)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether it closed so long ago that what is not done by now must not be waited for.
+    pub(crate) fn closed_long_ago(&self) -> bool {
+        let patient = self.closed_patiently.load(Ordering::Acquire) && self.health.is_ok();
+        self.is_closed()
+            && !patient
+            && self.env.clock.monotonic_ms().saturating_sub(self.closed_ms.load(Ordering::Acquire))
+                > CLOSING_PATIENCE_MS
     }
 
     /// Highest durable frame with its checksum.

@@ -58,7 +58,9 @@ impl BufferedLane {
                 }
                 continue;
             }
-            if self.core.health.is_stopped() || (!stalled && lane.is_closing()) {
+            if self.core.health.is_stopped() || lane.is_closing() {
+                // Nobody makes room any more for what is left.
+                Buffered::end(&self.core);
                 return;
             }
             lane.wait(0, stalled.then_some(Duration::from_millis(50)));

@@ -203,6 +203,9 @@ impl Commit {
                 // Nothing in flight and frames waiting: the journal has no room.
                 self.core.upkeep.ring();
                 self.core.ring.wait_freed(Duration::from_millis(50));
+                if self.core.closed_long_ago() {
+                    self.give_up_waiting(&Error::Closed);
+                }
                 continue;
             }
             if self.due > 0 {
@@ -229,7 +232,7 @@ impl Commit {
     /// One step: submits, gathers or reaps. False when there is nothing to do, or frames wait for room in the journal.
     pub(crate) fn step(&mut self, wait: bool) -> bool {
         if let Health::Stopped { cause } = self.core.health.get() {
-            self.give_up_waiting(&cause);
+            self.give_up_waiting(&Error::OutcomeUnknown { cause });
             if self.frames.is_empty() {
                 return false;
             }
@@ -245,11 +248,11 @@ impl Commit {
         progress
     }
 
-    /// The store stopped: nobody will make room for frames that wait for it, so whoever waits for them is told.
-    fn give_up_waiting(&mut self, cause: &Fault) {
+    /// Nobody will make room for frames that wait for it any more, so whoever waits for them is told.
+    fn give_up_waiting(&mut self, error: &Error) {
         for frame in self.frames.drain(self.submitted..) {
             if let Some(turn) = frame.turn {
-                turn.resolve(Err(Error::OutcomeUnknown { cause: cause.clone() }));
+                turn.resolve(Err(error.clone()));
             }
         }
     }

@@ -120,7 +120,7 @@ impl Upkeep {
         let (frame, _) = core.durable();
         for large in [true, false] {
             for log in core.listed() {
-                if core.is_closed() {
+                if core.closed_long_ago() {
                     return;
                 }
                 let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
@@ -184,7 +184,7 @@ impl Upkeep {
     }
 
     /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it. One that is not is given up
-    /// when the store closes: it may be long, and the next owner waits for the lock.
+    /// some time after the store closed: it may be long, and the next owner waits for the lock.
     pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
         let core = self.core.clone();
         if !core.health.may_write() {
@@ -195,7 +195,7 @@ impl Upkeep {
         let retired = core.take_retired();
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
-        let given_up = || !clean && core.is_closed();
+        let given_up = || !clean && core.closed_long_ago();
         let flushed: Result<(), Fault> =
             logs.iter().take_while(|_| !given_up()).try_for_each(|log| self.flush(log, frame));
         let synced = flushed.map_err(|fault| (fault, true)).and_then(|()| match given_up() {
