@@ -13,6 +13,11 @@ pub struct Mounted {
 }
 
 impl Mounted {
+    /// Gives a tmpfs another size.
+    pub fn grow(&self, mib: u64) -> Result<(), String> {
+        run("mount", &["-o", &format!("remount,size={mib}m"), self.point().to_str().unwrap()])
+    }
+
     pub fn point(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
