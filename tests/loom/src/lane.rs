@@ -176,8 +176,8 @@ mod tests {
                 thread::spawn(move || drive(&lane))
             };
             let log = Arc::new(LogState);
-            let first = lane.register(&log, None);
-            let second = lane.register(&log, Some(&first));
+            let first = lane.register(&log, None, true);
+            let second = lane.register(&log, Some(&first), true);
             assert!(!Arc::ptr_eq(&first, &second));
             assert_eq!(second.wait(), Ok(()));
             assert!(first.is_resolved(), "turns are taken in order");
