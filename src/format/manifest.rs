@@ -380,6 +380,10 @@ impl LogRow {
             last_arrival_ms: d.u64()?,
             segments: Vec::new(),
         };
+        // Segments are mapped, and what stands for them in memory made, at this length.
+        if row.segment_bytes_max > SEGMENT_BYTES_MAX {
+            return Err(Damage::Bounds);
+        }
         let count = d.count(SEGMENT_ROW_BYTES)?;
         row.segments.reserve(count);
         for _ in 0..count {
@@ -472,5 +476,11 @@ mod tests {
         for len in 0..page.len() {
             assert!(decode_page(&page[..len]).is_err());
         }
+        // Found by `whole_store_open`: a table for such a segment took all the memory there was.
+        let forged = LogRow {
+            segment_bytes_max: u64::MAX,
+            ..LogRow { id: LogId::new(5, "a"), name: "a".into(), ..LogRow::default() }
+        };
+        assert_eq!(decode_page(&encode_page(&[forged])), Err(Damage::Bounds));
     }
 }
