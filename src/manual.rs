@@ -85,6 +85,11 @@ impl ManualStore {
         }
     }
 
+    /// What dropping the last handle does first: nobody waits for the machines any longer than for a while.
+    pub fn abandon(&self) {
+        self.store.core().close(false);
+    }
+
     /// Takes a checkpoint.
     ///
     /// # Errors
