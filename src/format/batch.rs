@@ -38,7 +38,7 @@
 use std::hint::black_box;
 
 use super::checksum::Salt;
-use super::{Damage, Decoder};
+use super::{COUNTER_END, Damage, Decoder};
 use crate::id::SequenceNumber;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, KEY_BYTES_MAX, RECORD_DATA_BYTES_MAX};
 
@@ -151,7 +151,7 @@ impl BatchHeader {
             || count > BATCH_RECORDS_MAX
             || records_bytes as usize > records_bytes_max
             || (records_bytes as usize) < count as usize * RECORD_HEADER_BYTES + directory_bytes(count)
-            || first.checked_add(u64::from(count)).is_none()
+            || first.max(frame) >= COUNTER_END
         {
             return Err(Damage::Bounds);
         }

@@ -2,6 +2,10 @@
 
 use super::Damage;
 
+/// Where numbers that only ever rise by one, ids, positions and sums of bytes end. No store gets there (at a thousand million a
+/// second it takes a century), so a bigger one is damage; and everything that adds two of them may do so without a thought.
+pub const COUNTER_END: u64 = 1 << 62;
+
 /// Reads fields off the front of a slice; never beyond its end.
 pub struct Decoder<'a> {
     rest: &'a [u8],
@@ -53,6 +57,11 @@ impl<'a> Decoder<'a> {
     /// Eight bytes.
     pub fn u64(&mut self) -> Result<u64, Damage> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes that hold a number below [`COUNTER_END`].
+    pub fn counter(&mut self) -> Result<u64, Damage> {
+        self.u64().and_then(|n| if n < COUNTER_END { Ok(n) } else { Err(Damage::Bounds) })
     }
 
     /// A count of things that take at least `each` bytes: refused when so many can't follow, so that a damaged count never

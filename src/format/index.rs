@@ -92,8 +92,8 @@ impl SegmentIndex {
         }
         let version = d.u16()?;
         let zero = d.u16()?;
-        let segment = SegmentId(d.u64()?);
-        let (base, base_arrival_ms, covered) = (d.u64()?, d.u64()?, d.u64()?);
+        let segment = SegmentId(d.counter()?);
+        let (base, base_arrival_ms, covered) = (d.counter()?, d.u64()?, d.counter()?);
         let (count, entries_checksum) = (d.u32()? as usize, d.u32()?);
         let zeros = (d.u64()?, d.u32()?);
         let salt = Salt::segment(origin, segment);

@@ -137,7 +137,7 @@ impl FrameHeader {
         if d.array()? != MAGIC {
             return Err(Damage::Magic);
         }
-        let (frame, generation, durable) = (d.u64()?, d.u64()?, d.u64()?);
+        let (frame, generation, durable) = (d.counter()?, d.counter()?, d.counter()?);
         let (previous, version, zero) = (d.u32()?, d.u16()?, d.u16()?);
         let (length, entries, stamp_ms) = (d.u32()?, d.u32()?, d.u64()?);
         let zero = (zero, d.u64()?);
@@ -187,7 +187,7 @@ pub fn decode(bytes: &[u8], origin: StoreId) -> Result<Frame<'_>, Damage> {
     let mut entries = Vec::with_capacity(header.entries as usize);
     for _ in 0..header.entries {
         let (kind, group, zero, length) = (directory.u8()?, directory.u8()?, directory.u16()?, directory.u32()?);
-        let (log, first) = (LogId(directory.u64()?), directory.u64()?);
+        let (log, first) = (LogId(directory.counter()?), directory.counter()?);
         let (count, checksum) = (directory.u32()?, directory.u32()?);
         let kind = EntryKind::of(kind).ok_or(Damage::Bounds)?;
         if zero != 0 {

@@ -19,7 +19,7 @@
 //! journal still holds every frame after it; otherwise opening is refused.
 
 use super::checksum::Salt;
-use super::{Damage, Decoder, Encoder};
+use super::{COUNTER_END, Damage, Decoder, Encoder};
 use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
 use crate::limits::{BATCH_BYTES_MAX, LOG_NAME_BYTES_MAX, SEGMENT_BYTES_MAX};
 
@@ -72,8 +72,8 @@ impl ManifestHeader {
         let zero = d.u16()?;
         let header = ManifestHeader {
             origin: StoreId(d.array()?),
-            number: d.u64()?,
-            root_position: d.u64()?,
+            number: d.counter()?,
+            root_position: d.counter()?,
             root_bytes: d.u32()?,
             root_checksum: d.u32()?,
         };
@@ -181,39 +181,39 @@ impl Root {
     pub fn decode(bytes: &[u8]) -> Result<Root, Damage> {
         let mut d = Decoder::new(bytes);
         let mut root = Root {
-            frame: d.u64()?,
+            frame: d.counter()?,
             chain: d.u32()?,
-            next_log: d.u64()?,
-            segments_reserved: d.u64()?,
+            next_log: d.counter()?,
+            segments_reserved: d.counter()?,
             clean: match d.u8()? {
                 0 => false,
                 1 => true,
                 _ => return Err(Damage::Bounds),
             },
             stamp_ms: d.u64()?,
-            stored_bytes: d.u64()?,
+            stored_bytes: d.counter()?,
             ..Root::default()
         };
         for _ in 0..d.count(16)? {
-            root.generations.push((d.u64()?, d.u64()?));
+            root.generations.push((d.counter()?, d.counter()?));
         }
         for _ in 0..d.count(8)? {
-            root.unnamed.push(SegmentId(d.u64()?));
+            root.unnamed.push(SegmentId(d.counter()?));
         }
         for _ in 0..d.count(8)? {
-            root.journal_files.push(d.u64()?);
+            root.journal_files.push(d.counter()?);
         }
         for _ in 0..d.count(8)? {
-            root.touched.push(LogId(d.u64()?));
+            root.touched.push(LogId(d.counter()?));
         }
         for _ in 0..d.count(8)? {
-            root.retired.push(SegmentId(d.u64()?));
+            root.retired.push(SegmentId(d.counter()?));
         }
         for _ in 0..d.count(30)? {
             root.pages.push(PageRef {
                 first_bucket: d.u16()?,
-                manifest: d.u64()?,
-                position: d.u64()?,
+                manifest: d.counter()?,
+                position: d.counter()?,
                 bytes: d.u32()?,
                 checksum: d.u32()?,
                 logs: d.u32()?,
@@ -222,7 +222,8 @@ impl Root {
         d.end()?;
         let rising = root.pages.windows(2).all(|w| w[0].first_bucket < w[1].first_bucket);
         let generations = root.generations.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1);
-        if !rising || !generations || root.generations.is_empty() {
+        let ids_left = root.next_log < COUNTER_END >> LogId::BUCKET_BITS;
+        if !rising || !generations || !ids_left || root.generations.is_empty() {
             return Err(Damage::Bounds);
         }
         Ok(root)
@@ -347,7 +348,7 @@ impl LogRow {
 
     /// Reads one row.
     pub fn decode(d: &mut Decoder<'_>) -> Result<LogRow, Damage> {
-        let id = LogId(d.u64()?);
+        let id = LogId(d.counter()?);
         let name = d.text()?.to_owned();
         if name.is_empty() || name.len() > LOG_NAME_BYTES_MAX || LogId::bucket_of(&name) != id.bucket() {
             return Err(Damage::Bounds);
@@ -359,7 +360,7 @@ impl LogRow {
             _ => return Err(Damage::Bounds),
         };
         let flags = d.u8()?;
-        let stopped_at = d.u64()?;
+        let stopped_at = d.counter()?;
         if flags & !(FLAG_STOPPED | FLAG_CLOSED) != 0 {
             return Err(Damage::Reserved);
         }
@@ -374,9 +375,9 @@ impl LogRow {
             retention_bytes: d.u64()?,
             held_bytes_max: d.u64()?,
             segment_bytes_max: d.u64()?,
-            horizon: d.u64()?,
-            end: d.u64()?,
-            reserved: d.u64()?,
+            horizon: d.counter()?,
+            end: d.counter()?,
+            reserved: d.counter()?,
             last_arrival_ms: d.u64()?,
             segments: Vec::new(),
         };
@@ -388,10 +389,10 @@ impl LogRow {
         row.segments.reserve(count);
         for _ in 0..count {
             let segment = SegmentRow {
-                id: SegmentId(d.u64()?),
-                base: d.u64()?,
-                end: d.u64()?,
-                bytes: d.u64()?,
+                id: SegmentId(d.counter()?),
+                base: d.counter()?,
+                end: d.counter()?,
+                bytes: d.counter()?,
                 first_arrival_ms: d.u64()?,
                 last_arrival_ms: d.u64()?,
             };
@@ -482,5 +483,9 @@ mod tests {
             ..LogRow { id: LogId::new(5, "a"), name: "a".into(), ..LogRow::default() }
         };
         assert_eq!(decode_page(&encode_page(&[forged])), Err(Damage::Bounds));
+        // Found by `whole_store_open`: the frame after the last one there can be.
+        for forged in [Root { frame: u64::MAX, ..root.clone() }, Root { next_log: 1 << 52, ..root }] {
+            assert_eq!(Root::decode(&forged.encode()), Err(Damage::Bounds));
+        }
     }
 }

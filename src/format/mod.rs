@@ -65,7 +65,7 @@ pub mod stream;
 
 mod decode;
 
-pub use decode::{Decoder, Encoder};
+pub use decode::{COUNTER_END, Decoder, Encoder};
 
 /// Why bytes on disk are not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

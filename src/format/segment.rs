@@ -72,9 +72,9 @@ impl SegmentHeader {
         let zero = d.u16()?;
         let header = SegmentHeader {
             origin: StoreId(d.array()?),
-            log: LogId(d.u64()?),
-            segment: SegmentId(d.u64()?),
-            base: d.u64()?,
+            log: LogId(d.counter()?),
+            segment: SegmentId(d.counter()?),
+            base: d.counter()?,
         };
         let zeros = (d.u64()?, d.u32()?);
         if Salt::segment(header.origin, header.segment).checksum(&bytes[..60]) != d.u32()? {
