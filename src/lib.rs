@@ -90,6 +90,8 @@ mod options;
 mod record;
 mod recovery;
 mod segment;
+#[cfg(feature = "server")]
+pub mod server;
 mod snapshot;
 mod store;
 pub mod stream;

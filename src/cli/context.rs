@@ -71,7 +71,7 @@ impl Context {
     }
 
     /// Says what opening found that its owner should know.
-    fn warn_of(&self, store: &Store) {
+    pub(crate) fn warn_of(&self, store: &Store) {
         let report = store.open_report();
         if let Some(damage) = &report.journal_damage {
             self.warn(&format!("the journal is damaged ({damage}); run `braidlog check`"));
@@ -139,11 +139,16 @@ impl Context {
     }
 }
 
-/// Opens as an owner. Someone who only looks is soon gone, so that is waited for; another owner is not.
+/// Opens as an owner.
 pub(crate) fn open_as_owner(path: &Path) -> Result<Store, Failure> {
+    patiently(|| Store::open(path))
+}
+
+/// Opens something as an owner. Someone who only looks is soon gone, so that is waited for; another owner is not.
+pub(crate) fn patiently<T>(mut open: impl FnMut() -> crate::Result<T>) -> Result<T, Failure> {
     let started = Instant::now();
     loop {
-        match Store::open(path) {
+        match open() {
             Err(Error::Locked { holder, .. })
                 if holder.contains("inspector") && started.elapsed() < INSPECTOR_PATIENCE =>
             {

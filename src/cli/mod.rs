@@ -19,7 +19,11 @@ mod create;
 mod delete;
 mod demo;
 mod dump;
+#[cfg(feature = "server")]
+mod env;
 mod failure;
+#[cfg(feature = "server")]
+mod health;
 mod info;
 mod keys;
 mod lines;
@@ -29,6 +33,8 @@ mod pump;
 mod put;
 mod render;
 mod scratch;
+#[cfg(feature = "server")]
+mod serve;
 mod set;
 mod streams;
 mod table;
@@ -87,6 +93,15 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the streams of the store to AWS clients
+    #[cfg(feature = "server")]
+    Serve(serve::Args),
+    /// Ask a server whether it works: exit code 0 if so, 1 if not
+    #[cfg(feature = "server")]
+    Health(health::Args),
+    /// Print the variables that point AWS clients to a server
+    #[cfg(feature = "server")]
+    Env(env::Args),
     /// Put a real log file into a store, read it back, compare, and show the figures
     Demo(demo::Args),
     /// Append the lines of files, or of standard input, as records
@@ -157,6 +172,12 @@ fn run(args: Vec<OsString>) -> ExitCode {
 
 fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(context, args),
+        #[cfg(feature = "server")]
+        Command::Health(args) => health::run(context, args),
+        #[cfg(feature = "server")]
+        Command::Env(args) => env::run(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Put(args) => put::run(context, args),
         Command::Cat(args) => cat::run(context, args),

@@ -10,6 +10,8 @@ mod disk;
 pub(crate) mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(feature = "server")]
+mod test_clock;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub use disk::{
     Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, Mapping, Space, WriteQueue,
 };
 pub use real::RealDisk;
+#[cfg(feature = "server")]
+pub use test_clock::TestClock;
 
 /// Where salts, store ids and log identities come from.
 pub trait Random: Send + Sync {

@@ -1,0 +1,47 @@
+//! The seam between the room of sockets and those who answer for an AWS service.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::request::Parts;
+use tokio::sync::mpsc;
+
+/// What one request asks for, read whole.
+pub(crate) struct ApiRequest {
+    /// Method, target, headers.
+    pub(crate) head: Parts,
+    /// The body, at most as long as [`Limits::body_bytes`](super::Limits::body_bytes) allows.
+    pub(crate) body: Bytes,
+    /// Who asks.
+    pub(crate) peer: SocketAddr,
+}
+
+/// Frames of an event stream, in the order they are sent. The stream ends when the sender is dropped, and when the server
+/// stops; the sender sees by `closed` that the client is gone.
+pub(crate) type EventReceiver = mpsc::Receiver<Bytes>;
+
+/// What a response carries.
+pub(crate) enum ApiBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Frames that are sent one by one, each as soon as it is there.
+    #[cfg_attr(not(test), expect(dead_code))]
+    Events(EventReceiver),
+}
+
+/// Answers requests to AWS services. Knows no socket.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Looks at the head before anything is read of the body, and before a client that waits for `100 Continue` gets it. Who is
+    /// refused here costs no more than a head.
+    ///
+    /// # Errors
+    /// The answer to who is refused; the connection is closed behind it.
+    fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<(), Box<http::Response<ApiBody>>> {
+        let _ = (head, peer);
+        Ok(())
+    }
+
+    /// Answers. Must not block the thread: what waits for a disk goes to `tokio::task::spawn_blocking`, or is a `Ticket`.
+    fn call(&self, request: ApiRequest) -> impl Future<Output = http::Response<ApiBody>> + Send;
+}
