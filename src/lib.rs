@@ -99,6 +99,9 @@ mod sync;
 mod table;
 mod ticket;
 mod transaction;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod wire;
 
 pub use backup::BackupReport;
 pub use engine::{Engine, EngineOptions};
