@@ -28,6 +28,7 @@
 mod access_key;
 mod admin;
 mod answer;
+pub(crate) mod auth;
 mod body;
 mod connection;
 mod framing;
