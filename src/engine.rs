@@ -179,6 +179,8 @@ pub(crate) struct Shared {
     maintenance: Arc<Signal>,
     /// What the last maintenance that found something did.
     maintained: Mutex<Maintenance>,
+    /// Engines of other accounts on the same store, once they were asked for.
+    accounts: Mutex<BTreeMap<String, Engine>>,
 }
 
 impl Drop for Shared {
@@ -244,8 +246,13 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open_with`].
     pub fn on(store: Store, options: EngineOptions) -> Result<Engine> {
+        Engine::of(store, options, None)
+    }
+
+    /// The engine of an account. `tenant`: of one that has a catalog of its own, besides the one of the store's account.
+    fn of(store: Store, options: EngineOptions, tenant: Option<&str>) -> Result<Engine> {
         options.check()?;
-        let catalog = Table::open(&store, &catalog_name())?;
+        let catalog = Table::open(&store, &catalog_name(tenant))?;
         let engine = match engine_row(&catalog)? {
             Some(row) => row,
             None => {
@@ -262,7 +269,39 @@ impl Engine {
                 row
             }
         };
-        Engine::assemble(store, options, catalog, engine)
+        Engine::assemble(store, options, catalog, engine, tenant)
+    }
+
+    /// The engine of another account on the same store, with streams of its own: names of one account say nothing to another.
+    /// That of this engine's own account is this engine.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what isn't twelve digits; what any write may answer, when the account is seen first.
+    pub fn for_account(&self, account: &str) -> Result<Engine> {
+        if account == self.shared.options.account {
+            return Ok(self.clone());
+        }
+        let mut accounts = self.shared.accounts.lock();
+        if let Some(engine) = accounts.get(account) {
+            return Ok(engine.clone());
+        }
+        let options = self.shared.options.clone().account(account);
+        let engine = Engine::of(self.shared.store.clone(), options, Some(account))?;
+        accounts.insert(account.to_owned(), engine.clone());
+        Ok(engine)
+    }
+
+    /// The engines of all accounts that ever had a stream here, this one first.
+    ///
+    /// # Errors
+    /// As [`Engine::for_account`].
+    pub fn accounts(&self) -> Result<Vec<Engine>> {
+        let prefix = format!("{}/", catalog_name(None));
+        let names = self.shared.store.all_log_names()?;
+        let others = names.iter().filter_map(|name| name.strip_prefix(&prefix));
+        let others =
+            others.filter(|account| *account != self.shared.options.account).map(|account| self.for_account(account));
+        std::iter::once(Ok(self.clone())).chain(others).collect()
     }
 
     /// The engine of a store that has one already, also of a store that is open for reading only. `None` where there never was
@@ -271,19 +310,25 @@ impl Engine {
     pub(crate) fn existing(store: &Store, options: EngineOptions) -> Result<Option<Engine>> {
         options.check()?;
         // The tables are made one after the other, before the first stream.
-        for name in [catalog_name(), leases_name()] {
+        for name in [catalog_name(None), leases_name(None)] {
             if let Err(Error::NoSuchLog { .. }) = store.internal_log(&name) {
                 return Ok(None);
             }
         }
-        let catalog = Table::open(store, &catalog_name())?;
+        let catalog = Table::open(store, &catalog_name(None))?;
         let row = engine_row(&catalog)?;
-        row.map(|row| Engine::assemble(store.clone(), options, catalog, row)).transpose()
+        row.map(|row| Engine::assemble(store.clone(), options, catalog, row, None)).transpose()
     }
 
-    fn assemble(store: Store, options: EngineOptions, catalog: Table, engine: EngineRow) -> Result<Engine> {
-        let leases = Table::open(&store, &leases_name())?;
-        let store_digit = store_digit(store.core().identity.origin);
+    fn assemble(
+        store: Store,
+        options: EngineOptions,
+        catalog: Table,
+        engine: EngineRow,
+        tenant: Option<&str>,
+    ) -> Result<Engine> {
+        let leases = Table::open(&store, &leases_name(tenant))?;
+        let store_digit = store_digit(store.core().identity.origin, tenant);
         let streams = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
             secret: engine.secret,
@@ -296,6 +341,7 @@ impl Engine {
             store_digit,
             maintenance: Arc::default(),
             maintained: Mutex::default(),
+            accounts: Mutex::default(),
         };
         Ok(Engine { shared: Arc::new(shared) })
     }
@@ -384,11 +430,25 @@ impl Engine {
     pub fn get_records(&self, shard_iterator: &str, limit: usize) -> Result<GetRecords> {
         let now_ms = self.shared.now_ms();
         let token = Token::decode(shard_iterator, &self.shared.secret, now_ms, self.shared.options.iterator_lifetime)?;
+        self.stream_by_id(token.stream)?.get(token, limit, now_ms)
+    }
+
+    /// The stream that a shard iterator was issued for.
+    ///
+    /// # Errors
+    /// As [`Engine::get_records`].
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn stream_of_iterator(&self, shard_iterator: &str) -> Result<Stream> {
+        let lifetime = self.shared.options.iterator_lifetime;
+        let token = Token::decode(shard_iterator, &self.shared.secret, self.shared.now_ms(), lifetime)?;
+        self.stream_by_id(token.stream)
+    }
+
+    fn stream_by_id(&self, id: u64) -> Result<Stream> {
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
-        let state = streams.by_id.get(&token.stream).cloned();
-        drop(streams);
         let gone = || Error::ResourceNotFound { what: "stream that the iterator was issued for".to_owned() };
-        Stream { shared: self.shared.clone(), state: state.ok_or_else(gone)? }.get(token, limit, now_ms)
+        let state = streams.by_id.get(&id).cloned().ok_or_else(gone)?;
+        Ok(Stream { shared: self.shared.clone(), state })
     }
 
     /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, tables are kept
@@ -402,6 +462,10 @@ impl Engine {
             let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
             streams.by_name.values().cloned().collect()
         };
+        let accounts: Vec<Engine> = self.shared.accounts.lock().values().cloned().collect();
+        for engine in accounts {
+            engine.maintain()?;
+        }
         for state in streams {
             let stream = Stream { shared: self.shared.clone(), state };
             match stream.maintain(&mut done) {
@@ -454,12 +518,16 @@ impl Shared {
     }
 }
 
-fn catalog_name() -> String {
-    format!("{INTERNAL_PREFIX}catalog")
+fn catalog_name(tenant: Option<&str>) -> String {
+    named("catalog", tenant)
 }
 
-fn leases_name() -> String {
-    format!("{INTERNAL_PREFIX}leases")
+fn leases_name(tenant: Option<&str>) -> String {
+    named("leases", tenant)
+}
+
+fn named(table: &str, tenant: Option<&str>) -> String {
+    tenant.map_or_else(|| format!("{INTERNAL_PREFIX}{table}"), |tenant| format!("{INTERNAL_PREFIX}{table}/{tenant}"))
 }
 
 fn damaged(what: crate::format::Damage) -> Error {
@@ -472,8 +540,9 @@ fn engine_row(catalog: &Table) -> Result<Option<EngineRow>> {
     rows.first().map(|(_, row)| EngineRow::decode(row).map_err(damaged)).transpose()
 }
 
-fn store_digit(origin: StoreId) -> u8 {
-    origin.0[0]
+/// Tells sequence numbers of one store, or one account in it, from those of most others.
+fn store_digit(origin: StoreId, tenant: Option<&str>) -> u8 {
+    tenant.into_iter().flat_map(str::bytes).fold(origin.0[0], |digit, byte| digit.wrapping_mul(31).wrapping_add(byte))
 }
 
 /// Streams, shards and consumers from their rows.

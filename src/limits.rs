@@ -78,6 +78,8 @@ pub const TAGS_MAX: usize = 50;
 pub const TAG_KEY_MAX: usize = 128;
 /// Longest value of a tag, in characters (`TagValue`).
 pub const TAG_VALUE_MAX: usize = 256;
+/// Longest name of an encryption key, in bytes (`StartStreamEncryption`).
+pub const ENCRYPTION_KEY_BYTES_MAX: usize = 2_048;
 /// Longest resource policy, in bytes (`PutResourcePolicy`).
 pub const POLICY_BYTES_MAX: usize = 20_480;
 /// Most registered consumers of a stream (`RegisterStreamConsumer`).

@@ -90,6 +90,12 @@ impl Budget {
         self.used.load(Ordering::Acquire)
     }
 
+    /// Bytes there may be.
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
     /// Whether large tails should be written out.
     pub(crate) fn wants_flush(&self) -> bool {
         self.framed.load(Ordering::Acquire) > self.max / 4

@@ -408,6 +408,12 @@ impl Core {
         APPEND_BYTES_MAX.min(self.ring.frame_bytes_max().saturating_sub(8192))
     }
 
+    /// Whether so many bytes would be let in at once, without waiting for room.
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.budget.used() + bytes <= self.budget.max()
+    }
+
     /// Lets `bytes` in, or says why not. Nothing has a number yet.
     #[inline]
     pub(crate) fn admit(&self, bytes: u64, deadline: impl FnOnce() -> Option<Instant>) -> Result<()> {

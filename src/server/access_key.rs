@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
+/// Characters of a secret, at most.
+const SECRET_MAX: usize = 128;
+
 /// An access key: its id, and the secret that requests are signed with. `Debug` leaves the secret out.
 ///
 /// ```
@@ -25,11 +28,12 @@ impl AccessKey {
     /// [`Error::InvalidArgument`].
     pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Result<AccessKey> {
         let (id, secret) = (id.into(), secret.into());
-        if !(1..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        if !super::auth::is_access_key(&id) {
             return Err(Error::invalid("access key id", id, "it must be 1 to 128 letters, digits, `-` and `_`"));
         }
-        if secret.is_empty() {
-            return Err(Error::invalid("secret access key", "", format!("that of access key {id} is empty")));
+        if !(1..=SECRET_MAX).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let why = format!("that of access key {id} must be 1 to {SECRET_MAX} printable ASCII characters");
+            return Err(Error::invalid("secret access key", "", why));
         }
         Ok(AccessKey { id, secret })
     }

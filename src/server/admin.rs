@@ -68,7 +68,7 @@ pub(super) async fn respond<S: Service>(
             let body = json!({ "services": { "kinesis": "running" }, "edition": "braidlog", "version": VERSION });
             Ok(own(StatusCode::OK, JSON, body.to_string()))
         }
-        (Route::Metrics, true) => Ok(own(StatusCode::OK, METRICS_TYPE, room.metrics.text(room.engine.store()))),
+        (Route::Metrics, true) => Ok(own(StatusCode::OK, METRICS_TYPE, room.metrics.text(&room.engine))),
         (Route::Reset, false) if head.method == Method::POST => reset(room).await,
         (Route::Clock, true) => Ok(own(StatusCode::OK, JSON, clock_state(clock_of(room)?))),
         (Route::Clock, false) if head.method == Method::POST => {
@@ -128,7 +128,7 @@ async fn reset<S: Service>(room: &Room<S>) -> Result<Response<ApiBody>, Refused>
         return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Path, "AccessDeniedException", message));
     }
     let engine = room.engine.clone();
-    let deleted = blocking(move || delete_streams(&engine)).await?;
+    let deleted = blocking(move || engine.accounts()?.iter().map(delete_streams).sum::<Result<usize, Error>>()).await?;
     tracing::info!(deleted, "all streams were deleted by a reset");
     Ok(own(StatusCode::OK, JSON, json!({ "status": "OK", "deleted_streams": deleted }).to_string()))
 }

@@ -85,12 +85,13 @@ async fn respond<S: Service>(
             message,
         ));
     }
-    if let Err(refusal) = room.service.admit(&head, peer) {
-        return Ok(closing(*refusal));
-    }
+    let admitted = match room.service.admit(&head, peer) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Ok(closing(*refusal)),
+    };
     // The share is held until the answer is there: as long as the service has the body.
     let (body, _share) = read(room, body).await?;
-    Ok(room.service.call(ApiRequest { head, body, peer }).await)
+    Ok(room.service.call(ApiRequest { body, peer }, admitted).await)
 }
 
 /// Reads the body of a request.

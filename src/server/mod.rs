@@ -28,11 +28,13 @@
 mod access_key;
 mod admin;
 mod answer;
-pub(crate) mod auth;
+mod auth;
+mod aws;
 mod body;
 mod connection;
 mod framing;
 mod guard;
+mod kinesis;
 mod listen;
 mod metrics;
 mod options;
@@ -59,7 +61,7 @@ pub use tls::TlsIdentity;
 
 use self::body::Budget;
 use self::metrics::Metrics;
-use self::service::{ApiBody, ApiRequest, Service};
+use self::service::Service;
 use crate::Engine;
 use crate::error::{Error, Result};
 
@@ -69,24 +71,8 @@ const BLOCKING_THREADS_MAX: usize = 64;
 const ABANDON_TIME: Duration = Duration::from_millis(100);
 
 /// Who answers for the AWS services.
-// The dispatch of Kinesis takes the place of this body.
 fn service(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> impl Service {
-    let _ = (options, metrics);
-    NotYet { engine }
-}
-
-/// Says of every operation that there is no such.
-struct NotYet {
-    engine: Engine,
-}
-
-impl Service for NotYet {
-    async fn call(&self, request: ApiRequest) -> http::Response<ApiBody> {
-        drop((request.head, request.body, request.peer));
-        let message = "no operation is implemented yet";
-        let id = request_id(&self.engine);
-        answer::fault(http::StatusCode::NOT_IMPLEMENTED, "UnknownOperationException", message, &id)
-    }
+    aws::AwsService::new(engine, options, metrics)
 }
 
 /// What all connections of a server share.

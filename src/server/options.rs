@@ -76,7 +76,8 @@ pub struct Limits {
     pub headers: usize,
     /// How long a head may take from its first byte; then the connection is cut. Default 10 s.
     pub header_time: Duration,
-    /// Bytes of a request's body; more are answered 413, by what `Content-Length` says before any is read. Default 12 MiB.
+    /// Bytes of a request's body; more are answered 413, by what `Content-Length` says before any is read. Default 16 MiB:
+    /// 10 MiB of records in base64 and what is around them.
     pub body_bytes: usize,
     /// How long a body may take, with one second more for each 64 KiB that came; then the answer is 408. A client that takes
     /// no answer is cut when nothing could be sent for so long. Default 30 s.
@@ -101,7 +102,7 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             headers: 100,
             header_time: Duration::from_secs(10),
-            body_bytes: 12 << 20,
+            body_bytes: 16 << 20,
             body_time: Duration::from_secs(30),
             bodies_bytes: 256 << 20,
             handshake_time: Duration::from_secs(10),

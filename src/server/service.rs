@@ -9,8 +9,6 @@ use tokio::sync::mpsc;
 
 /// What one request asks for, read whole.
 pub(crate) struct ApiRequest {
-    /// Method, target, headers.
-    pub(crate) head: Parts,
     /// The body, at most as long as [`Limits::body_bytes`](super::Limits::body_bytes) allows.
     pub(crate) body: Bytes,
     /// Who asks.
@@ -26,22 +24,25 @@ pub(crate) enum ApiBody {
     /// All of it.
     Whole(Bytes),
     /// Frames that are sent one by one, each as soon as it is there.
-    #[cfg_attr(not(test), expect(dead_code))]
     Events(EventReceiver),
 }
 
 /// Answers requests to AWS services. Knows no socket.
 pub(crate) trait Service: Send + Sync + 'static {
+    /// What is known of a request from its head.
+    type Admitted: Send;
+
     /// Looks at the head before anything is read of the body, and before a client that waits for `100 Continue` gets it. Who is
     /// refused here costs no more than a head.
     ///
     /// # Errors
     /// The answer to who is refused; the connection is closed behind it.
-    fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<(), Box<http::Response<ApiBody>>> {
-        let _ = (head, peer);
-        Ok(())
-    }
+    fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<Self::Admitted, Box<http::Response<ApiBody>>>;
 
     /// Answers. Must not block the thread: what waits for a disk goes to `tokio::task::spawn_blocking`, or is a `Ticket`.
-    fn call(&self, request: ApiRequest) -> impl Future<Output = http::Response<ApiBody>> + Send;
+    fn call(
+        &self,
+        request: ApiRequest,
+        admitted: Self::Admitted,
+    ) -> impl Future<Output = http::Response<ApiBody>> + Send;
 }

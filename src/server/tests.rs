@@ -25,19 +25,22 @@ struct Play {
 }
 
 impl Service for Play {
-    fn admit(&self, head: &Parts, _: SocketAddr) -> Result<(), Box<Response<ApiBody>>> {
+    /// The path.
+    type Admitted = String;
+
+    fn admit(&self, head: &Parts, _: SocketAddr) -> Result<String, Box<Response<ApiBody>>> {
         if head.headers.contains_key("x-refuse") {
             let mut response = Response::new(ApiBody::Whole(Bytes::from_static(b"no")));
             *response.status_mut() = StatusCode::FORBIDDEN;
             return Err(Box::new(response));
         }
-        Ok(())
+        Ok(head.uri.path().to_owned())
     }
 
-    async fn call(&self, request: ApiRequest) -> Response<ApiBody> {
+    async fn call(&self, request: ApiRequest, path: String) -> Response<ApiBody> {
         assert!(request.peer.ip().is_loopback());
-        let _ = self.entered.send(request.head.uri.path().to_owned());
-        match request.head.uri.path() {
+        let _ = self.entered.send(path.clone());
+        match path.as_str() {
             "/events" => {
                 let events = self.events.lock().unwrap().take().expect("one call asks for events");
                 Response::new(ApiBody::Events(events))
@@ -88,7 +91,7 @@ impl Stage {
     }
 
     fn metric(&self, line: &str) -> bool {
-        self.metrics.text(self.engine.store()).lines().any(|l| l == line)
+        self.metrics.text(&self.engine).lines().any(|l| l == line)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine::{Control, Shared};
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ShardRow, StreamRow};
-use crate::limits::{POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
+use crate::limits::{ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::table::Change;
@@ -476,6 +476,25 @@ impl Stream {
     /// Its tags, sorted by key.
     pub fn tags(&self) -> Vec<(String, String)> {
         self.state.row().tags.clone()
+    }
+
+    /// Keeps the name of a key that the service would encrypt with, or none: it is described, and nothing is encrypted with it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a name that is empty or longer than 2,048 bytes.
+    pub fn set_encryption_key(&self, key: Option<&str>) -> Result<()> {
+        if key.is_some_and(|key| key.is_empty() || key.len() > ENCRYPTION_KEY_BYTES_MAX) {
+            return Err(Error::invalid("KeyId", key.unwrap_or_default(), "it must have 1 to 2,048 bytes"));
+        }
+        self.change_row(|row| {
+            key.unwrap_or_default().clone_into(&mut row.encryption_key);
+            Ok(())
+        })
+    }
+
+    /// The key it is described with.
+    pub fn encryption_key(&self) -> Option<String> {
+        Some(self.state.row().encryption_key.clone()).filter(|key| !key.is_empty())
     }
 
     /// Keeps a resource policy: a JSON text of at most 20 KiB. The engine does not enforce it.

@@ -4,6 +4,9 @@
 //! again by the map that closed it. So a put that was acknowledged before a reshard lies in a parent, one after it in a child,
 //! and the records of one call with the same key keep their order across it.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
 use crate::limits::{PARTITION_KEY_CHARS_MAX, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
@@ -104,6 +107,14 @@ impl PutRecords {
     pub fn failed_record_count(&self) -> usize {
         self.records.iter().filter(|record| record.is_err()).count()
     }
+
+    /// Of a call with one record: what came of it.
+    ///
+    /// # Errors
+    /// The record's own; [`Error::EmptyBatch`] if there was none.
+    pub fn only(self) -> Result<PutRecord> {
+        self.records.into_iter().next().unwrap_or(Err(Error::EmptyBatch))
+    }
 }
 
 /// Records of one call that went to one shard.
@@ -114,7 +125,7 @@ struct Group {
     ticket: Ticket,
 }
 
-/// Records on their way to the disk. Dropping it cancels nothing.
+/// Records on their way to the disk. Dropping it cancels nothing. Can be waited for, polled, or awaited in any runtime.
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
@@ -187,6 +198,25 @@ impl PutTicket {
     }
 }
 
+impl Future for PutTicket {
+    type Output = PutRecords;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<PutRecords> {
+        for group in &mut self.groups {
+            // Those after it are asked once it has resolved.
+            if Pin::new(&mut group.ticket).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        let resolved = PutTicket {
+            groups: std::mem::take(&mut self.groups),
+            count: self.count,
+            failed: std::mem::take(&mut self.failed),
+        };
+        Poll::Ready(resolved.wait())
+    }
+}
+
 impl std::fmt::Debug for PutTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PutTicket").field("records", &self.count).finish()
@@ -214,11 +244,20 @@ impl Stream {
         entry: PutRecordsEntry<'_>,
         sequence_number_for_ordering: Option<SequenceNumber>,
     ) -> Result<PutRecord> {
-        if let Some(minimum) = sequence_number_for_ordering {
-            self.check_minimum(minimum)?;
-        }
-        let put = self.put_records_ticket(&[entry])?.wait();
-        put.records.into_iter().next().unwrap_or(Err(Error::EmptyBatch))
+        self.put_ticket(entry, sequence_number_for_ordering)?.wait().only()
+    }
+
+    /// As [`Stream::put`], but does not wait for the disk.
+    ///
+    /// # Errors
+    /// As [`Stream::put`].
+    pub fn put_ticket(
+        &self,
+        entry: PutRecordsEntry<'_>,
+        sequence_number_for_ordering: Option<SequenceNumber>,
+    ) -> Result<PutTicket> {
+        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
+        self.put_records_ticket(&[entry])
     }
 
     /// Puts up to 500 records of together at most 10 MiB of data and keys. Those of one shard get consecutive numbers in the

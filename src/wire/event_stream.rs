@@ -341,7 +341,8 @@ mod tests {
 
     #[test]
     fn a_stream_of_messages_is_read_however_it_is_cut() {
-        let (bytes, messages): (Vec<_>, Vec<_>) = fixtures().into_iter().map(|(_, bytes, message)| (bytes, message)).unzip();
+        let (bytes, messages): (Vec<_>, Vec<_>) =
+            fixtures().into_iter().map(|(_, bytes, message)| (bytes, message)).unzip();
         let bytes = bytes.concat();
         for piece in [1, 2, 11, 13, 64, bytes.len()] {
             let mut received = BytesMut::new();
@@ -386,7 +387,11 @@ mod tests {
             .into_iter()
             .chain([(longest + 1, 0), (longest, headers_max + 1), (longest + headers_max + 1, headers_max)])
         {
-            assert_eq!(Message::decode(&mut forged(total, headers, b"")), Err(EventStreamError::Bounds), "{total} {headers}");
+            assert_eq!(
+                Message::decode(&mut forged(total, headers, b"")),
+                Err(EventStreamError::Bounds),
+                "{total} {headers}"
+            );
         }
         for (total, headers) in [(longest, 0), (longest + headers_max, headers_max), (17, 1)] {
             assert_eq!(Message::decode(&mut forged(total, headers, b"")), Ok(None), "{total} {headers}");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::StatusCode;
+use crate::wire::ApiError;
 
 /// The kind of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +33,6 @@ impl AuthError {
             Refusal::InvalidSignature => "InvalidSignatureException",
             Refusal::UnrecognizedClient => "UnrecognizedClientException",
         }
-    }
-
-    /// These protocols answer 400 for all of them, and leave the difference to the name.
-    pub(crate) fn status(&self) -> StatusCode {
-        StatusCode::BAD_REQUEST
     }
 
     pub(super) fn missing() -> Self {
@@ -72,3 +67,10 @@ impl fmt::Display for AuthError {
 }
 
 impl std::error::Error for AuthError {}
+
+impl From<AuthError> for ApiError {
+    /// These protocols answer 400 for all of them, and leave the difference to the name.
+    fn from(error: AuthError) -> ApiError {
+        ApiError::new(400, error.code(), error.message)
+    }
+}

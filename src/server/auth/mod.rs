@@ -20,6 +20,7 @@ mod tests;
 mod time;
 
 pub(crate) use credentials::Credentials;
+pub(super) use credentials::is_access_key;
 pub(crate) use error::AuthError;
 
 use canonical::Query;
@@ -69,15 +70,11 @@ impl Authenticator {
         Self { credentials, default_account: default_account.to_owned() }
     }
 
-    /// Whether there are credentials to verify requests by.
-    pub(crate) fn is_on(&self) -> bool {
-        self.credentials.is_some()
-    }
-
     /// [`check`](Self::check), and the body with it.
     ///
     /// # Errors
     /// Who the request says it is from didn't sign it so.
+    #[cfg(test)]
     pub(crate) fn verify(
         &self,
         head: &Parts,
@@ -103,7 +100,7 @@ impl Authenticator {
     ) -> Result<Unverified, AuthError> {
         let Some(credentials) = &self.credentials else {
             let access_key = claim::named_access_key(head);
-            let identity = self.identity(access_key, None);
+            let identity = self.identity(access_key);
             return Ok(Unverified { identity, proof: None });
         };
         let malformed = || AuthError::invalid("The query string is malformed, or has a parameter twice.");
@@ -116,12 +113,12 @@ impl Authenticator {
             return Err(AuthError::unrecognized());
         }
         let declared = declared_hash(head, &query)?;
-        let credential = credentials.get(&claim.access_key).ok_or_else(AuthError::unrecognized)?;
+        let secret = credentials.get(&claim.access_key).ok_or_else(AuthError::unrecognized)?;
 
         let basic = claim.signed_at.basic();
         let Scope { date, region, service } = &claim.scope;
         let proof = Proof {
-            key: signing_key(&credential.secret, &claim.scope),
+            key: signing_key(secret, &claim.scope),
             request: canonical_head(head, &query, &claim.signed_headers)?,
             text: format!("AWS4-HMAC-SHA256\n{basic}\n{date}/{region}/{service}/aws4_request\n"),
             signature: claim.signature,
@@ -130,13 +127,13 @@ impl Authenticator {
         if let Some(hash) = &declared {
             proof.verify(hash)?;
         }
-        let identity = self.identity(Some(claim.access_key), credential.account.clone());
+        let identity = self.identity(Some(claim.access_key));
         Ok(Unverified { identity, proof: Some(proof) })
     }
 
-    fn identity(&self, access_key: Option<String>, account: Option<String>) -> Identity {
-        let of_key = || access_key.clone().filter(|key| credentials::is_account(key));
-        let account = account.or_else(of_key).unwrap_or_else(|| self.default_account.clone());
+    fn identity(&self, access_key: Option<String>) -> Identity {
+        let account = access_key.clone().filter(|key| credentials::is_account(key));
+        let account = account.unwrap_or_else(|| self.default_account.clone());
         Identity { access_key, account }
     }
 }

@@ -4,6 +4,7 @@
 //! so what a scrape returns is bounded whatever clients send.
 
 mod histogram;
+mod shards;
 mod text;
 
 use std::collections::BTreeMap;
@@ -87,6 +88,7 @@ pub(crate) struct Metrics {
     in_flight: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
+    unknown_members: AtomicU64,
 }
 
 impl Metrics {
@@ -99,13 +101,12 @@ impl Metrics {
             in_flight: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            unknown_members: AtomicU64::new(0),
         }
     }
 
     /// A call of an operation was answered. `operation` is a name from a service's model, or `unknown`; `status` is the HTTP
     /// status; the bytes are those of the bodies.
-    // Called by the dispatch of the services.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) fn request(&self, operation: &'static str, status: u16, seconds: f64, bytes_in: u64, bytes_out: u64) {
         let known = self.operations.read().unwrap_or_else(PoisonError::into_inner).get(operation).cloned();
         let known = known.unwrap_or_else(|| {
@@ -122,6 +123,11 @@ impl Metrics {
         if let Some(counter) = self.refused.get(why as usize) {
             counter.fetch_add(1, Relaxed);
         }
+    }
+
+    /// A request had a member that the service's model doesn't have.
+    pub(crate) fn unknown_member(&self) {
+        self.unknown_members.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn received(&self, bytes: u64) {

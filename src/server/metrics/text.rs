@@ -5,22 +5,24 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::histogram::BOUNDS;
+use super::shards;
 use super::{Metrics, Refusal};
-use crate::{Health, Stats, Store};
+use crate::engine::Engine;
+use crate::{Health, Stats};
 
 /// The media type of what [`Metrics::text`] returns.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Text in the making.
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
     /// The lines that come before a metric's samples.
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.0 += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+    pub(super) fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
         if labels.is_empty() {
             self.0 += &format!("{name} {value}\n");
         } else {
@@ -41,7 +43,7 @@ impl Text {
 
 impl Metrics {
     /// All that is counted, of the server and of the store below.
-    pub(crate) fn text(&self, store: &Store) -> String {
+    pub(crate) fn text(&self, engine: &Engine) -> String {
         let mut text = Text(String::with_capacity(8 << 10));
         self.write_operations(&mut text);
         text.head(
@@ -68,7 +70,13 @@ impl Metrics {
             "Bytes sent, heads included, without TLS.",
             self.sent.load(Relaxed),
         );
-        write_store(&mut text, &store.stats(), &store.health());
+        text.counter(
+            "braidlog_request_unknown_members_total",
+            "Members of requests that the service's model doesn't have.",
+            self.unknown_members.load(Relaxed),
+        );
+        write_store(&mut text, &engine.store().stats(), &engine.store().health());
+        shards::write(&mut text, engine);
         text.0
     }
 
@@ -167,17 +175,27 @@ pub(crate) fn health_word(health: &Health) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::{ShardMetric, StreamOptions};
+
+    /// One with a shard that took a record, and every metric on.
+    fn engine(path: &std::path::Path) -> Engine {
+        let engine = Engine::open(path).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new()).unwrap();
+        clicks.enable_shard_metrics(&ShardMetric::ALL).unwrap();
+        clicks.put_record("key", b"data").unwrap();
+        engine
+    }
 
     #[test]
     fn what_was_counted_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let engine = engine(dir.path());
         let metrics = crate::sync::Arc::new(Metrics::new());
         metrics.request("PutRecord", 200, 0.0007, 100, 50);
         metrics.request("PutRecord", 400, 7.0, 10, 5);
         metrics.refused(Refusal::BodySize);
         let open = metrics.connection();
-        let text = metrics.text(&store);
+        let text = metrics.text(&engine);
         for line in [
             "braidlog_requests_total{operation=\"PutRecord\",status=\"200\"} 1",
             "braidlog_requests_total{operation=\"PutRecord\",status=\"400\"} 1",
@@ -193,11 +211,12 @@ mod tests {
             "braidlog_http_connections 1",
             "braidlog_store_health{state=\"ok\"} 1",
             "braidlog_store_health{state=\"stopped\"} 0",
+            "braidlog_kinesis_shard_incoming_bytes_total{account=\"000000000000\",stream=\"clicks\",shard=\"shardId-000000000000\"} 7",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
         }
         drop(open);
-        assert!(metrics.text(&store).contains("braidlog_http_connections 0\n"));
+        assert!(metrics.text(&engine).contains("braidlog_http_connections 0\n"));
     }
 
     #[test]
@@ -205,7 +224,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
         metrics.request("PutRecord", 200, 0.1, 1, 1);
-        let text = metrics.text(&Store::open(dir.path()).unwrap());
+        let text = metrics.text(&engine(dir.path()));
         let documented = include_str!("../../../docs/metrics.md");
         for line in text.lines() {
             let Some(name) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()) else { continue };

@@ -1,0 +1,171 @@
+//! From a request to the service it is for, and back: target, protocol, caller, dispatch.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
+use tokio::sync::mpsc;
+
+use crate::engine::Engine;
+use crate::wire::kinesis::{self, ErrorCode, Operation};
+use crate::wire::{ApiError, Protocol, event_stream};
+
+use super::auth::{Authenticator, Credentials, Unverified};
+use super::kinesis::{Kinesis, Reply};
+use super::metrics::Metrics;
+use super::options::ServerOptions;
+use super::request_id;
+use super::service::{ApiBody, ApiRequest, Service};
+
+/// Frames of a subscription that may wait for a slow client; behind them its reader waits.
+const EVENTS_WAITING: usize = 2;
+
+/// All AWS services on one engine.
+pub(super) struct AwsService {
+    engine: Engine,
+    /// One for each account that called.
+    accounts: RwLock<HashMap<String, Arc<Kinesis>>>,
+    authenticator: Authenticator,
+    strict: bool,
+    metrics: Arc<Metrics>,
+}
+
+/// A request whose head is fine.
+pub(super) struct Admitted {
+    operation: Operation,
+    protocol: Protocol,
+    caller: Unverified,
+    started: Instant,
+    request_id: String,
+}
+
+type Outcome<T> = Result<T, ApiError>;
+
+impl AwsService {
+    pub(super) fn new(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> AwsService {
+        let authenticator = Authenticator::new(Credentials::of(&options.access_keys), &engine.options().account);
+        AwsService { engine, accounts: RwLock::default(), authenticator, strict: options.strict, metrics }
+    }
+
+    /// Which operation is asked for, in which protocol, and who asks: all that the head alone says. With the protocol to refuse
+    /// it in.
+    fn look_at(&self, head: &Parts) -> Result<(Operation, Protocol, Unverified), (Protocol, ApiError)> {
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let content_type = header(header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        // Who names no known type is answered in the one that people can read.
+        let known = Protocol::of_content_type(content_type);
+        let answer_in = known.unwrap_or(Protocol::Json);
+        let target = header("x-amz-target").unwrap_or_default();
+        let name = target.strip_prefix(kinesis::TARGET_PREFIX).and_then(|rest| rest.strip_prefix('.'));
+        let operation = name.and_then(|name| Operation::ALL.iter().find(|operation| operation.name() == name));
+        let operation = operation.ok_or_else(|| (answer_in, ApiError::unknown_operation(target)))?;
+        let protocol = known.ok_or_else(|| {
+            let shown: String = content_type.chars().take(100).collect();
+            let why = format!("Content-Type {shown:?} is not application/x-amz-json-1.1 or application/x-amz-cbor-1.1");
+            (answer_in, ApiError::serialization(why))
+        })?;
+        // By the same clock that everything else here goes by: one that is wrong denies.
+        let now_ms = self.engine.store().core().env.clock.wall_ms();
+        let region = self.engine.options().region.as_str();
+        let caller = self.authenticator.check(head, "kinesis", Some(region), now_ms);
+        let caller = caller.map_err(|error| (protocol, ApiError::from(error)))?;
+        Ok((*operation, protocol, caller))
+    }
+
+    /// The service as this account sees it.
+    async fn kinesis(&self, account: &str) -> Outcome<Arc<Kinesis>> {
+        let known = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(account).cloned();
+        if let Some(kinesis) = known {
+            return Ok(kinesis);
+        }
+        // Seen for the first time it gets a catalog, and that is durable.
+        let (engine, name) = (self.engine.clone(), account.to_owned());
+        let opened = blocking("the account", move || engine.for_account(&name)).await?;
+        let failed = |error: crate::Error| ApiError::of(ErrorCode::InternalFailureException, error.to_string());
+        let kinesis = Kinesis::new(opened.map_err(failed)?, self.strict, self.metrics.clone());
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(accounts.entry(account.to_owned()).or_insert_with(|| Arc::new(kinesis)).clone())
+    }
+
+    async fn answer(&self, admitted: Admitted, body: Bytes) -> Outcome<Reply> {
+        let Admitted { operation, protocol, caller, .. } = admitted;
+        let caller = caller.verify(&body).map_err(ApiError::from)?;
+        let kinesis = self.kinesis(&caller.account).await?;
+        if !Kinesis::blocks(operation) && kinesis.has_room(body.len()) {
+            return kinesis.put(operation, protocol, &body).await.map(Reply::Whole);
+        }
+        blocking(operation.name(), move || kinesis.call(operation, protocol, &body)).await?
+    }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, what, "a request did not come to its end");
+        ApiError::of(ErrorCode::InternalFailureException, "The request did not come to its end.")
+    })
+}
+
+fn with_body(protocol: Protocol, status: u16, body: Vec<u8>) -> Response<ApiBody> {
+    let mut response = Response::new(ApiBody::Whole(body.into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = HeaderValue::from_static(protocol.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+fn failure(protocol: Protocol, error: &ApiError) -> Response<ApiBody> {
+    let mut response = with_body(protocol, error.status, protocol.encode_error(error));
+    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error.code));
+    response
+}
+
+fn named(mut response: Response<ApiBody>, request_id: &str) -> Response<ApiBody> {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert("x-amzn-requestid", value.clone());
+        response.headers_mut().insert("x-amz-id-2", value);
+    }
+    response
+}
+
+impl Service for AwsService {
+    type Admitted = Admitted;
+
+    fn admit(&self, head: &Parts, _: SocketAddr) -> Result<Admitted, Box<Response<ApiBody>>> {
+        let (started, request_id) = (Instant::now(), request_id(&self.engine));
+        match self.look_at(head) {
+            Ok((operation, protocol, caller)) => Ok(Admitted { operation, protocol, caller, started, request_id }),
+            Err((protocol, error)) => {
+                self.metrics.request("unknown", error.status, started.elapsed().as_secs_f64(), 0, 0);
+                Err(Box::new(named(failure(protocol, &error), &request_id)))
+            }
+        }
+    }
+
+    async fn call(&self, request: ApiRequest, admitted: Admitted) -> Response<ApiBody> {
+        let Admitted { operation, protocol, started, .. } = admitted;
+        let (request_id, bytes) = (admitted.request_id.clone(), request.body.len());
+        let response = match self.answer(admitted, request.body).await {
+            Ok(Reply::Whole(body)) => with_body(protocol, 200, body),
+            Ok(Reply::Events(events)) => {
+                let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
+                tokio::spawn(events.run(sender));
+                let mut response = Response::new(ApiBody::Events(receiver));
+                let content_type = HeaderValue::from_static(event_stream::CONTENT_TYPE);
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+                response
+            }
+            Err(error) => failure(protocol, &error),
+        };
+        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+        let answered = if let ApiBody::Whole(body) = response.body() { body.len() } else { 0 };
+        self.metrics.request(operation.name(), status, elapsed.as_secs_f64(), bytes as u64, answered as u64);
+        let operation = operation.name();
+        tracing::debug!(operation, status, bytes, answered, peer = %request.peer, request_id, ?elapsed, "answered");
+        named(response, &request_id)
+    }
+}

@@ -1,0 +1,250 @@
+//! Kinesis Data Streams as a service: requests to calls of the engine, answers back.
+//!
+//! Nothing here decides what a stream does: handlers turn a typed request into calls of the engine and its answer into a typed
+//! response. What a request may hold is checked by the model's bounds before a handler sees it.
+//!
+//! | file | operations |
+//! |---|---|
+//! | `streams` | of a stream as a whole |
+//! | `shards` | listing and changing shards |
+//! | `records` | putting, iterators, getting |
+//! | `consumers` | registered consumers |
+//! | `subscribe` | enhanced fan-out |
+//! | `resources` | tags and policies by ARN |
+
+mod consumers;
+mod convert;
+mod fault;
+mod page;
+mod records;
+mod resources;
+mod shards;
+mod streams;
+mod subscribe;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::engine::Engine;
+use crate::server::metrics::Metrics;
+use crate::stream::Stream;
+use crate::wire::check::Shape;
+use crate::wire::kinesis::{ErrorCode, Operation};
+use crate::wire::{ApiError, Protocol};
+
+pub(super) use fault::Context;
+
+/// What an operation answers.
+pub(super) enum Reply {
+    /// A body; none for operations that answer nothing.
+    Whole(Vec<u8>),
+    /// Events, pushed as they come.
+    Events(Box<subscribe::Events>),
+}
+
+/// The service on an engine.
+pub(super) struct Kinesis {
+    engine: Engine,
+    /// Members that the model doesn't have are refused.
+    strict: bool,
+    /// Those that were logged already.
+    unknown: Mutex<HashSet<(Operation, String)>>,
+    metrics: Arc<Metrics>,
+}
+
+/// So many different unknown members are told apart; a client that invents more is not logged on.
+const UNKNOWN_MAX: usize = 1_000;
+
+type Outcome<T> = Result<T, ApiError>;
+
+impl Kinesis {
+    pub(super) fn new(engine: Engine, strict: bool, metrics: Arc<Metrics>) -> Kinesis {
+        Kinesis { engine, strict, unknown: Mutex::default(), metrics }
+    }
+
+    /// Whether the operation has to run where it may block. Puts wait for the disk without a thread of their own.
+    pub(super) fn blocks(operation: Operation) -> bool {
+        !matches!(operation, Operation::PutRecord | Operation::PutRecords)
+    }
+
+    /// Puts, which don't block: but for room in memory, so with a large body or little room the caller takes the other way.
+    pub(super) async fn put(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<Vec<u8>> {
+        match operation {
+            Operation::PutRecord => {
+                let input = self.read(operation, protocol, body)?;
+                self.begin_put(&input)?.finish(self, &input).await.map(|output| protocol.encode(&output))
+            }
+            _ => {
+                let input = self.read(Operation::PutRecords, protocol, body)?;
+                self.begin_puts(&input)?.finish(self).await.map(|output| protocol.encode(&output))
+            }
+        }
+    }
+
+    /// Whether a put of so many bytes can be let in without waiting.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        // Its encoding may be a little larger than the request: records have headers.
+        self.engine.store().core().has_room(2 * bytes as u64)
+    }
+
+    /// Everything but puts. May block.
+    pub(super) fn call(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<Reply> {
+        let call = Call { kinesis: self, operation, protocol, body };
+        match operation {
+            Operation::AddTagsToStream => call.quiet(Kinesis::add_tags_to_stream),
+            Operation::CreateStream => call.quiet(Kinesis::create_stream),
+            Operation::DecreaseStreamRetentionPeriod => call.quiet(Kinesis::decrease_retention),
+            Operation::DeleteResourcePolicy => call.quiet(Kinesis::delete_resource_policy),
+            Operation::DeleteStream => call.quiet(Kinesis::delete_stream),
+            Operation::DeregisterStreamConsumer => call.quiet(Kinesis::deregister_consumer),
+            Operation::DescribeAccountSettings => call.run(Kinesis::describe_account_settings),
+            Operation::DescribeLimits => call.run(Kinesis::describe_limits),
+            Operation::DescribeStream => call.run(Kinesis::describe_stream),
+            Operation::DescribeStreamConsumer => call.run(Kinesis::describe_consumer),
+            Operation::DescribeStreamSummary => call.run(Kinesis::describe_summary),
+            Operation::DisableEnhancedMonitoring => call.run(Kinesis::disable_monitoring),
+            Operation::EnableEnhancedMonitoring => call.run(Kinesis::enable_monitoring),
+            Operation::GetRecords => call.run(Kinesis::get_records),
+            Operation::GetResourcePolicy => call.run(Kinesis::get_resource_policy),
+            Operation::GetShardIterator => call.run(Kinesis::get_shard_iterator),
+            Operation::IncreaseStreamRetentionPeriod => call.quiet(Kinesis::increase_retention),
+            Operation::ListShards => call.run(Kinesis::list_shards),
+            Operation::ListStreamConsumers => call.run(Kinesis::list_consumers),
+            Operation::ListStreams => call.run(Kinesis::list_streams),
+            Operation::ListTagsForResource => call.run(Kinesis::list_tags_for_resource),
+            Operation::ListTagsForStream => call.run(Kinesis::list_tags_for_stream),
+            Operation::MergeShards => call.quiet(Kinesis::merge_shards),
+            Operation::PutRecord => call.run(Kinesis::put_record_blocking),
+            Operation::PutRecords => call.run(Kinesis::put_records_blocking),
+            Operation::PutResourcePolicy => call.quiet(Kinesis::put_resource_policy),
+            Operation::RegisterStreamConsumer => call.run(Kinesis::register_consumer),
+            Operation::RemoveTagsFromStream => call.quiet(Kinesis::remove_tags_from_stream),
+            Operation::SplitShard => call.quiet(Kinesis::split_shard),
+            Operation::StartStreamEncryption => call.quiet(Kinesis::start_encryption),
+            Operation::StopStreamEncryption => call.quiet(Kinesis::stop_encryption),
+            Operation::SubscribeToShard => {
+                let input = self.read(operation, protocol, body)?;
+                self.subscribe_to_shard(&input, protocol).map(Box::new).map(Reply::Events)
+            }
+            Operation::TagResource => call.quiet(Kinesis::tag_resource),
+            Operation::UntagResource => call.quiet(Kinesis::untag_resource),
+            Operation::UpdateAccountSettings => call.run(Kinesis::update_account_settings),
+            Operation::UpdateMaxRecordSize => call.quiet(Kinesis::update_max_record_size),
+            Operation::UpdateShardCount => call.run(Kinesis::update_shard_count),
+            Operation::UpdateStreamMode => call.quiet(Kinesis::update_stream_mode),
+            Operation::UpdateStreamRecordDistributionStrategy => call.quiet(Kinesis::update_distribution),
+            Operation::UpdateStreamWarmThroughput => call.run(Kinesis::update_warm_throughput),
+            Operation::AcknowledgeDeadLetterQueueRecords
+            | Operation::AcknowledgeQueueRecords
+            | Operation::CreateChannel
+            | Operation::CreateQueue
+            | Operation::DeleteChannel
+            | Operation::DeleteQueue
+            | Operation::DescribeChannel
+            | Operation::DescribeQueue
+            | Operation::ListChannels
+            | Operation::ListQueues
+            | Operation::ReceiveDeadLetterQueueRecords
+            | Operation::ReceiveQueueRecords
+            | Operation::RestoreDeadLetterQueueRecords
+            | Operation::UpdateChannel
+            | Operation::UpdateDeadLetterQueueRecordsVisibility
+            | Operation::UpdateQueue
+            | Operation::UpdateQueueRecordsVisibility => Err(not_yet(operation)),
+        }
+    }
+
+    /// Reads the input of an operation.
+    fn read<T: DeserializeOwned + Shape>(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<T> {
+        let decoded = protocol.decode(body)?;
+        for path in decoded.unknown {
+            self.metrics.unknown_member();
+            if self.strict {
+                let what = format!("{} has no member {path}", operation.name());
+                return Err(ApiError::new(400, "ValidationException", what));
+            }
+            let mut seen = self.unknown.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if seen.len() < UNKNOWN_MAX && seen.insert((operation, path.clone())) {
+                tracing::warn!(operation = operation.name(), member = path, "a request has a member that is not known");
+            }
+        }
+        Ok(decoded.input)
+    }
+
+    /// The stream that a request names, by name, by ARN, or by both if they agree.
+    fn stream(&self, name: Option<&str>, arn: Option<&str>) -> Outcome<Stream> {
+        let context = Context(&self.engine);
+        let stream = match (name, arn) {
+            (_, Some(arn)) => self.engine.stream_by_arn(arn),
+            (Some(name), None) => self.engine.stream(name),
+            (None, None) => {
+                let message = "Either StreamName or StreamARN must be given.";
+                return Err(ApiError::of(ErrorCode::InvalidArgumentException, message));
+            }
+        };
+        let stream = stream.map_err(|error| context.error(error))?;
+        match name {
+            Some(name) if name != stream.name() => {
+                let message = format!("StreamName {name} and StreamARN {} name different streams.", stream.arn());
+                Err(ApiError::of(ErrorCode::InvalidArgumentException, message))
+            }
+            _ => Ok(stream),
+        }
+    }
+
+    /// An engine's error as the service says it.
+    fn error(&self, error: crate::Error) -> ApiError {
+        Context(&self.engine).error(error)
+    }
+}
+
+/// One request on its way to a handler.
+struct Call<'a> {
+    kinesis: &'a Kinesis,
+    operation: Operation,
+    protocol: Protocol,
+    body: &'a [u8],
+}
+
+impl Call<'_> {
+    fn run<I: DeserializeOwned + Shape, O: Serialize>(self, handler: fn(&Kinesis, I) -> Outcome<O>) -> Outcome<Reply> {
+        let input = self.kinesis.read(self.operation, self.protocol, self.body)?;
+        handler(self.kinesis, input).map(|output| Reply::Whole(self.protocol.encode(&output)))
+    }
+
+    /// Of an operation that answers nothing.
+    fn quiet<I: DeserializeOwned + Shape>(self, handler: fn(&Kinesis, I) -> Outcome<()>) -> Outcome<Reply> {
+        let input = self.kinesis.read(self.operation, self.protocol, self.body)?;
+        handler(self.kinesis, input).map(|()| Reply::Whole(Vec::new()))
+    }
+}
+
+/// What is modelled and not served yet.
+fn not_yet(operation: Operation) -> ApiError {
+    let message = format!("{} is not available in Braidlog yet.", operation.name());
+    // Every one of them names it (`tests` checks).
+    ApiError::of(ErrorCode::InvalidArgumentException, message)
+}
+
+/// The answer to a request that only asks whether it would succeed.
+fn dry_run(asked: Option<bool>) -> Outcome<()> {
+    let message = "Request would have succeeded, but DryRun flag is set.";
+    if asked == Some(true) { Err(ApiError::of(ErrorCode::DryRunOperationException, message)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_served_answers_with_an_error_that_its_model_names() {
+        for operation in Operation::ALL {
+            if operation.name().contains("Queue") || operation.name().contains("Channel") {
+                assert!(operation.errors().contains(&ErrorCode::InvalidArgumentException), "{}", operation.name());
+            }
+        }
+    }
+}

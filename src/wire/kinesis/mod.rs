@@ -1,0 +1,5 @@
+//! Kinesis Data Streams on the wire.
+
+mod model;
+
+pub use model::*;

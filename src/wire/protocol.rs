@@ -1,0 +1,111 @@
+//! AWS JSON 1.1 and CBOR 1.1: the same shapes, two kinds of bytes.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::check::{Report, Shape};
+use super::error::ApiError;
+
+/// How requests and responses are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// AWS JSON 1.1.
+    Json,
+    /// AWS CBOR 1.1, which the Java SDK sends unless told not to.
+    Cbor,
+}
+
+/// What a body held.
+#[derive(Debug)]
+pub struct Decoded<T> {
+    /// What the operation takes.
+    pub input: T,
+    /// Paths of members that the model doesn't have.
+    pub unknown: Vec<String>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut unknown = Vec::new();
+        let input = serde_ignored::deserialize(deserializer, |path| {
+            if unknown.len() < UNKNOWN_MAX {
+                unknown.push(path.to_string());
+            }
+        })?;
+        Ok(Decoded { input, unknown })
+    }
+}
+
+/// Members that are named in [`Decoded::unknown`] at most.
+const UNKNOWN_MAX: usize = 16;
+
+impl Protocol {
+    /// The one a `Content-Type` asks for, parameters aside.
+    pub fn of_content_type(value: &str) -> Option<Protocol> {
+        match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/x-amz-json-1.1" | "application/x-amz-json-1.0" | "application/json" => Some(Protocol::Json),
+            "application/x-amz-cbor-1.1" | "application/cbor" => Some(Protocol::Cbor),
+            _ => None,
+        }
+    }
+
+    /// The `Content-Type` of what it writes.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Protocol::Json => "application/x-amz-json-1.1",
+            Protocol::Cbor => "application/x-amz-cbor-1.1",
+        }
+    }
+
+    /// Reads a body and checks it against the model.
+    ///
+    /// # Errors
+    /// `SerializationException` for what is no such value, `ValidationException` for broken bounds.
+    pub fn decode<T: DeserializeOwned + Shape>(self, body: &[u8]) -> Result<Decoded<T>, ApiError> {
+        let decoded: Decoded<T> = self.read(body)?;
+        Report::on(&decoded.input)?;
+        Ok(decoded)
+    }
+
+    /// Reads a value, as a client reads an answer.
+    ///
+    /// # Errors
+    /// `SerializationException` for what is no such value.
+    pub fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, ApiError> {
+        match self {
+            Protocol::Json => serde_json::from_slice(body).map_err(ApiError::serialization),
+            Protocol::Cbor => {
+                let mut rest = body;
+                let value = ciborium::from_reader(&mut rest).map_err(ApiError::serialization)?;
+                if rest.is_empty() {
+                    Ok(value)
+                } else {
+                    Err(ApiError::serialization("there are bytes after the value"))
+                }
+            }
+        }
+    }
+
+    /// Writes a value.
+    pub fn encode(self, value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        // Into memory, of values that all have a form: neither can fail.
+        match self {
+            Protocol::Json => {
+                let _ = serde_json::to_writer(&mut bytes, value);
+            }
+            Protocol::Cbor => {
+                let _ = ciborium::into_writer(value, &mut bytes);
+            }
+        }
+        bytes
+    }
+
+    /// Writes an error.
+    pub fn encode_error(self, error: &ApiError) -> Vec<u8> {
+        self.encode(&error.body())
+    }
+}
+
+#[cfg(test)]
+mod tests;

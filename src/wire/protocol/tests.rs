@@ -1,0 +1,113 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::wire::kinesis::{
+    CreateStreamInput, GetShardIteratorInput, PutRecordsInput, PutRecordsRequestEntry, Record, TagResourceInput,
+};
+use crate::wire::scalar::{Blob, Timestamp};
+
+fn refused<T: DeserializeOwned + Shape + std::fmt::Debug>(body: &str) -> ApiError {
+    Protocol::Json.decode::<T>(body.as_bytes()).unwrap_err()
+}
+
+#[test]
+fn a_request_reads_the_same_in_both_protocols() {
+    let sent = PutRecordsInput {
+        stream_name: Some("clicks".into()),
+        records: Some(vec![PutRecordsRequestEntry {
+            data: Some(Blob(Bytes::from_static(&[0, 255, 7]))),
+            partition_key: Some("a".into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    for protocol in [Protocol::Json, Protocol::Cbor] {
+        let read = protocol.decode::<PutRecordsInput>(&protocol.encode(&sent)).unwrap();
+        assert_eq!((read.input, read.unknown), (sent.clone(), vec![]), "{protocol:?}");
+    }
+    assert_eq!(
+        String::from_utf8(Protocol::Json.encode(&sent)).unwrap(),
+        r#"{"Records":[{"Data":"AP8H","PartitionKey":"a"}],"StreamName":"clicks"}"#
+    );
+}
+
+#[test]
+fn a_time_is_seconds_in_json_and_tagged_milliseconds_in_cbor() {
+    let record = Record { approximate_arrival_timestamp: Some(Timestamp(1_506_440_188_749)), ..Default::default() };
+    let json = String::from_utf8(Protocol::Json.encode(&record)).unwrap();
+    assert_eq!(json, r#"{"ApproximateArrivalTimestamp":1506440188.749}"#);
+    let cbor = Protocol::Cbor.encode(&record);
+    // Tag 1, eight bytes, big-endian.
+    let ms = 1_506_440_188_749_u64.to_be_bytes();
+    assert_eq!(cbor[cbor.len() - 10..], [&[0xc1, 0x1b], &ms[..]].concat());
+    let asked = r#"{"ShardId":"shardId-000000000000","ShardIteratorType":"AT_TIMESTAMP","Timestamp":1506440188.749}"#;
+    let read = Protocol::Json.decode::<GetShardIteratorInput>(asked.as_bytes()).unwrap().input;
+    assert_eq!(read.timestamp, Some(Timestamp(1_506_440_188_749)));
+    let again = Protocol::Cbor.decode::<GetShardIteratorInput>(&Protocol::Cbor.encode(&read)).unwrap().input;
+    assert_eq!(again, read);
+}
+
+#[test]
+fn members_that_the_model_does_not_have_are_named() {
+    let body = r#"{"StreamName":"a","Colour":"red","StreamModeDetails":{"StreamMode":"ON_DEMAND","Size":[1,{"a":2}]}}"#;
+    let read = Protocol::Json.decode::<CreateStreamInput>(body.as_bytes()).unwrap();
+    assert_eq!(read.unknown, ["Colour", "StreamModeDetails.?.Size"]);
+}
+
+#[test]
+fn broken_bounds_are_told_in_the_services_words() {
+    assert_eq!(
+        refused::<CreateStreamInput>("{}").message,
+        "1 validation error detected: Value null at 'streamName' failed to satisfy constraint: Member must not be null"
+    );
+    assert_eq!(
+        refused::<CreateStreamInput>(r#"{"StreamName":"a b","ShardCount":0,"StreamModeDetails":{"StreamMode":"x"}}"#)
+            .message,
+        "3 validation errors detected: Value 'a b' at 'streamName' failed to satisfy constraint: Member must satisfy regular \
+         expression pattern: [a-zA-Z0-9_.-]+; Value '0' at 'shardCount' failed to satisfy constraint: Member must have value \
+         greater than or equal to 1; Value 'x' at 'streamModeDetails.streamMode' failed to satisfy constraint: Member must \
+         satisfy enum value set: [PROVISIONED, ON_DEMAND]"
+    );
+    let long = format!(r#"{{"StreamName":"{}"}}"#, "x".repeat(129));
+    assert!(refused::<CreateStreamInput>(&long).message.ends_with("Member must have length less than or equal to 128"));
+    assert!(
+        refused::<PutRecordsInput>(r#"{"StreamName":"a","Records":[{"Data":""},{"PartitionKey":""}]}"#)
+            .message
+            .contains("at 'records.2.member.data' failed to satisfy constraint: Member must not be null; Value '' at 'records.2")
+    );
+    let tags = r#"{"ResourceARN":"arn:aws:kinesis:us-east-1:000000000000:stream/a","Tags":{"":"x"}}"#;
+    assert!(refused::<TagResourceInput>(tags).message.contains("Value '' at 'tags' failed"));
+    // Length counts characters, not bytes.
+    let umlauts = format!(r#"{{"StreamName":"a","Records":[{{"Data":"","PartitionKey":"{}"}}]}}"#, "ü".repeat(256));
+    assert!(Protocol::Json.decode::<PutRecordsInput>(umlauts.as_bytes()).is_ok());
+}
+
+#[test]
+fn what_is_no_request_is_a_serialization_error() {
+    for body in ["", "{", "null", "1", r#"{"StreamName":7}"#, r#"{"StreamName":"a"} x"#, r#"{"ShardCount":"1"}"#] {
+        assert_eq!(refused::<CreateStreamInput>(body).code, "SerializationException", "{body}");
+    }
+    assert_eq!(refused::<PutRecordsInput>(r#"{"Records":[{"Data":"%"}]}"#).code, "SerializationException");
+    let deep = format!("{}{}", r#"{"x":"#.repeat(100_000), "1");
+    assert_eq!(refused::<CreateStreamInput>(&deep).code, "SerializationException");
+    let deep = [[0xa1, 0x61, b'x'].repeat(100_000), vec![1]].concat();
+    let huge: &[u8] = &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255];
+    for cbor in [&deep[..], &[], &[0xa1], &[0xff], &[0xbf], &[0xa0, 0xa0], huge] {
+        let error = Protocol::Cbor.decode::<CreateStreamInput>(cbor).unwrap_err();
+        assert_eq!(error.code, "SerializationException");
+    }
+}
+
+#[test]
+fn an_error_has_a_type_and_a_message() {
+    let error = ApiError::new(400, "SomeException", "it is so");
+    assert_eq!(Protocol::Json.encode_error(&error), br#"{"__type":"SomeException","message":"it is so"}"#);
+    assert_eq!(Protocol::Cbor.encode_error(&error)[..8], *b"\xa2\x66__type");
+}
+
+#[test]
+fn a_content_type_chooses_the_protocol() {
+    assert_eq!(Protocol::of_content_type("application/x-amz-json-1.1; charset=utf-8"), Some(Protocol::Json));
+    assert_eq!(Protocol::of_content_type("Application/X-Amz-Cbor-1.1"), Some(Protocol::Cbor));
+    assert_eq!(Protocol::of_content_type("text/html"), None);
+}
