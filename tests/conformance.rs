@@ -43,7 +43,8 @@ impl Bench {
         let limits = if scenario.contains("throughput") { ThroughputLimits::Enforce } else { ThroughputLimits::Off };
         let options = EngineOptions::new().store(store).open_shards_max(40).throughput_limits(limits);
         let engine = Engine::open_in(env, options).unwrap();
-        let server = Server::start_with(engine.clone(), ServerOptions::new().strict(true)).unwrap();
+        let options = ServerOptions::new().strict(true).audit(scenario.contains("audit"));
+        let server = Server::start_with(engine.clone(), options).unwrap();
         let client = Client::new(server.addresses()[0], scenario);
         Bench { client, clock, _engine: engine, server, _dir: dir }
     }
@@ -101,6 +102,7 @@ scenarios! {
     wire::requests_that_are_none_are_refused,
     wire::the_same_in_cbor,
     wire::what_is_not_served_says_so,
+    wire::who_asked_for_what_is_kept_in_the_audit_stream,
 }
 
 #[test]

@@ -24,6 +24,9 @@ MATRIX = ROOT / "tests/data/kinesis_model.json"
 # Their types are not made before they are served.
 NOT_SERVED = re.compile(r"Channel|Queue")
 
+# Members that say what a request is about, the most telling first.
+NAMING = ["ConsumerARN", "StreamARN", "ResourceARN", "StreamName"]
+
 ODD_NAMES = {"Type": "kind", "MaxRecordSizeInKiB": "max_record_size_in_kib", "WarmThroughputMiBps": "warm_throughput_mibps",
              "TargetMiBps": "target_mibps", "CurrentMiBps": "current_mibps"}
 
@@ -209,7 +212,13 @@ def generate(model):
             bodies.append(f"impl Shape for {name} {{")
             bodies.append(f"    fn check(&self, {report}: &mut Report) {{")
             bodies += [f"        {line}" for line in lines]
-            bodies.append("    }\n}\n")
+            bodies.append("    }")
+            names = [snake(member) for member in NAMING if member in shape["members"]]
+            if names:
+                first = f"self.{names[0]}.as_deref()"
+                others = "".join(f".or(self.{name}.as_deref())" for name in names[1:])
+                bodies.append(f"\n    fn resource(&self) -> Option<&str> {{\n        {first}{others}\n    }}")
+            bodies.append("}\n")
 
     out.append("//! The operations and types of Kinesis Data Streams.")
     out.append("//!")

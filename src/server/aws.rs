@@ -14,8 +14,9 @@ use crate::engine::Engine;
 use crate::wire::kinesis::{self, ErrorCode, Operation};
 use crate::wire::{ApiError, Protocol, event_stream};
 
-use super::auth::{Authenticator, Credentials, Unverified};
-use super::kinesis::{Kinesis, Reply};
+use super::audit::{Audit, Entry};
+use super::auth::{Authenticator, Credentials, Identity, Unverified};
+use super::kinesis::{About, Kinesis, Reply};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::request_id;
@@ -31,6 +32,7 @@ pub(super) struct AwsService {
     accounts: RwLock<HashMap<String, Arc<Kinesis>>>,
     authenticator: Authenticator,
     strict: bool,
+    audit: Option<Audit>,
     metrics: Arc<Metrics>,
 }
 
@@ -43,12 +45,20 @@ pub(super) struct Admitted {
     request_id: String,
 }
 
+/// What becomes known of a request while it is answered.
+#[derive(Default)]
+struct Known {
+    caller: Option<Identity>,
+    about: About,
+}
+
 type Outcome<T> = Result<T, ApiError>;
 
 impl AwsService {
-    pub(super) fn new(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> AwsService {
+    pub(super) fn new(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> crate::Result<AwsService> {
         let authenticator = Authenticator::new(Credentials::of(&options.access_keys), &engine.options().account);
-        AwsService { engine, accounts: RwLock::default(), authenticator, strict: options.strict, metrics }
+        let audit = options.audit.then(|| Audit::start(&engine, metrics.clone())).transpose()?;
+        Ok(AwsService { engine, accounts: RwLock::default(), authenticator, strict: options.strict, audit, metrics })
     }
 
     /// Which operation is asked for, in which protocol, and who asks: all that the head alone says. With the protocol to refuse
@@ -69,7 +79,7 @@ impl AwsService {
             (answer_in, ApiError::serialization(why))
         })?;
         // By the same clock that everything else here goes by: one that is wrong denies.
-        let now_ms = self.engine.store().core().env.clock.wall_ms();
+        let now_ms = self.now_ms();
         let region = self.engine.options().region.as_str();
         let caller = self.authenticator.check(head, "kinesis", Some(region), now_ms);
         let caller = caller.map_err(|error| (protocol, ApiError::from(error)))?;
@@ -86,19 +96,30 @@ impl AwsService {
         let (engine, name) = (self.engine.clone(), account.to_owned());
         let opened = blocking("the account", move || engine.for_account(&name)).await?;
         let failed = |error: crate::Error| ApiError::of(ErrorCode::InternalFailureException, error.to_string());
-        let kinesis = Kinesis::new(opened.map_err(failed)?, self.strict, self.metrics.clone());
+        let kinesis = Kinesis::new(opened.map_err(failed)?, self.strict, self.audit.is_some(), self.metrics.clone());
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         Ok(accounts.entry(account.to_owned()).or_insert_with(|| Arc::new(kinesis)).clone())
     }
 
-    async fn answer(&self, admitted: Admitted, body: Bytes) -> Outcome<Reply> {
+    /// The answer, and what becomes known on the way to it.
+    async fn answer(&self, admitted: Admitted, body: Bytes, known: &mut Known) -> Outcome<Reply> {
         let Admitted { operation, protocol, caller, .. } = admitted;
-        let caller = caller.verify(&body).map_err(ApiError::from)?;
+        let caller = known.caller.insert(caller.verify(&body).map_err(ApiError::from)?);
         let kinesis = self.kinesis(&caller.account).await?;
         if !Kinesis::blocks(operation) && kinesis.has_room(body.len()) {
-            return kinesis.put(operation, protocol, &body).await.map(Reply::Whole);
+            return kinesis.put(operation, protocol, &body, &mut known.about).await.map(Reply::Whole);
         }
-        blocking(operation.name(), move || kinesis.call(operation, protocol, &body)).await?
+        let done = blocking(operation.name(), move || {
+            let mut about = None;
+            (kinesis.call(operation, protocol, &body, &mut about), about)
+        });
+        let (reply, about) = done.await?;
+        known.about = about;
+        reply
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.engine.store().core().env.clock.wall_ms()
     }
 }
 
@@ -135,12 +156,29 @@ fn named(mut response: Response<ApiBody>, request_id: &str) -> Response<ApiBody>
 impl Service for AwsService {
     type Admitted = Admitted;
 
-    fn admit(&self, head: &Parts, _: SocketAddr) -> Result<Admitted, Box<Response<ApiBody>>> {
+    fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<Admitted, Box<Response<ApiBody>>> {
         let (started, request_id) = (Instant::now(), request_id(&self.engine));
         match self.look_at(head) {
             Ok((operation, protocol, caller)) => Ok(Admitted { operation, protocol, caller, started, request_id }),
             Err((protocol, error)) => {
-                self.metrics.request("unknown", error.status, started.elapsed().as_secs_f64(), 0, 0);
+                let elapsed = started.elapsed();
+                self.metrics.request("unknown", error.status, elapsed.as_secs_f64(), 0, 0);
+                if let Some(audit) = &self.audit {
+                    audit.note(Entry {
+                        time_ms: self.now_ms(),
+                        request_id: request_id.clone(),
+                        peer,
+                        account: None,
+                        access_key: None,
+                        operation: "unknown",
+                        resource: None,
+                        status: error.status,
+                        error: Some(error.code),
+                        bytes_in: 0,
+                        bytes_out: 0,
+                        micros: elapsed.as_micros() as u64,
+                    });
+                }
                 Err(Box::new(named(failure(protocol, &error), &request_id)))
             }
         }
@@ -149,7 +187,8 @@ impl Service for AwsService {
     async fn call(&self, request: ApiRequest, admitted: Admitted) -> Response<ApiBody> {
         let Admitted { operation, protocol, started, .. } = admitted;
         let (request_id, bytes) = (admitted.request_id.clone(), request.body.len());
-        let response = match self.answer(admitted, request.body).await {
+        let (mut known, mut code) = (Known::default(), None);
+        let response = match self.answer(admitted, request.body, &mut known).await {
             Ok(Reply::Whole(body)) => with_body(protocol, 200, body),
             Ok(Reply::Events(events)) => {
                 let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
@@ -159,13 +198,33 @@ impl Service for AwsService {
                 response.headers_mut().insert(header::CONTENT_TYPE, content_type);
                 response
             }
-            Err(error) => failure(protocol, &error),
+            Err(error) => {
+                code = Some(error.code);
+                failure(protocol, &error)
+            }
         };
         let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         let answered = if let ApiBody::Whole(body) = response.body() { body.len() } else { 0 };
         self.metrics.request(operation.name(), status, elapsed.as_secs_f64(), bytes as u64, answered as u64);
         let operation = operation.name();
         tracing::debug!(operation, status, bytes, answered, peer = %request.peer, request_id, ?elapsed, "answered");
+        if let Some(audit) = &self.audit {
+            let (account, access_key) = known.caller.map(|caller| (caller.account, caller.access_key)).unzip();
+            audit.note(Entry {
+                time_ms: self.now_ms(),
+                request_id: request_id.clone(),
+                peer: request.peer,
+                account,
+                access_key: access_key.flatten(),
+                operation,
+                resource: known.about,
+                status,
+                error: code,
+                bytes_in: bytes,
+                bytes_out: answered,
+                micros: elapsed.as_micros() as u64,
+            });
+        }
         named(response, &request_id)
     }
 }

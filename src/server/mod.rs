@@ -28,6 +28,7 @@
 mod access_key;
 mod admin;
 mod answer;
+mod audit;
 mod auth;
 mod aws;
 mod body;
@@ -71,7 +72,7 @@ const BLOCKING_THREADS_MAX: usize = 64;
 const ABANDON_TIME: Duration = Duration::from_millis(100);
 
 /// Who answers for the AWS services.
-fn service(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> impl Service {
+fn service(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> Result<impl Service> {
     aws::AwsService::new(engine, options, metrics)
 }
 
@@ -144,7 +145,7 @@ impl Server {
     /// [`Error::Io`] for an address that is taken or not this machine's.
     pub fn start_with(engine: Engine, options: ServerOptions) -> Result<Server> {
         let metrics = Arc::new(Metrics::new());
-        let service = service(engine.clone(), &options, metrics.clone());
+        let service = service(engine.clone(), &options, metrics.clone())?;
         launch(service, engine, options, metrics)
     }
 

@@ -38,6 +38,9 @@ pub struct ServerOptions {
     pub test_clock: Option<Arc<TestClock>>,
     /// Whether members of a request that the service doesn't know are refused rather than ignored. Default no.
     pub strict: bool,
+    /// Whether requests, who made them and what came of them are kept as records of the stream `braidlog-audit`, for a week.
+    /// Default no.
+    pub audit: bool,
     /// What a client may cost.
     pub limits: Limits,
 }
@@ -53,6 +56,7 @@ impl Default for ServerOptions {
             allow_reset: None,
             test_clock: None,
             strict: false,
+            audit: false,
             limits: Limits::default(),
         }
     }
@@ -164,7 +168,7 @@ impl ServerOptions {
         Self::default()
     }
 
-    setters! { worker_threads: usize, allow_anonymous: bool, strict: bool, limits: Limits }
+    setters! { worker_threads: usize, allow_anonymous: bool, strict: bool, audit: bool, limits: Limits }
 
     /// Sets [`listen`](Self#structfield.listen).
     #[must_use]

@@ -39,6 +39,11 @@ impl Text {
 pub trait Shape {
     /// Notes every bound that is broken.
     fn check(&self, report: &mut Report);
+
+    /// What it is about: the first of its members that names something.
+    fn resource(&self) -> Option<&str> {
+        None
+    }
 }
 
 enum Step {

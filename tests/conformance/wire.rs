@@ -9,7 +9,7 @@ use braidlog::wire::scalar::{Blob, Timestamp};
 use serde_json::{Value, json};
 
 use crate::Bench;
-use crate::records::FIRST;
+use crate::records::{FIRST, iterator, texts};
 use crate::streams::create;
 
 const JSON: &str = "application/x-amz-json-1.1";
@@ -84,4 +84,32 @@ pub fn what_is_not_served_says_so(bench: &Bench) {
             assert_eq!(refused.message, format!("{name} is not available in Braidlog yet."));
         }
     }
+}
+
+pub fn who_asked_for_what_is_kept_in_the_audit_stream(bench: &Bench) {
+    let (client, other) = (&bench.client, bench.client.of_account("111122223333"));
+    create(bench, "clicks", 1);
+    other.fails("DescribeStream", "ResourceNotFoundException", json!({ "StreamName": "secret" }));
+    client.post("Kinesis_20131202.Fly", JSON, b"{}");
+    let mut at = Some(iterator(client, "braidlog-audit", FIRST, "TRIM_HORIZON"));
+    let mut entries: Vec<Value> = Vec::new();
+    // An entry comes when it is durable; reading is audited, too.
+    while entries.len() < 3 {
+        let got = client.ok("GetRecords", json!({ "ShardIterator": at }));
+        entries.extend(texts(&got).iter().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        at = got["NextShardIterator"].as_str().map(str::to_owned);
+    }
+    assert_eq!((&entries[0]["operation"], &entries[0]["resource"]), (&json!("CreateStream"), &json!("clicks")));
+    assert_eq!((&entries[0]["status"], &entries[0]["error"]), (&json!(200), &Value::Null));
+    assert_eq!((&entries[0]["account"], &entries[0]["access_key"]), (&json!("000000000000"), &Value::Null));
+    assert_eq!((&entries[1]["account"], &entries[1]["access_key"]), (&json!("111122223333"), &json!("111122223333")));
+    assert_eq!(
+        (&entries[1]["resource"], &entries[1]["error"]),
+        (&json!("secret"), &json!("ResourceNotFoundException"))
+    );
+    assert_eq!(
+        (&entries[2]["operation"], &entries[2]["error"]),
+        (&json!("unknown"), &json!("UnknownOperationException"))
+    );
+    assert_eq!(entries[0]["request_id"].as_str().unwrap().len(), 36);
 }

@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// Refuse members of requests that the service doesn't know
     #[arg(long)]
     strict: bool,
+    /// Keep who asked for what, and what came of it, in the stream braidlog-audit
+    #[arg(long)]
+    audit: bool,
     /// What becomes of calls beyond the service's limits of a shard
     #[arg(long, value_enum, value_name = "WHAT", default_value = "off")]
     pub(super) throughput_limits: ThroughputName,
@@ -113,7 +116,7 @@ impl Args {
     pub(super) fn server_options(&self) -> Result<ServerOptions, Failure> {
         let limits = Limits::new().connections(self.connections);
         let mut options = ServerOptions::new().listen(self.addresses()?).worker_threads(self.threads).limits(limits);
-        options = options.strict(self.strict).allow_anonymous(self.allow_anonymous);
+        options = options.strict(self.strict).audit(self.audit).allow_anonymous(self.allow_anonymous);
         options.allow_reset = self.allow_reset;
         options.tls = self.tls()?;
         options.access_keys = self.access_keys()?;

@@ -45,11 +45,16 @@ pub(super) enum Reply {
     Events(Box<subscribe::Events>),
 }
 
+/// The stream, consumer or ARN that a request names, once that is read; only where somebody keeps it.
+pub(super) type About = Option<String>;
+
 /// The service on an engine.
 pub(super) struct Kinesis {
     engine: Engine,
     /// Members that the model doesn't have are refused.
     strict: bool,
+    /// What a request is about is noted.
+    audited: bool,
     /// Those that were logged already.
     unknown: Mutex<HashSet<(Operation, String)>>,
     metrics: Arc<Metrics>,
@@ -61,8 +66,8 @@ const UNKNOWN_MAX: usize = 1_000;
 type Outcome<T> = Result<T, ApiError>;
 
 impl Kinesis {
-    pub(super) fn new(engine: Engine, strict: bool, metrics: Arc<Metrics>) -> Kinesis {
-        Kinesis { engine, strict, unknown: Mutex::default(), metrics }
+    pub(super) fn new(engine: Engine, strict: bool, audited: bool, metrics: Arc<Metrics>) -> Kinesis {
+        Kinesis { engine, strict, audited, unknown: Mutex::default(), metrics }
     }
 
     /// Whether the operation has to run where it may block. Puts wait for the disk without a thread of their own.
@@ -71,14 +76,20 @@ impl Kinesis {
     }
 
     /// Puts, which don't block: but for room in memory, so with a large body or little room the caller takes the other way.
-    pub(super) async fn put(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<Vec<u8>> {
+    pub(super) async fn put(
+        &self,
+        operation: Operation,
+        protocol: Protocol,
+        body: &[u8],
+        about: &mut About,
+    ) -> Outcome<Vec<u8>> {
         match operation {
             Operation::PutRecord => {
-                let input = self.read(operation, protocol, body)?;
+                let input = self.read(operation, protocol, body, about)?;
                 self.begin_put(&input)?.finish(self, &input).await.map(|output| protocol.encode(&output))
             }
             _ => {
-                let input = self.read(Operation::PutRecords, protocol, body)?;
+                let input = self.read(Operation::PutRecords, protocol, body, about)?;
                 self.begin_puts(&input)?.finish(self).await.map(|output| protocol.encode(&output))
             }
         }
@@ -91,8 +102,14 @@ impl Kinesis {
     }
 
     /// Everything but puts. May block.
-    pub(super) fn call(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<Reply> {
-        let call = Call { kinesis: self, operation, protocol, body };
+    pub(super) fn call(
+        &self,
+        operation: Operation,
+        protocol: Protocol,
+        body: &[u8],
+        about: &mut About,
+    ) -> Outcome<Reply> {
+        let call = Call { kinesis: self, operation, protocol, body, about };
         match operation {
             Operation::AddTagsToStream => call.quiet(Kinesis::add_tags_to_stream),
             Operation::CreateStream => call.quiet(Kinesis::create_stream),
@@ -126,7 +143,7 @@ impl Kinesis {
             Operation::StartStreamEncryption => call.quiet(Kinesis::start_encryption),
             Operation::StopStreamEncryption => call.quiet(Kinesis::stop_encryption),
             Operation::SubscribeToShard => {
-                let input = self.read(operation, protocol, body)?;
+                let input = call.read()?;
                 self.subscribe_to_shard(&input, protocol).map(Box::new).map(Reply::Events)
             }
             Operation::TagResource => call.quiet(Kinesis::tag_resource),
@@ -158,8 +175,17 @@ impl Kinesis {
     }
 
     /// Reads the input of an operation.
-    fn read<T: DeserializeOwned + Shape>(&self, operation: Operation, protocol: Protocol, body: &[u8]) -> Outcome<T> {
-        let decoded = protocol.decode(body)?;
+    fn read<T: DeserializeOwned + Shape>(
+        &self,
+        operation: Operation,
+        protocol: Protocol,
+        body: &[u8],
+        about: &mut About,
+    ) -> Outcome<T> {
+        let decoded = protocol.decode::<T>(body)?;
+        if self.audited {
+            *about = decoded.input.resource().map(str::to_owned);
+        }
         for path in decoded.unknown {
             self.metrics.unknown_member();
             if self.strict {
@@ -207,18 +233,23 @@ struct Call<'a> {
     operation: Operation,
     protocol: Protocol,
     body: &'a [u8],
+    about: &'a mut About,
 }
 
 impl Call<'_> {
+    fn read<T: DeserializeOwned + Shape>(self) -> Outcome<T> {
+        self.kinesis.read(self.operation, self.protocol, self.body, self.about)
+    }
+
     fn run<I: DeserializeOwned + Shape, O: Serialize>(self, handler: fn(&Kinesis, I) -> Outcome<O>) -> Outcome<Reply> {
-        let input = self.kinesis.read(self.operation, self.protocol, self.body)?;
-        handler(self.kinesis, input).map(|output| Reply::Whole(self.protocol.encode(&output)))
+        let (kinesis, protocol) = (self.kinesis, self.protocol);
+        handler(kinesis, self.read()?).map(|output| Reply::Whole(protocol.encode(&output)))
     }
 
     /// Of an operation that answers nothing.
     fn quiet<I: DeserializeOwned + Shape>(self, handler: fn(&Kinesis, I) -> Outcome<()>) -> Outcome<Reply> {
-        let input = self.kinesis.read(self.operation, self.protocol, self.body)?;
-        handler(self.kinesis, input).map(|()| Reply::Whole(Vec::new()))
+        let kinesis = self.kinesis;
+        handler(kinesis, self.read()?).map(|()| Reply::Whole(Vec::new()))
     }
 }
 

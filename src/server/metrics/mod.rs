@@ -89,6 +89,7 @@ pub(crate) struct Metrics {
     received: AtomicU64,
     sent: AtomicU64,
     unknown_members: AtomicU64,
+    audit_lost: AtomicU64,
 }
 
 impl Metrics {
@@ -102,6 +103,7 @@ impl Metrics {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             unknown_members: AtomicU64::new(0),
+            audit_lost: AtomicU64::new(0),
         }
     }
 
@@ -128,6 +130,11 @@ impl Metrics {
     /// A request had a member that the service's model doesn't have.
     pub(crate) fn unknown_member(&self) {
         self.unknown_members.fetch_add(1, Relaxed);
+    }
+
+    /// Entries of the audit log that could not be kept.
+    pub(crate) fn audit_lost(&self, entries: u64) {
+        self.audit_lost.fetch_add(entries, Relaxed);
     }
 
     pub(crate) fn received(&self, bytes: u64) {

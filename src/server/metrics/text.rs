@@ -75,6 +75,11 @@ impl Metrics {
             "Members of requests that the service's model doesn't have.",
             self.unknown_members.load(Relaxed),
         );
+        text.counter(
+            "braidlog_audit_lost_total",
+            "Entries of the audit log that could not be kept.",
+            self.audit_lost.load(Relaxed),
+        );
         write_store(&mut text, &engine.store().stats(), &engine.store().health());
         shards::write(&mut text, engine);
         text.0

@@ -868,6 +868,10 @@ impl Shape for AddTagsToStreamInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// `ChildShard` of the model.
@@ -967,6 +971,10 @@ impl Shape for CreateStreamInput {
             &RECORD_DISTRIBUTION_STRATEGY,
         );
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_name.as_deref()
+    }
 }
 
 /// The input of `DecreaseStreamRetentionPeriod`.
@@ -994,6 +1002,10 @@ impl Shape for DecreaseStreamRetentionPeriodInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The input of `DeleteResourcePolicy`.
@@ -1013,6 +1025,10 @@ impl Shape for DeleteResourcePolicyInput {
         report.required("resourceARN", self.resource_arn.is_some());
         report.text("resourceARN", self.resource_arn.as_deref(), &RESOURCE_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
     }
 }
 
@@ -1040,6 +1056,10 @@ impl Shape for DeleteStreamInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The input of `DeregisterStreamConsumer`.
@@ -1066,6 +1086,10 @@ impl Shape for DeregisterStreamConsumerInput {
         report.text("consumerName", self.consumer_name.as_deref(), &CONSUMER_NAME);
         report.text("consumerARN", self.consumer_arn.as_deref(), &CONSUMER_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.consumer_arn.as_deref().or(self.stream_arn.as_deref())
     }
 }
 
@@ -1145,6 +1169,10 @@ impl Shape for DescribeStreamConsumerInput {
         report.text("consumerARN", self.consumer_arn.as_deref(), &CONSUMER_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.consumer_arn.as_deref().or(self.stream_arn.as_deref())
+    }
 }
 
 /// The output of `DescribeStreamConsumer`.
@@ -1185,6 +1213,10 @@ impl Shape for DescribeStreamInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The output of `DescribeStream`.
@@ -1216,6 +1248,10 @@ impl Shape for DescribeStreamSummaryInput {
         report.text("streamName", self.stream_name.as_deref(), &STREAM_NAME);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1255,6 +1291,10 @@ impl Shape for DisableEnhancedMonitoringInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The input of `EnableEnhancedMonitoring`.
@@ -1283,6 +1323,10 @@ impl Shape for EnableEnhancedMonitoringInput {
         report.texts("shardLevelMetrics", self.shard_level_metrics.as_deref(), &METRICS_NAME);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1342,6 +1386,10 @@ impl Shape for GetRecordsInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
+    }
 }
 
 /// The output of `GetRecords`.
@@ -1379,6 +1427,10 @@ impl Shape for GetResourcePolicyInput {
         report.required("resourceARN", self.resource_arn.is_some());
         report.text("resourceARN", self.resource_arn.as_deref(), &RESOURCE_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
     }
 }
 
@@ -1432,6 +1484,10 @@ impl Shape for GetShardIteratorInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The output of `GetShardIterator`.
@@ -1480,6 +1536,10 @@ impl Shape for IncreaseStreamRetentionPeriodInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The input of `ListShards`.
@@ -1521,6 +1581,10 @@ impl Shape for ListShardsInput {
         report.shape("shardFilter", self.shard_filter.as_ref());
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1564,6 +1628,10 @@ impl Shape for ListStreamConsumersInput {
         report.text("nextToken", self.next_token.as_deref(), &NEXT_TOKEN);
         report.number("maxResults", self.max_results.map(i64::from), &LIST_STREAM_CONSUMERS_INPUT_LIMIT);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
     }
 }
 
@@ -1638,6 +1706,10 @@ impl Shape for ListTagsForResourceInput {
         report.text("resourceARN", self.resource_arn.as_deref(), &RESOURCE_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
+    }
 }
 
 /// The output of `ListTagsForResource`.
@@ -1677,6 +1749,10 @@ impl Shape for ListTagsForStreamInput {
         report.number("limit", self.limit.map(i64::from), &LIST_TAGS_FOR_STREAM_INPUT_LIMIT);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1722,6 +1798,10 @@ impl Shape for MergeShardsInput {
         report.text("adjacentShardToMerge", self.adjacent_shard_to_merge.as_deref(), &SHARD_ID);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1800,6 +1880,10 @@ impl Shape for PutRecordInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The output of `PutRecord`.
@@ -1846,6 +1930,10 @@ impl Shape for PutRecordsInput {
         report.text("streamName", self.stream_name.as_deref(), &STREAM_NAME);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -1928,6 +2016,10 @@ impl Shape for PutResourcePolicyInput {
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
         report.required("policy", self.policy.is_some());
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
+    }
 }
 
 /// `Record` of the model.
@@ -1979,6 +2071,10 @@ impl Shape for RegisterStreamConsumerInput {
         report.length("tags", self.tags.as_ref().map(BTreeMap::len), &TAG_MAP);
         report.entries("tags", self.tags.as_ref(), &TAG_KEY, &TAG_VALUE);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
+    }
 }
 
 /// The output of `RegisterStreamConsumer`.
@@ -2016,6 +2112,10 @@ impl Shape for RemoveTagsFromStreamInput {
         report.texts("tagKeys", self.tag_keys.as_deref(), &TAG_KEY);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -2106,6 +2206,10 @@ impl Shape for SplitShardInput {
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
+    }
 }
 
 /// The input of `StartStreamEncryption`.
@@ -2138,6 +2242,10 @@ impl Shape for StartStreamEncryptionInput {
         report.text("keyId", self.key_id.as_deref(), &KEY_ID);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -2194,6 +2302,10 @@ impl Shape for StopStreamEncryptionInput {
         report.text("keyId", self.key_id.as_deref(), &KEY_ID);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -2379,6 +2491,10 @@ impl Shape for SubscribeToShardInput {
         report.required("startingPosition", self.starting_position.is_some());
         report.shape("startingPosition", self.starting_position.as_ref());
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.consumer_arn.as_deref()
+    }
 }
 
 /// The output of `SubscribeToShard`.
@@ -2422,6 +2538,10 @@ impl Shape for TagResourceInput {
         report.text("resourceARN", self.resource_arn.as_deref(), &RESOURCE_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
+    }
 }
 
 /// The input of `UntagResource`.
@@ -2447,6 +2567,10 @@ impl Shape for UntagResourceInput {
         report.required("resourceARN", self.resource_arn.is_some());
         report.text("resourceARN", self.resource_arn.as_deref(), &RESOURCE_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.resource_arn.as_deref()
     }
 }
 
@@ -2497,6 +2621,10 @@ impl Shape for UpdateMaxRecordSizeInput {
         report.required("maxRecordSizeInKiB", self.max_record_size_in_kib.is_some());
         report.number("maxRecordSizeInKiB", self.max_record_size_in_kib.map(i64::from), &MAX_RECORD_SIZE_IN_KIB);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
+    }
 }
 
 /// The input of `UpdateShardCount`.
@@ -2529,6 +2657,10 @@ impl Shape for UpdateShardCountInput {
         report.text("scalingType", self.scaling_type.as_deref(), &SCALING_TYPE);
         report.text("streamARN", self.stream_arn.as_deref(), &STREAM_ARN);
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
@@ -2577,6 +2709,10 @@ impl Shape for UpdateStreamModeInput {
         report.shape("streamModeDetails", self.stream_mode_details.as_ref());
         report.number("warmThroughputMiBps", self.warm_throughput_mibps.map(i64::from), &NATURAL_INTEGER_OBJECT);
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
+    }
 }
 
 /// The input of `UpdateStreamRecordDistributionStrategy`.
@@ -2606,6 +2742,10 @@ impl Shape for UpdateStreamRecordDistributionStrategyInput {
             &RECORD_DISTRIBUTION_STRATEGY,
         );
     }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref()
+    }
 }
 
 /// The input of `UpdateStreamWarmThroughput`.
@@ -2633,6 +2773,10 @@ impl Shape for UpdateStreamWarmThroughputInput {
         report.text("streamId", self.stream_id.as_deref(), &STREAM_ID);
         report.required("warmThroughputMiBps", self.warm_throughput_mibps.is_some());
         report.number("warmThroughputMiBps", self.warm_throughput_mibps.map(i64::from), &NATURAL_INTEGER_OBJECT);
+    }
+
+    fn resource(&self) -> Option<&str> {
+        self.stream_arn.as_deref().or(self.stream_name.as_deref())
     }
 }
 
