@@ -42,7 +42,7 @@ pub(super) fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     // The watch below is the exact one: this timer runs while a connection is idle, too.
     let head_time = limits.idle_time + limits.header_time;
     http1.timer(TokioTimer::new()).header_read_timeout(head_time);
-    http1.max_headers(limits.headers).max_buf_size(limits.header_bytes).pipeline_flush(true);
+    http1.max_headers(limits.headers).max_buf_size(limits.header_bytes);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_INTERVAL);
     http2.max_concurrent_streams(limits.streams).max_header_list_size(limits.header_bytes as u32);

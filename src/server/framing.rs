@@ -62,7 +62,8 @@ enum State {
     ChunkEndLineFeed,
     LastChunkEnd,
     LastChunkLineFeed,
-    Refused,
+    /// And what it was in the middle of.
+    Refused(Phase),
 }
 
 /// The front of a name or value, in lower case.
@@ -109,8 +110,8 @@ impl Framing {
             | State::LineStart
             | State::Name
             | State::Value
-            | State::EndLineFeed
-            | State::Refused => Phase::Head,
+            | State::EndLineFeed => Phase::Head,
+            State::Refused(phase) => phase,
             _ => Phase::Body,
         }
     }
@@ -135,7 +136,9 @@ impl Framing {
                 }
                 _ => {
                     let Some(next) = self.step(byte) else {
-                        self.state = State::Refused;
+                        // Between requests, what is refused is the first byte of a head.
+                        let phase = if self.phase() == Phase::Body { Phase::Body } else { Phase::Head };
+                        self.state = State::Refused(phase);
                         return Err(at);
                     };
                     self.state = next;

@@ -94,15 +94,16 @@ impl Drop for InFlight {
 pub(super) struct Guard<T> {
     io: T,
     framing: Framing,
-    /// Whether something was refused. From then on nothing is read: the library answers what it was given, and closes.
-    refused: bool,
+    /// What the connection was in the middle of when something was refused. From then on nothing is read: the library answers
+    /// what it was given, and closes.
+    refused: Option<Phase>,
     activity: Arc<Activity>,
     metrics: Arc<Metrics>,
 }
 
 impl<T> Guard<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>, metrics: Arc<Metrics>) -> Guard<T> {
-        Guard { io, framing: Framing::new(), refused: false, activity, metrics }
+        Guard { io, framing: Framing::new(), refused: None, activity, metrics }
     }
 
     fn sent<R>(&self, outcome: &Poll<R>) {
@@ -112,16 +113,19 @@ impl<T> Guard<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.refused {
-            // An end of the stream would cut off the answer to a request before it. The time for heads runs.
-            return Poll::Pending;
+        match self.refused {
+            None => {}
+            // The body ends here, before its end.
+            Some(Phase::Body) => return Poll::Ready(Ok(())),
+            // An end of the stream could cut off the answer to the request before. The time for heads runs.
+            Some(_) => return Poll::Pending,
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         self.metrics.received(read as u64);
         if let Err(at) = self.framing.accept(&buf.filled()[before..]) {
-            self.refused = true;
+            self.refused = Some(self.framing.phase());
             self.metrics.refused(Refusal::Framing);
             // A NUL is allowed nowhere outside a body: the library answers 400 and closes.
             buf.filled_mut()[before + at] = 0;

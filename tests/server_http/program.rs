@@ -1,0 +1,180 @@
+//! `braidlog serve`, `health` and `env` as a script meets them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::client::{Answer, connect, get};
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+    command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for variable in ["BRAIDLOG_STORE", "BRAIDLOG_ACCESS_KEY_ID", "BRAIDLOG_SECRET_ACCESS_KEY"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A server at a free port, and what it said up to `Ready.`.
+struct Served {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Served {
+    fn start(mut command: Command) -> Served {
+        let mut child = command.spawn().unwrap();
+        let mut lines = Vec::new();
+        for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap().contains("eady") {
+                return Served { child, lines };
+            }
+        }
+        let mut why = String::new();
+        child.stderr.unwrap().read_to_string(&mut why).unwrap();
+        panic!("it ended: {lines:?} {why}");
+    }
+
+    fn endpoint(&self) -> &str {
+        self.lines[0].strip_prefix("Listening on ").unwrap()
+    }
+
+    fn ask(&self, request: &str) -> Answer {
+        let mut stream = connect(self.endpoint().strip_prefix("http://").unwrap().parse().unwrap());
+        stream.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut stream).unwrap()
+    }
+
+    /// Asks it to end; its exit code and its log.
+    fn stop(mut self, signal: rustix::process::Signal) -> (Option<i32>, String) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+        let status = self.child.wait().unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (status.code(), log)
+    }
+}
+
+#[test]
+fn it_says_where_it_listens_and_that_it_is_ready_and_ends_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let served = Served::start(command(dir.path(), &["serve", "--port", "0", "--listen", "127.0.0.1:0"]));
+        assert_eq!(served.lines.len(), 4, "{:?}", served.lines);
+        assert!(served.lines[1].starts_with("Listening on http://127.0.0.1:"));
+        assert!(served.lines[2].contains("Authentication is off"));
+        assert_eq!(served.lines[3], "Ready.");
+        assert_eq!(served.ask(&get("/health")).status, 200);
+        let health = run(dir.path(), &["health", "--endpoint", served.endpoint()]);
+        assert_eq!(health.status.code(), Some(0), "{}", text(&health.stderr));
+        let endpoint = served.endpoint().to_owned();
+        let (code, log) = served.stop(signal);
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("listening") && log.contains("stopped"), "{log}");
+        let health = run(dir.path(), &["health", "--endpoint", &endpoint]);
+        assert_eq!(health.status.code(), Some(1));
+        assert!(text(&health.stderr).starts_with("braidlog: no server answers at "), "{}", text(&health.stderr));
+    }
+    let check = run(dir.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+}
+
+#[test]
+fn beyond_loopback_it_listens_only_with_credentials_or_if_that_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["serve", "--host", "0.0.0.0", "--port", "0"][..], &["serve", "--port", "0", "--listen", "[::]:0"]] {
+        let refused = run(dir.path(), args);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains("--allow-anonymous"), "{}", text(&refused.stderr));
+    }
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "no store was made");
+    let args = ["serve", "--in-memory", "--host", "0.0.0.0", "--port", "0"];
+    let mut anonymous = command(dir.path(), &args);
+    anonymous.arg("--allow-anonymous");
+    let served = Served::start(anonymous);
+    assert!(served.endpoint().starts_with("http://127.0.0.1:"), "one that a client can use");
+    assert_eq!(served.ask("POST /_braidlog/reset HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").status, 403);
+    served.stop(rustix::process::Signal::TERM);
+    let mut signed = command(dir.path(), &args);
+    signed
+        .env("BRAIDLOG_ACCESS_KEY_ID", "123456789012")
+        .env("BRAIDLOG_SECRET_ACCESS_KEY", "canary-secret")
+        .arg("--log=trace");
+    let served = Served::start(signed);
+    assert!(served.lines[1].contains("Authentication is on"), "{:?}", served.lines);
+    let (_, log) = served.stop(rustix::process::Signal::TERM);
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[test]
+fn in_memory_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(dir.path(), &["serve", "--in-memory", "--port", "0"]);
+    command.env("TMPDIR", dir.path());
+    let served = Served::start(command);
+    let folder = format!("braidlog-serve-{}-0", served.child.id());
+    let places = [Path::new("/dev/shm").join(&folder), dir.path().join(&folder)];
+    assert_eq!(places.iter().filter(|place| place.exists()).count(), 1);
+    assert_eq!(served.stop(rustix::process::Signal::TERM).0, Some(0));
+    assert!(!places.iter().any(|place| place.exists()));
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    let both = run(dir.path(), &["serve", "--in-memory", "--store", "x"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn resources_are_made_at_the_start_and_the_clock_is_a_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("resources.toml");
+    std::fs::write(&file, "[[streams]]\nname = \"clicks\"\nshards = 3\nconsumers = [\"c\"]\n").unwrap();
+    for _ in 0..2 {
+        let args = ["serve", "--port", "0", "--resources", "resources.toml", "--test-clock", "--log", "off"];
+        let served = Served::start(command(dir.path(), &args));
+        let clock = "POST /_braidlog/clock HTTP/1.1\r\nHost: a\r\nContent-Length: 17\r\n\r\n{\"advance_ms\":50}";
+        assert_eq!(served.ask(clock).status, 200);
+        assert_eq!(served.stop(rustix::process::Signal::TERM), (Some(0), String::new()));
+    }
+    let list = run(dir.path(), &["stream", "list", "--json"]);
+    assert_eq!(text(&list.stdout).matches("\"clicks\"").count(), 1, "{}", text(&list.stdout));
+    std::fs::write(&file, "[[stream]]\n").unwrap();
+    let refused = run(dir.path(), &["serve", "--port", "0", "--resources", "resources.toml"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("resources.toml") && text(&refused.stderr).contains("line 1"));
+}
+
+#[test]
+fn logs_and_answers_are_json_for_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["serve", "--in-memory", "--port", "0", "--json", "--log", "debug", "--log-format", "json"];
+    let served = Served::start(command(dir.path(), &args));
+    let first: serde_json::Value = serde_json::from_str(&served.lines[0]).unwrap();
+    let address = first["listening"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut stream = connect(address);
+    stream.write_all(b"GET /health?signature=canary HTTP/1.1\r\nHost: a\r\nAuthorization: canary\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut stream).unwrap().status, 200);
+    let (_, log) = served.stop(rustix::process::Signal::TERM);
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let request = lines.iter().find(|line| line["message"] == "request").unwrap();
+    assert_eq!((request["path"].as_str(), request["status"].as_u64()), (Some("/health"), Some(200)), "{request}");
+    assert!(!log.contains("canary"), "{log}");
+}
+
+#[test]
+fn env_prints_what_a_shell_evaluates() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = text(&run(dir.path(), &["env", "--endpoint", "http://127.0.0.1:9"]).stdout);
+    assert!(printed.contains("export AWS_ENDPOINT_URL=http://127.0.0.1:9\n"), "{printed}");
+    assert!(printed.contains("export AWS_REGION=us-east-1\n"), "{printed}");
+    let told: serde_json::Value = serde_json::from_slice(&run(dir.path(), &["env", "--json"]).stdout).unwrap();
+    assert_eq!(told["AWS_ENDPOINT_URL"], "http://127.0.0.1:4566");
+}
