@@ -64,6 +64,9 @@ fn main() -> io::Result<()> {
     put("stream_tokens", "forged", 1, &[7; 40])?;
     put("index", "sample", 0, &fuzzing::sample_index().0)?;
     put("deaggregate", "example", 0, &fuzzing::example_aggregated())?;
+    for (target, name, input) in fuzzing::wire_seeds() {
+        put(target, &name, input[0], &input[1..])?;
+    }
     for (name, edit) in edits() {
         for flags in [1, 3] {
             let name = format!("{name}-{flags}");
