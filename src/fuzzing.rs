@@ -988,6 +988,40 @@ pub fn event_stream(data: &[u8]) {
     }
 }
 
+/// Requests in both protocols: the first byte says which and whose input it is, the rest is the body. What is read and is within
+/// the model's bounds is written in either protocol and read as the same again.
+#[cfg(feature = "server")]
+pub fn wire_requests(data: &[u8]) {
+    use crate::wire::Protocol;
+    use crate::wire::check::Shape;
+    use crate::wire::kinesis::{
+        CreateStreamInput, GetShardIteratorInput, ListShardsInput, PutRecordsInput, SubscribeToShardInput,
+        TagResourceInput,
+    };
+    fn check<T>(protocol: Protocol, body: &[u8])
+    where
+        T: serde::de::DeserializeOwned + serde::Serialize + Shape + PartialEq + std::fmt::Debug,
+    {
+        let Ok(decoded) = protocol.decode::<T>(body) else { return };
+        let _ = decoded.input.resource();
+        for protocol in [Protocol::Json, Protocol::Cbor] {
+            let again = protocol.decode::<T>(&protocol.encode(&decoded.input)).map(|again| again.input);
+            assert_eq!(again.as_ref(), Ok(&decoded.input), "{protocol:?}");
+        }
+    }
+    let mut input = Input(data);
+    let choice = input.u8();
+    let protocol = if choice & 1 == 0 { Protocol::Json } else { Protocol::Cbor };
+    match choice >> 1 & 7 {
+        0 => check::<PutRecordsInput>(protocol, input.0),
+        1 => check::<CreateStreamInput>(protocol, input.0),
+        2 => check::<GetShardIteratorInput>(protocol, input.0),
+        3 => check::<ListShardsInput>(protocol, input.0),
+        4 => check::<SubscribeToShardInput>(protocol, input.0),
+        _ => check::<TagResourceInput>(protocol, input.0),
+    }
+}
+
 /// The time of the requests in `tests/data/sigv4`, and of the corpus made of them.
 #[cfg(feature = "server")]
 const SIGNED_MS: u64 = 1_795_176_000_000;
@@ -1037,7 +1071,32 @@ fn signed_request(data: &[u8]) -> Option<String> {
     Some(identity.account)
 }
 
-/// Where [`event_stream`] and [`sigv4`] begin: target, name, input.
+/// Where [`wire_requests`] begins.
+#[cfg(feature = "server")]
+fn request_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    use crate::wire::Protocol;
+    use serde_json::json;
+    let shard = "shardId-000000000000";
+    let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/clicks";
+    let inputs = [
+        json!({ "StreamName": "a", "Records": [{ "Data": "", "PartitionKey": "k" }, { "Data": "eA==", "ExplicitHashKey": "7" }] }),
+        json!({ "StreamName": "a", "ShardCount": 2, "StreamModeDetails": { "StreamMode": "ON_DEMAND" }, "Tags": { "a": "b" } }),
+        json!({ "StreamName": "a", "ShardId": shard, "ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1.5 }),
+        json!({ "NextToken": "x", "MaxResults": 3, "ShardFilter": { "Type": "AT_TIMESTAMP", "Timestamp": 7 } }),
+        json!({ "ConsumerARN": format!("{arn}/consumer/c:1"), "ShardId": shard, "StartingPosition": { "Type": "LATEST" } }),
+        json!({ "ResourceARN": arn, "Tags": { "a": "1" }, "Colour": [null, true, { "b": 1e3 }] }),
+    ];
+    let seed = |(input, which): (&serde_json::Value, u8)| {
+        [Protocol::Json, Protocol::Cbor].map(|protocol| {
+            let choice = which << 1 | u8::from(protocol == Protocol::Cbor);
+            let body = protocol.encode(input);
+            ("wire_requests", format!("{protocol:?}-{which}"), [&[choice], &body[..]].concat())
+        })
+    };
+    inputs.iter().zip(0..).flat_map(seed).collect()
+}
+
+/// Where the targets of the wire begin: target, name, input.
 #[cfg(feature = "server")]
 pub fn wire_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     #[derive(serde::Deserialize)]
@@ -1054,7 +1113,7 @@ pub fn wire_seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         hex: String,
     }
     let file_name = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    let mut seeds = Vec::new();
+    let mut seeds = request_seeds();
     let signed: Vec<Signed> = serde_json::from_str(include_str!("../tests/data/sigv4/good.json")).unwrap_or_default();
     let chosen =
         ["PutRecord", "CBOR", "hash declared", "date in Date", "a path and a query", "presigned", "presigned GET"];
@@ -1099,6 +1158,8 @@ pub const TARGETS: &[Target] = &[
     ("event_stream", event_stream),
     #[cfg(feature = "server")]
     ("sigv4", sigv4),
+    #[cfg(feature = "server")]
+    ("wire_requests", wire_requests),
 ];
 
 #[cfg(test)]
@@ -1225,7 +1286,8 @@ mod tests {
         for (target, name, input) in seeds {
             match target {
                 "sigv4" => assert_eq!(signed_request(&input).as_deref(), Some("000000000000"), "{name}"),
-                _ => event_stream(&input),
+                "event_stream" => event_stream(&input),
+                _ => wire_requests(&input),
             }
         }
     }

@@ -29,7 +29,7 @@ mod access_key;
 mod admin;
 mod answer;
 mod audit;
-mod auth;
+pub(crate) mod auth;
 mod aws;
 mod body;
 mod connection;
