@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # The lines that a user of the AWS CLI types first: tests/clients/cli.sh ENDPOINT
+#
+# PyPI has version 1, which takes data as it is; version 2 does so with `--cli-binary-format raw-in-base64-out`.
 set -euo pipefail
 export AWS_ENDPOINT_URL=$1
 
@@ -11,7 +13,7 @@ fail() {
 aws kinesis create-stream --stream-name cli-clicks --shard-count 1
 aws kinesis wait stream-exists --stream-name cli-clicks
 for data in "user signup" "user login" "user logout"; do
-    aws kinesis put-record --stream-name cli-clicks --partition-key user1 --data "$(printf %s "$data" | base64)" \
+    aws kinesis put-record --stream-name cli-clicks --partition-key user1 --data "$data" \
         --query ShardId --output text | grep -qx shardId-000000000000 || fail "put-record $data"
 done
 status=$(aws kinesis describe-stream --stream-name cli-clicks --query StreamDescription.StreamStatus --output text)
@@ -23,7 +25,7 @@ read_back=$(aws kinesis get-records --shard-iterator "$iterator" --query 'Record
     while read -r key data; do printf '%s %s\n' "$key" "$(printf %s "$data" | base64 -d)"; done)
 [ "$read_back" = $'user1 user signup\nuser1 user login\nuser1 user logout' ] || fail "get-records gave: $read_back"
 
-aws kinesis put-records --stream-name cli-clicks --records Data=YQ==,PartitionKey=a Data=Yg==,PartitionKey=b \
+aws kinesis put-records --stream-name cli-clicks --records Data=one,PartitionKey=a Data=two,PartitionKey=b \
     --query FailedRecordCount --output text | grep -qx 0 || fail put-records
 aws kinesis list-streams --query StreamNames --output text | grep -qw cli-clicks || fail list-streams
 aws kinesis list-shards --stream-name cli-clicks --query 'length(Shards)' --output text | grep -qx 1 || fail list-shards
