@@ -15,8 +15,12 @@ import boto3
 import botocore
 from aws_kinesis_agg.aggregator import RecordAggregator
 from aws_kinesis_agg.deaggregator import iter_deaggregate_records
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
+from botocore.parsers import RpcV2CBORParser
+from botocore.serialize import RpcV2CBORSerializer
 
 OPEN, LIMITED, SIGNED = sys.argv[1:4]
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"}, read_timeout=60, parameter_validation=False)
@@ -501,6 +505,36 @@ def test_what_is_unknown_is_refused_under_strict():
     surprising.meta.events.register("before-call.kinesis.ListStreams", add)
     assert "Surprise" in refused("ValidationException", surprising.list_streams, Limit=1)
     kinesis.list_streams(Limit=1)
+
+
+def test_cbor_round_trip():
+    """What the SDK for Java sends, written and read by botocore's own codec. This protocol counts times in milliseconds."""
+    model, codec = kinesis.meta.service_model, RpcV2CBORSerializer()
+    reader = RpcV2CBORParser(timestamp_parser=lambda milliseconds: milliseconds / 1000)
+
+    def call(operation, status=200, **arguments):
+        body = bytearray()
+        codec._serialize_data_item(body, arguments, model.operation_model(operation).input_shape)
+        headers = {"Content-Type": "application/x-amz-cbor-1.1", "X-Amz-Target": f"Kinesis_20131202.{operation}"}
+        reply = URLLib3Session().send(AWSRequest("POST", OPEN, data=bytes(body), headers=headers).prepare())
+        assert reply.status_code == status, reply.content
+        assert reply.headers["Content-Type"] == "application/x-amz-cbor-1.1" and reply.headers["x-amzn-RequestId"], reply.headers
+        return reader.parse_data_item(reader.get_peekable_stream_from_bytes(reply.content)) if reply.content else {}
+
+    call("CreateStream", StreamName="cbor", ShardCount=1)
+    active("cbor")
+    blob = bytes(range(256)) * 300
+    put = call("PutRecord", StreamName="cbor", PartitionKey="größer", Data=blob)
+    kinesis.put_record(StreamName="cbor", PartitionKey="json", Data=blob)
+    iterator = call("GetShardIterator", StreamName="cbor", ShardId=put["ShardId"], ShardIteratorType="TRIM_HORIZON")
+    reply = call("GetRecords", ShardIterator=iterator["ShardIterator"], Limit=10)
+    assert [(record["PartitionKey"], record["Data"]) for record in reply["Records"]] == [("größer", blob), ("json", blob)], reply
+    assert reply["MillisBehindLatest"] == 0 and reply["NextShardIterator"], reply
+    assert abs(reply["Records"][0]["ApproximateArrivalTimestamp"] - time.time()) < 60, reply["Records"][0]
+    records, _ = read("cbor", put["ShardId"], count=2)
+    assert records[0]["Data"] == blob and records[0]["SequenceNumber"] == put["SequenceNumber"]
+    error = call("DescribeStreamSummary", 400, StreamName="nowhere")
+    assert error["__type"] == "ResourceNotFoundException" and "nowhere" in error["message"], error
 
 
 def test_on_demand_and_mode():
