@@ -36,7 +36,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
 }
 
 /// `127.0.0.1:4566` of `http://127.0.0.1:4566/`.
-fn authority(endpoint: &str) -> Result<String, Failure> {
+pub(super) fn authority(endpoint: &str) -> Result<String, Failure> {
     let bad = |why: &str| Failure::Usage(format!("{endpoint:?} is no endpoint: {why}"));
     let rest = endpoint.strip_prefix("http://").ok_or_else(|| bad("it must begin with http://"))?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);

@@ -38,6 +38,8 @@ mod serve;
 mod set;
 mod streams;
 mod table;
+#[cfg(feature = "server")]
+mod tail;
 mod time;
 mod trim;
 mod units;
@@ -96,6 +98,9 @@ enum Command {
     /// Serve the streams of the store to AWS clients
     #[cfg(feature = "server")]
     Serve(serve::Args),
+    /// Print the records of a stream of a running server, as they come
+    #[cfg(feature = "server")]
+    Tail(tail::Args),
     /// Ask a server whether it works: exit code 0 if so, 1 if not
     #[cfg(feature = "server")]
     Health(health::Args),
@@ -174,6 +179,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         #[cfg(feature = "server")]
         Command::Serve(args) => serve::run(context, args),
+        #[cfg(feature = "server")]
+        Command::Tail(args) => tail::run(context, args),
         #[cfg(feature = "server")]
         Command::Health(args) => health::run(context, args),
         #[cfg(feature = "server")]

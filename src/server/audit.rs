@@ -4,7 +4,7 @@
 //! the disk stalls is counted and told by a later entry, never a reason to hold up a request.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,8 +72,7 @@ impl Audit {
 
     /// Notes a request. Never waits.
     pub(super) fn note(&self, entry: Entry) {
-        let sent = self.sender.as_ref().map(|sender| sender.try_send(entry));
-        if let Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) = sent {
+        if self.sender.as_ref().is_some_and(|sender| sender.try_send(entry).is_err()) {
             self.metrics.audit_lost(1);
         }
     }

@@ -51,6 +51,12 @@ impl Record {
         Record { sequence_number, arrival_ms: record.arrival_ms, data: record.data, key: record.key, number }
     }
 
+    /// One that came in a service's answer. Its number in its shard's log is not known here.
+    #[cfg(all(feature = "cli", feature = "server"))]
+    pub(crate) fn of_answer(number: SequenceNumber, arrival_ms: u64, key: Option<Bytes>, data: Bytes) -> Record {
+        Record { sequence_number: number, arrival_ms, data, key, number: 0 }
+    }
+
     /// One that no shard holds, with partition key `a`.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn of_nowhere(data: Bytes) -> Record {

@@ -23,8 +23,10 @@ pub(crate) use credentials::Credentials;
 pub(super) use credentials::is_access_key;
 pub(crate) use error::AuthError;
 
+use super::AccessKey;
 use canonical::Query;
 use claim::{Claim, Scope, single, unsigned};
+use http::HeaderValue;
 use http::request::Parts;
 use ring::{digest, hmac};
 use time::SignedAt;
@@ -167,6 +169,43 @@ impl Proof {
         let text = format!("{}{}", self.text, canonical::hex(request.finish().as_ref()));
         hmac::verify(&self.key, text.as_bytes(), &self.signature).map_err(|_| AuthError::mismatch())
     }
+}
+
+/// Signs a request as its sender: all headers it has, which must be all that decide, and the body's hash.
+///
+/// # Errors
+/// Its path is one that is not served.
+#[cfg_attr(not(any(test, feature = "cli")), expect(dead_code))]
+pub(crate) fn sign(
+    head: &mut Parts,
+    body: &[u8],
+    access_key: &AccessKey,
+    service: &str,
+    region: &str,
+    now_ms: u64,
+) -> Result<(), AuthError> {
+    let malformed = |_| AuthError::invalid("A header can't be written.");
+    let header = |text: String| HeaderValue::try_from(text).map_err(malformed);
+    let signed_at = SignedAt::of_ms(now_ms);
+    let body_hash = canonical::hex(digest::digest(&digest::SHA256, body).as_ref());
+    head.headers.insert("x-amz-date", header(signed_at.basic())?);
+    head.headers.insert("x-amz-content-sha256", header(body_hash.clone())?);
+    let mut names: Vec<String> = head.headers.keys().map(|name| name.as_str().to_owned()).collect();
+    names.sort_unstable();
+    let query = Query::parse(head.uri.query().unwrap_or_default())
+        .ok_or_else(|| AuthError::invalid("The query string is malformed."))?;
+    let mut request = canonical_head(head, &query, &names)?;
+    request.extend_from_slice(body_hash.as_bytes());
+    let scope = Scope { date: signed_at.date(), region: region.to_owned(), service: service.to_owned() };
+    let (place, hash) =
+        (format!("{}/{region}/{service}/aws4_request", scope.date), digest::digest(&digest::SHA256, &request));
+    let text = format!("AWS4-HMAC-SHA256\n{}\n{place}\n{}", signed_at.basic(), canonical::hex(hash.as_ref()));
+    let signature = hmac::sign(&signing_key(access_key.secret(), &scope), text.as_bytes());
+    let (id, names, signature) = (access_key.id(), names.join(";"), canonical::hex(signature.as_ref()));
+    let authorization =
+        format!("AWS4-HMAC-SHA256 Credential={id}/{place}, SignedHeaders={names}, Signature={signature}");
+    head.headers.insert("authorization", header(authorization)?);
+    Ok(())
 }
 
 fn signing_key(secret: &str, scope: &Scope) -> hmac::Key {

@@ -598,3 +598,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_signed_here_is_accepted() {
+    let key = AccessKey::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY").unwrap();
+    let request = Request::post("/a%20path?b=1&a=%2F")
+        .header("host", "localhost:4566")
+        .header("content-type", "application/x-amz-json-1.1")
+        .header("x-amz-target", "Kinesis_20131202.ListStreams");
+    let (mut head, ()) = request.body(()).unwrap().into_parts();
+    sign(&mut head, b"{}", &key, "kinesis", REGION, NOW_MS).unwrap();
+    let verify = |body: &[u8]| authenticator().verify(&head, body, "kinesis", Some(REGION), NOW_MS);
+    assert_eq!(verify(b"{}").unwrap().access_key.as_deref(), Some("AKIAIOSFODNN7EXAMPLE"));
+    assert!(verify(b"{ }").is_err());
+}

@@ -1,0 +1,357 @@
+//! `braidlog tail`: prints the records of a stream of a running server, as they come.
+
+mod client;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::Duration;
+
+use super::env::DEFAULT_ENDPOINT;
+use super::render::{OutputArgs, Render};
+use super::streams;
+use super::time::{self, Moment};
+use super::{Context, Failure};
+use crate::stream::{Record, SequenceNumber, ShardId, deaggregate};
+use crate::wire::kinesis as api;
+use crate::wire::scalar::Timestamp;
+use client::{Client, Refused};
+
+/// Between looks at a shard that had nothing more: below the five a second that the service allows.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After a server was not there, or was too busy.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Shards that are asked about in one page.
+const SHARDS_PAGE: i32 = 1_000;
+
+/// Arguments of `braidlog tail`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default test), for the region in AWS_REGION (default
+us-east-1). To read a store that no server has open, use `braidlog cat --stream`.")]
+pub(crate) struct Args {
+    /// The stream: all of its shards, and what splits and merges make of them
+    stream: String,
+    /// The server; plain http [env: AWS_ENDPOINT_URL]
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Only this shard and what comes of it: 3, or shardId-000000000003
+    #[arg(long, value_parser = streams::parse_shard)]
+    shard: Option<ShardId>,
+    /// Start at "trim", the oldest record; at "latest", which is the default; or at @TIME
+    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_from)]
+    from: From,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Stop at the end of what there is
+    #[arg(long)]
+    no_follow: bool,
+    /// Take records apart that a producer packed several user records into
+    #[arg(long)]
+    deaggregate: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Trim,
+    Latest,
+    Time(Moment),
+}
+
+fn parse_from(text: &str) -> Result<From, String> {
+    match (text, text.strip_prefix('@')) {
+        ("trim", _) => Ok(From::Trim),
+        ("latest", _) => Ok(From::Latest),
+        (_, Some(rest)) => time::parse(text).or_else(|_| time::parse(rest)).map(From::Time),
+        _ => Err("it is \"trim\", \"latest\" or @TIME".to_owned()),
+    }
+}
+
+impl From {
+    fn filter(self) -> (&'static str, Option<Timestamp>) {
+        match self {
+            From::Trim => ("AT_TRIM_HORIZON", None),
+            From::Latest => ("AT_LATEST", None),
+            From::Time(moment) => ("AT_TIMESTAMP", Some(timestamp(moment))),
+        }
+    }
+
+    fn position(self) -> (&'static str, Option<Timestamp>) {
+        match self {
+            From::Trim => ("TRIM_HORIZON", None),
+            From::Latest => ("LATEST", None),
+            From::Time(moment) => ("AT_TIMESTAMP", Some(timestamp(moment))),
+        }
+    }
+}
+
+fn timestamp(moment: Moment) -> Timestamp {
+    Timestamp(i64::try_from(moment.0).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
+    let render = Render::of_stream(&args.output, context)?;
+    let named = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
+    let endpoint = args.endpoint.clone().or(named).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+    let mut tail = Tail {
+        client: Client::new(&endpoint)?,
+        stream: args.stream.clone(),
+        shards: BTreeMap::new(),
+        done: BTreeSet::new(),
+    };
+    tail.begin(args.from, args.shard)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let (records, more) = match tail.look() {
+            Ok(looked) => looked,
+            // A server that is restarted is there again soon, and positions are good beyond its life.
+            Err(Refused::Away(why)) if !args.no_follow => {
+                context.warn(&format!("{why}; trying again"));
+                std::thread::sleep(RETRY_AFTER);
+                continue;
+            }
+            Err(refused) => return Err(refused.into()),
+        };
+        let any = !records.is_empty();
+        for (shard, record) in records {
+            left -= print(context, &render, args.deaggregate, shard, record, left)?;
+        }
+        context.out.flush()?;
+        if tail.shards.is_empty() || (args.no_follow && !any && !more) {
+            return Ok(());
+        }
+        if !more {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
+}
+
+/// Prints a record, or the user records in it; says how many lines that were.
+fn print(
+    context: &mut Context,
+    render: &Render,
+    apart: bool,
+    shard: ShardId,
+    record: Record,
+    left: u64,
+) -> Result<u64, Failure> {
+    if !apart {
+        render.write(&(shard, record), &mut context.out)?;
+        return Ok(left.min(1));
+    }
+    let mut printed = 0;
+    for user in deaggregate(record, None).take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        render.write(&(shard, user), &mut context.out)?;
+        printed += 1;
+    }
+    Ok(printed)
+}
+
+/// A shard that is read.
+struct Cursor {
+    /// Where the next look begins; none until it is asked for.
+    iterator: Option<String>,
+    /// Where to ask for one.
+    position: (&'static str, Option<Timestamp>),
+    /// The last record that was got: what an iterator that expired is replaced by.
+    last: Option<String>,
+}
+
+struct Tail {
+    client: Client,
+    stream: String,
+    shards: BTreeMap<ShardId, Cursor>,
+    /// Shards that were read to their end.
+    done: BTreeSet<ShardId>,
+}
+
+type Outcome<T> = Result<T, Refused>;
+
+impl Tail {
+    fn begin(&mut self, from: From, only: Option<ShardId>) -> Result<(), Failure> {
+        let (kind, at) = from.filter();
+        let filter = api::ShardFilter { kind: Some(kind.to_owned()), timestamp: at, ..Default::default() };
+        let mut input = api::ListShardsInput {
+            stream_name: Some(self.stream.clone()),
+            max_results: Some(SHARDS_PAGE),
+            shard_filter: Some(filter),
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page: api::ListShardsOutput = self.client.call("ListShards", &input)?;
+            found.extend(page.shards.into_iter().flatten().filter_map(|shard| shard.shard_id));
+            let Some(token) = page.next_token else { break };
+            input =
+                api::ListShardsInput { next_token: Some(token), max_results: Some(SHARDS_PAGE), ..Default::default() };
+        }
+        for id in found {
+            let id: ShardId = id.parse()?;
+            if only.is_none_or(|only| only == id) {
+                self.add(id, from.position());
+            }
+        }
+        match only {
+            // A closed shard is listed by no filter but that of the trim horizon; it is read all the same.
+            Some(only) if self.shards.is_empty() => self.add(only, from.position()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
+        if !self.done.contains(&shard) {
+            self.shards.entry(shard).or_insert(Cursor { iterator: None, position, last: None });
+        }
+    }
+
+    /// What is new in all shards, in the order of arrival, and whether there is more at once.
+    fn look(&mut self) -> Outcome<(Vec<(ShardId, Record)>, bool)> {
+        let (mut found, mut more) = (Vec::new(), false);
+        for shard in self.shards.keys().copied().collect::<Vec<_>>() {
+            let Some(got) = self.get(shard)? else { continue };
+            more |= got.millis_behind_latest.is_some_and(|behind| behind > 0);
+            for record in got.records.into_iter().flatten() {
+                if let Some(cursor) = self.shards.get_mut(&shard) {
+                    cursor.last.clone_from(&record.sequence_number);
+                }
+                found.push((shard, read(record)?));
+            }
+            match got.next_shard_iterator {
+                Some(next) => {
+                    if let Some(cursor) = self.shards.get_mut(&shard) {
+                        cursor.iterator = Some(next);
+                    }
+                }
+                None => {
+                    self.shards.remove(&shard);
+                    self.done.insert(shard);
+                    self.follow(&got.child_shards.unwrap_or_default())?;
+                    more = true;
+                }
+            }
+        }
+        // Stable: records of a shard keep their order.
+        found.sort_by_key(|(_, record)| record.arrival_ms);
+        Ok((found, more))
+    }
+
+    /// Begins with the children whose parents are all read, or are not read here.
+    fn follow(&mut self, children: &[api::ChildShard]) -> Outcome<()> {
+        for child in children {
+            let parents =
+                child.parent_shards.iter().flatten().map(|id| id.parse()).collect::<Result<Vec<ShardId>, _>>()?;
+            if parents.iter().all(|parent| !self.shards.contains_key(parent)) {
+                self.add(child.shard_id.as_deref().unwrap_or_default().parse()?, From::Trim.position());
+            }
+        }
+        Ok(())
+    }
+
+    /// Records from where the shard's cursor stands; `None` if it had to be set anew.
+    fn get(&mut self, shard: ShardId) -> Outcome<Option<api::GetRecordsOutput>> {
+        let Some(cursor) = self.shards.get(&shard) else { return Ok(None) };
+        let iterator = match &cursor.iterator {
+            Some(iterator) => iterator.clone(),
+            None => {
+                let (kind, timestamp) = match &cursor.last {
+                    Some(_) => ("AFTER_SEQUENCE_NUMBER", None),
+                    None => cursor.position,
+                };
+                let input = api::GetShardIteratorInput {
+                    stream_name: Some(self.stream.clone()),
+                    shard_id: Some(shard.to_string()),
+                    shard_iterator_type: Some(kind.to_owned()),
+                    starting_sequence_number: cursor.last.clone(),
+                    timestamp,
+                    ..Default::default()
+                };
+                let output: api::GetShardIteratorOutput = self.client.call("GetShardIterator", &input)?;
+                output.shard_iterator.unwrap_or_default()
+            }
+        };
+        let input = api::GetRecordsInput { shard_iterator: Some(iterator.clone()), ..Default::default() };
+        let got = self.client.call("GetRecords", &input);
+        if let Some(cursor) = self.shards.get_mut(&shard) {
+            cursor.iterator = Some(iterator);
+        }
+        match got {
+            Ok(got) => Ok(Some(got)),
+            // The next look asks for another one.
+            Err(Refused::Said { code, .. }) if code == "ExpiredIteratorException" => {
+                if let Some(cursor) = self.shards.get_mut(&shard) {
+                    cursor.iterator = None;
+                }
+                Ok(None)
+            }
+            Err(Refused::Said { code, .. }) if code == "ProvisionedThroughputExceededException" => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+fn read(record: api::Record) -> Outcome<Record> {
+    let number: SequenceNumber = record.sequence_number.unwrap_or_default().parse()?;
+    let arrival_ms = record.approximate_arrival_timestamp.map_or(0, |at| at.0.max(0).unsigned_abs());
+    let data = record.data.unwrap_or_default().0;
+    Ok(Record::of_answer(number, arrival_ms, record.partition_key.map(String::into), data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+    use crate::server::Server;
+    use crate::stream::{HashKey, StreamOptions};
+
+    #[test]
+    fn splits_and_merges_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1)).unwrap();
+        let put = |numbers: std::ops::Range<u32>| {
+            for i in numbers {
+                clicks.put_record(&format!("k{i}"), i.to_string().as_bytes()).unwrap();
+            }
+        };
+        put(0..10);
+        clicks.split_shard(clicks.open_shards()[0].shard_id, HashKey(1 << 127)).unwrap();
+        put(10..20);
+        let open = clicks.open_shards();
+        let client = Client::new(&server.endpoint()).unwrap();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards: BTreeMap::new(), done: BTreeSet::new() };
+        tail.begin(From::Trim, None).unwrap();
+        let mut found: Vec<u32> = Vec::new();
+        let mut look = |tail: &mut Tail, until: usize| {
+            while found.len() < until {
+                let Ok((records, _)) = tail.look() else { panic!("a look was refused") };
+                found.extend(
+                    records
+                        .iter()
+                        .map(|(_, record)| std::str::from_utf8(&record.data).unwrap().parse::<u32>().unwrap()),
+                );
+            }
+        };
+        look(&mut tail, 20);
+        clicks.merge_shards(open[0].shard_id, open[1].shard_id).unwrap();
+        put(20..30);
+        look(&mut tail, 30);
+        assert_eq!(found[..10], (0..10).collect::<Vec<_>>());
+        found.sort_unstable();
+        assert_eq!(found, (0..30).collect::<Vec<_>>());
+        assert_eq!(tail.shards.len(), 1);
+        server.stop();
+        assert!(matches!(tail.look(), Err(Refused::Away(_))));
+    }
+
+    #[test]
+    fn where_to_start_is_read() {
+        assert_eq!(parse_from("trim"), Ok(From::Trim));
+        assert!(matches!(parse_from("@1700000000"), Ok(From::Time(Moment(1_700_000_000_000)))));
+        assert!(parse_from("7").is_err());
+    }
+}
