@@ -98,7 +98,8 @@ impl Buffered {
             self.turns.push_back((VecDeque::new(), taken.turn.clone()));
             let mut shares = VecDeque::new();
             for log in taken.logs {
-                let builders = log.appender.lock().take();
+                let mut builders = Vec::new();
+                log.appender.lock().take(&mut builders);
                 let admitted = builders.iter().map(BatchBuilder::records_bytes).sum();
                 let finish = |b: BatchBuilder| {
                     let (header, bytes) = b.finish(frame, KIND_RECORDS, log.salt);

@@ -1,6 +1,6 @@
 //! Group commit: one turn of appends and requests becomes a journal frame, one sync, and one wake-up.
 //!
-//! The order that everything depends on, in this one file:
+//! The order that everything depends on, in this file and `frame.rs`:
 //!
 //! 1. Preconditions are looked at and numbers given to requests, one after the other: the serial point.
 //! 2. A large share of one log is written to its segment and **synced**; only then is the frame that describes it built.
@@ -11,24 +11,21 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::core::Core;
 use crate::env::{AlignedBuf, Completion, DiskOp, WriteQueue};
 use crate::error::{Error, Fault, Result};
-use crate::format::batch::{BatchBuilder, BatchHeader, KIND_BULK, KIND_RECORDS};
-use crate::format::checksum::Salt;
-use crate::format::journal::{ENTRY_BYTES, Entry, EntryKind, FRAME_ALIGNMENT, FrameHeader, HEADER_BYTES, encode_front};
-use crate::format::manifest::LogRow;
+use crate::format::batch::{BatchBuilder, KIND_BULK, KIND_RECORDS};
+use crate::format::journal::{ENTRY_BYTES, EntryKind, FrameHeader};
 use crate::id::{FrameNumber, LogId, SequenceNumber};
-use crate::log::{LogState, PendingBatch, put_options};
+use crate::log::{LogState, put_options};
 use crate::metrics::{Health, add};
 use crate::options::{Durability, LogOptions};
 use crate::sync::Arc;
 use crate::ticket::{Slot, Turn};
-use crate::transaction::{Committed, Consequence, Decided};
+use crate::transaction::{Committed, Decided};
 
 use super::Request;
+use super::frame::{Draft, Effect, Frame};
 
 /// Frames in flight at once. Only a large turn goes beside another: its data then moves while the other's flush runs. Of small
 /// frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half of the
@@ -68,80 +65,6 @@ impl Returns {
     }
 }
 
-/// What happens once a frame is durable.
-enum Effect {
-    Records {
-        log: Arc<LogState>,
-        end: SequenceNumber,
-        records: u64,
-        bytes: u64,
-    },
-    Created {
-        log: Arc<LogState>,
-    },
-    Deleted {
-        log: Arc<LogState>,
-    },
-    Trimmed {
-        log: Arc<LogState>,
-        upto: SequenceNumber,
-    },
-    Touched {
-        log: Arc<LogState>,
-        reserved: SequenceNumber,
-    },
-    Closed {
-        log: Arc<LogState>,
-    },
-    Options {
-        log: Arc<LogState>,
-        options: LogOptions,
-    },
-    /// What else follows from a transaction.
-    Then {
-        consequences: Vec<Consequence>,
-        decided: Decided,
-    },
-}
-
-impl Effect {
-    fn log(&self) -> Option<&Arc<LogState>> {
-        match self {
-            Effect::Records { log, .. }
-            | Effect::Created { log }
-            | Effect::Deleted { log }
-            | Effect::Trimmed { log, .. }
-            | Effect::Touched { log, .. }
-            | Effect::Closed { log }
-            | Effect::Options { log, .. } => Some(log),
-            Effect::Then { .. } => None,
-        }
-    }
-}
-
-/// A frame being put together.
-#[derive(Default)]
-struct Draft {
-    entries: Vec<Entry>,
-    payloads: Vec<Bytes>,
-    bytes: usize,
-    effects: Vec<Effect>,
-    pending: Vec<(Arc<LogState>, PendingBatch)>,
-}
-
-/// A frame on its way.
-struct Frame {
-    number: FrameNumber,
-    checksum: u32,
-    effects: Vec<Effect>,
-    /// Resolved with this frame: it is the last one of its turn.
-    turn: Option<Arc<Turn>>,
-    data: Option<AlignedBuf>,
-    path: String,
-    submitted: Option<Instant>,
-    durable: bool,
-}
-
 /// The commit machine.
 pub(crate) struct Commit {
     core: Arc<Core>,
@@ -153,8 +76,12 @@ pub(crate) struct Commit {
     claimed: FrameNumber,
     /// Highest frame that is more than a mark.
     telling: FrameNumber,
+    /// Highest durable frame.
+    durable: FrameNumber,
     frames: VecDeque<Frame>,
-    /// Turns whose frames are durable and that nobody was told of yet.
+    /// Durable frames whose marks have yet to move.
+    unpublished: Vec<Frame>,
+    /// Turns that nobody was told of yet, and that are durable once these are published.
     durable_turns: Vec<Arc<Turn>>,
     submitted: usize,
     /// The pressure under which the next turn is taken: as many wait for it as did for the last one, or it is large.
@@ -166,6 +93,9 @@ pub(crate) struct Commit {
     bulk_failed: Option<std::io::Error>,
     /// The turn that is being framed: in no frame yet, and no longer in the lane.
     gathering: Option<Arc<Turn>>,
+    /// Empty, for their memory.
+    spare_draft: Draft,
+    spare_batches: Vec<BatchBuilder>,
 }
 
 const BULK_TOKEN: u64 = u64::MAX;
@@ -180,7 +110,9 @@ impl Commit {
             chain: 0,
             claimed: end,
             telling: end,
+            durable: end,
             frames: VecDeque::new(),
+            unpublished: Vec::new(),
             durable_turns: Vec::new(),
             submitted: 0,
             due: 0,
@@ -190,6 +122,8 @@ impl Commit {
             bulk_in_flight: 0,
             bulk_failed: None,
             gathering: None,
+            spare_draft: Draft::default(),
+            spare_batches: Vec::new(),
         }
     }
 
@@ -222,7 +156,7 @@ impl Commit {
                 if !self.gather_next() && !self.core.commit_lane.is_closing() {
                     self.mark();
                 }
-                self.resolve();
+                self.publish();
             } else {
                 self.core.commit_lane.wait(0, None);
             }
@@ -241,10 +175,11 @@ impl Commit {
         progress |= self.gather_next();
         if !progress && self.queue.in_flight() > 0 {
             progress = self.reap(wait);
-            // What was appended meanwhile goes to the disk first: waking takes as long as some writes, and runs beside them.
+            // What was appended meanwhile goes to the disk first: moving marks and waking take as long as some writes, and run
+            // beside them.
             self.gather_next();
         }
-        self.resolve();
+        self.publish();
         progress
     }
 
@@ -273,8 +208,11 @@ impl Commit {
         true
     }
 
-    /// Wakes those whose turn is durable.
-    fn resolve(&mut self) {
+    /// Moves the marks of what is durable, and wakes those whose turn is.
+    fn publish(&mut self) {
+        for frame in self.unpublished.drain(..) {
+            self.durable_turns.extend(frame.publish(&self.core));
+        }
         for turn in self.durable_turns.drain(..) {
             turn.resolve(Ok(()));
         }
@@ -284,7 +222,7 @@ impl Commit {
     pub(crate) fn mark(&mut self) {
         if self.claimed < self.telling && self.frames.is_empty() && !self.core.health.is_stopped() {
             let mut draft = Draft::default();
-            self.entry(&mut draft, EntryKind::Mark, 0, LogId(0), 0, Bytes::new());
+            draft.entry(EntryKind::Mark, 0, LogId(0), 0, Vec::new());
             self.close(draft, None);
             self.submit();
         }
@@ -298,16 +236,19 @@ impl Commit {
 
     /// Everything of a turn, framed.
     fn gather(&mut self, taken: super::Taken) {
-        let mut draft = Draft::default();
+        if taken.turn.pressure() >= Turn::PRESSING {
+            // This takes its time.
+            self.publish();
+        }
+        let mut draft = std::mem::take(&mut self.spare_draft);
+        let mut batches = std::mem::take(&mut self.spare_batches);
         let mut freed = 0;
-        for log in &taken.logs {
-            let batches = log.appender.lock().take();
-            if batches.is_empty() {
-                continue;
-            }
+        draft.expect(taken.logs.len());
+        for log in taken.logs {
+            log.appender.lock().take(&mut batches);
             let bytes: usize = batches.iter().map(BatchBuilder::records_bytes).sum();
             if bytes as u64 >= self.core.options.bulk_bytes {
-                match self.bulk(&mut draft, log, batches) {
+                match self.bulk(&mut draft, &log, &mut batches) {
                     Ok(bytes) => freed += bytes,
                     Err(fault) => {
                         self.stop(fault, Some(&taken.turn));
@@ -315,9 +256,10 @@ impl Commit {
                     }
                 }
             } else {
-                self.inline(&mut draft, log, batches, 0);
+                self.inline(&mut draft, &log, batches.drain(..), 0);
             }
         }
+        self.spare_batches = batches;
         self.core.budget.release(freed);
         let mut group = 0u8;
         for request in taken.requests {
@@ -332,73 +274,25 @@ impl Commit {
     }
 
     /// Frames batches whole.
-    fn inline(&mut self, draft: &mut Draft, log: &Arc<LogState>, batches: Vec<BatchBuilder>, group: u8) {
+    fn inline(
+        &mut self,
+        draft: &mut Draft,
+        log: &Arc<LogState>,
+        batches: impl IntoIterator<Item = BatchBuilder>,
+        group: u8,
+    ) {
         for builder in batches {
-            let appended = builder.records_bytes();
             self.room_in(draft, builder.encoded_len(), group);
-            let number = self.next;
-            let (header, bytes) = builder.finish(number, KIND_RECORDS, log.salt);
-            self.core.budget.adjust(appended, bytes.len());
-            self.core.budget.framed(bytes.len() as u64);
-            let bytes = Bytes::from(bytes);
-            draft.entries.push(Entry {
-                kind: EntryKind::Batch,
-                group,
-                log: log.id,
-                first: header.first,
-                count: header.count,
-                length: bytes.len() as u32,
-                checksum: header.checksum,
-            });
-            draft.bytes += ENTRY_BYTES + bytes.len();
-            draft.payloads.push(bytes.clone());
-            self.records(draft, log, &header, bytes.len() as u64);
-            draft.pending.push((log.clone(), PendingBatch { header, bytes }));
-        }
-    }
-
-    fn records(&self, draft: &mut Draft, log: &Arc<LogState>, header: &BatchHeader, bytes: u64) {
-        match draft.effects.last_mut() {
-            Some(Effect::Records { log: last, end, records, bytes: b }) if last.id == log.id => {
-                *end = header.end();
-                *records += u64::from(header.count);
-                *b += bytes;
-            }
-            _ => draft.effects.push(Effect::Records {
-                log: log.clone(),
-                end: header.end(),
-                records: u64::from(header.count),
-                bytes,
-            }),
+            draft.batch(log, builder, self.next, group);
         }
     }
 
     /// Closes the draft if `more` bytes don't fit; not within a transaction.
     fn room_in(&mut self, draft: &mut Draft, more: usize, group: u8) {
-        let used = HEADER_BYTES + draft.bytes + FRAME_ALIGNMENT;
-        if group == 0 && !draft.entries.is_empty() && used + ENTRY_BYTES + more > self.core.ring.frame_bytes_max() {
+        let full = draft.frame_bytes() + ENTRY_BYTES + more > self.core.ring.frame_bytes_max();
+        if group == 0 && full && !draft.is_empty() {
             self.close(std::mem::take(draft), None);
         }
-    }
-
-    fn entry(&self, draft: &mut Draft, kind: EntryKind, group: u8, log: LogId, first: u64, payload: Bytes) {
-        draft.entries.push(Entry {
-            kind,
-            group,
-            log,
-            first,
-            count: 0,
-            length: payload.len() as u32,
-            checksum: Salt::frames(self.core.identity.origin, self.generation).checksum(&payload),
-        });
-        draft.bytes += ENTRY_BYTES + payload.len().next_multiple_of(8);
-        draft.payloads.push(payload);
-    }
-
-    fn row_entry(&self, draft: &mut Draft, kind: EntryKind, group: u8, row: &LogRow) {
-        let mut payload = Vec::new();
-        row.encode(&mut payload);
-        self.entry(draft, kind, group, row.id, row.end, Bytes::from(payload));
     }
 
     fn request(&mut self, draft: &mut Draft, request: Request, group: u8) {
@@ -407,8 +301,8 @@ impl Commit {
             Request::CreateLog { name, options, slot } => {
                 let created = self.core.catalog_create(&name, &options, self.next);
                 if let Ok(log) = &created {
-                    self.row_entry(draft, EntryKind::CreateLog, group, &log.row());
-                    draft.effects.push(Effect::Created { log: log.clone() });
+                    draft.row(EntryKind::CreateLog, group, &log.row());
+                    draft.then(Effect::Created { log: log.clone() });
                 }
                 slot.fill(created);
             }
@@ -419,17 +313,17 @@ impl Commit {
                     let batches = log.appender.lock().take_all();
                     self.inline(draft, &log, batches, 0);
                     if !crate::seeded_bug!(DeleteAckedUnsynced) {
-                        self.entry(draft, EntryKind::DeleteLog, group, log.id, 0, Bytes::new());
+                        draft.entry(EntryKind::DeleteLog, group, log.id, 0, Vec::new());
                     }
-                    draft.effects.push(Effect::Deleted { log });
+                    draft.then(Effect::Deleted { log });
                 }
                 slot.fill(deleted);
             }
             Request::Trim { log, upto, slot } => {
                 let answer = log.check_alive().map(|()| upto);
                 if answer.is_ok() {
-                    self.entry(draft, EntryKind::Trim, group, log.id, upto, Bytes::new());
-                    draft.effects.push(Effect::Trimmed { log, upto });
+                    draft.entry(EntryKind::Trim, group, log.id, upto, Vec::new());
+                    draft.then(Effect::Trimmed { log, upto });
                 }
                 slot.fill(answer);
             }
@@ -441,8 +335,8 @@ impl Commit {
                 slot.fill(answer);
             }
             Request::Touch { log, row } => {
-                self.row_entry(draft, EntryKind::Touch, group, &row);
-                draft.effects.push(Effect::Touched { log, reserved: row.reserved });
+                draft.row(EntryKind::Touch, group, &row);
+                draft.then(Effect::Touched { log, reserved: row.reserved });
             }
             Request::Transaction { transaction, slot } => self.transaction(draft, transaction, slot, group),
         }
@@ -454,8 +348,8 @@ impl Commit {
         put_options(&mut row, &options);
         // Where its records are is not what this entry is about.
         row.segments.clear();
-        self.row_entry(draft, EntryKind::SetOptions, group, &row);
-        draft.effects.push(Effect::Options { log, options });
+        draft.row(EntryKind::SetOptions, group, &row);
+        draft.then(Effect::Options { log, options });
     }
 
     /// Looks at the preconditions and frames the transaction whole, or nothing of it.
@@ -467,7 +361,7 @@ impl Commit {
         group: u8,
     ) {
         // The transaction's entries lie in one frame with each other, whatever else is in it.
-        if HEADER_BYTES + draft.bytes + transaction.bytes() + FRAME_ALIGNMENT > self.core.ring.frame_bytes_max() {
+        if draft.frame_bytes() + transaction.bytes() > self.core.ring.frame_bytes_max() {
             self.close(std::mem::take(draft), None);
         }
         let named = transaction.check_names(&self.core);
@@ -482,7 +376,7 @@ impl Commit {
                 self.inline(draft, log, batches, 0);
             }
         }
-        if HEADER_BYTES + draft.bytes + transaction.bytes() + FRAME_ALIGNMENT > self.core.ring.frame_bytes_max() {
+        if draft.frame_bytes() + transaction.bytes() > self.core.ring.frame_bytes_max() {
             self.close(std::mem::take(draft), None);
         }
         let reserved = transaction.bytes();
@@ -503,32 +397,32 @@ impl Commit {
                     self.inline(draft, log, batches, group);
                 }
                 for (log, upto) in trims {
-                    self.entry(draft, EntryKind::Trim, group, log.id, upto, Bytes::new());
-                    draft.effects.push(Effect::Trimmed { log, upto });
+                    draft.entry(EntryKind::Trim, group, log.id, upto, Vec::new());
+                    draft.then(Effect::Trimmed { log, upto });
                 }
                 for (log, options) in std::mem::take(&mut transaction.options) {
                     self.set_options(draft, group, log, options);
                 }
                 for (log, end) in std::mem::take(&mut transaction.closes).into_iter().zip(ends) {
-                    self.entry(draft, EntryKind::CloseLog, group, log.id, end, Bytes::new());
-                    draft.effects.push(Effect::Closed { log });
+                    draft.entry(EntryKind::CloseLog, group, log.id, end, Vec::new());
+                    draft.then(Effect::Closed { log });
                 }
                 for log in std::mem::take(&mut transaction.deletes) {
                     self.core.catalog_take(&log, self.next);
-                    self.entry(draft, EntryKind::DeleteLog, group, log.id, 0, Bytes::new());
-                    draft.effects.push(Effect::Deleted { log });
+                    draft.entry(EntryKind::DeleteLog, group, log.id, 0, Vec::new());
+                    draft.then(Effect::Deleted { log });
                 }
                 for (name, options) in std::mem::take(&mut transaction.creates) {
                     let log = self.core.catalog_add(&name, &options, self.next);
-                    self.row_entry(draft, EntryKind::CreateLog, group, &log.row());
-                    draft.effects.push(Effect::Created { log: log.clone() });
+                    draft.row(EntryKind::CreateLog, group, &log.row());
+                    draft.then(Effect::Created { log: log.clone() });
                     decided.created.push(log);
                 }
                 transaction.once_decided.drain(..).for_each(|consequence| consequence(&decided));
                 slot.fill(Ok(Committed { appended: decided.appended.clone() }));
                 let consequences = std::mem::take(&mut transaction.once_durable);
                 if !consequences.is_empty() {
-                    draft.effects.push(Effect::Then { consequences, decided });
+                    draft.then(Effect::Then { consequences, decided });
                 }
             }
             Err(refused) => {
@@ -539,8 +433,8 @@ impl Commit {
     }
 
     /// Gives the frame its number and bytes, and hands its batches to the readers' side, below the high watermark's move.
-    fn close(&mut self, draft: Draft, turn: Option<Arc<Turn>>) {
-        if draft.entries.is_empty() {
+    fn close(&mut self, mut draft: Draft, turn: Option<Arc<Turn>>) {
+        if draft.is_empty() {
             let Some(turn) = turn else { return };
             // Nothing of the turn needs a frame of its own: it resolves with the youngest frame its answers depend on.
             match self.frames.back_mut() {
@@ -548,74 +442,35 @@ impl Commit {
                 Some(last) if last.turn.is_none() => last.turn = Some(turn),
                 Some(_) => {
                     let mut mark = Draft::default();
-                    self.entry(&mut mark, EntryKind::Mark, 0, LogId(0), 0, Bytes::new());
+                    mark.entry(EntryKind::Mark, 0, LogId(0), 0, Vec::new());
                     self.close(mark, Some(turn));
                 }
             }
             return;
         }
         let number = self.next;
-        let durable = self.core.durable_frame();
         let header = FrameHeader {
             checksum: 0,
             frame: number,
             generation: self.generation,
-            durable,
+            durable: self.durable,
             previous: self.chain,
             length: 0,
             entries: 0,
             stamp_ms: self.core.last_stamp(),
         };
-        let (front, checksum) = encode_front(&header, &draft.entries, self.core.identity.origin);
-        let length = (front.len() + draft.payloads.iter().map(|p| p.len().next_multiple_of(8)).sum::<usize>())
-            .next_multiple_of(FRAME_ALIGNMENT);
-        let mut data = match self.buffers.iter().position(|b| b.capacity() >= length) {
-            Some(at) => self.buffers.swap_remove(at),
-            None => AlignedBuf::with_capacity(length.max(64 << 10)),
-        };
-        data.clear();
-        data.extend_from_slice(&front);
-        for payload in &draft.payloads {
-            data.extend_from_slice(payload);
-            data.resize(data.len().next_multiple_of(8));
-        }
-        data.pad_to_block();
-        let mut pending = draft.pending.into_iter().peekable();
-        while let Some((log, batch)) = pending.next() {
-            let mut batches = vec![batch];
-            while let Some((_, batch)) = pending.next_if(|(next, _)| next.id == log.id) {
-                batches.push(batch);
-            }
-            log.push_pending(batches);
-        }
-        self.frames.push_back(Frame {
-            number,
-            checksum,
-            effects: draft.effects,
-            turn,
-            data: Some(data),
-            path: String::new(),
-            submitted: None,
-            durable: false,
-        });
-        if draft.entries.iter().any(|e| e.kind != EntryKind::Mark) {
+        let (mut frame, telling) = draft.close(&header, &self.core, &mut self.buffers);
+        frame.turn = turn;
+        self.next += 1;
+        self.chain = frame.checksum;
+        self.claimed = self.durable;
+        self.frames.push_back(frame);
+        self.spare_draft = draft;
+        if telling {
             self.telling = number;
         }
-        self.next += 1;
-        self.chain = checksum;
-        self.claimed = durable;
         if crate::seeded_bug!(PublishBeforeSync) {
-            self.publish_front_early();
-        }
-    }
-
-    fn publish_front_early(&mut self) {
-        if let Some(frame) = self.frames.back() {
-            for effect in &frame.effects {
-                if let Effect::Records { log, end, .. } = effect {
-                    log.set_high(*end);
-                }
-            }
+            self.frames.back().into_iter().for_each(Frame::publish_early);
         }
     }
 
@@ -647,7 +502,7 @@ impl Commit {
         progress
     }
 
-    /// Takes completions and publishes what is durable, in order.
+    /// Takes completions; what is durable, in order, is to be published.
     fn reap(&mut self, wait: bool) -> bool {
         let mut done = std::mem::take(&mut self.done);
         self.queue.reap(wait, &mut done);
@@ -662,7 +517,7 @@ impl Commit {
             let at = if out_of_order { self.frames.iter().position(|f| f.durable).unwrap_or(0) } else { 0 };
             if let Some(frame) = self.frames.remove(at) {
                 self.submitted -= 1;
-                self.publish(frame);
+                self.became_durable(frame);
             }
         }
         progress
@@ -705,66 +560,20 @@ impl Commit {
         }
     }
 
-    /// A frame and all before it are durable.
-    fn publish(&mut self, mut frame: Frame) {
-        let core = &self.core;
-        let (mut records, mut bytes) = (0, 0);
-        // Before the frame counts as durable: a checkpoint that names it must have every log it is about on its list.
-        for log in frame.effects.iter().filter_map(Effect::log) {
-            core.list_for_checkpoint(log);
-        }
-        {
-            // A snapshot sees all of a frame or nothing.
-            let _all_of_it = core.publishing.lock();
-            for effect in &mut frame.effects {
-                match effect {
-                    Effect::Records { log, end, records: r, bytes: b } => {
-                        log.set_high(*end);
-                        records += *r;
-                        bytes += *b;
-                    }
-                    Effect::Created { log } => core.catalog_open(log),
-                    Effect::Deleted { log } => {
-                        core.catalog_deleted(log);
-                        log.set_deleted();
-                    }
-                    Effect::Trimmed { log, upto } => log.trim(*upto),
-                    Effect::Touched { log, reserved } => {
-                        core.note_touched(log);
-                        log.appender.lock().touch(*reserved);
-                    }
-                    Effect::Closed { log } => log.set_closed(),
-                    Effect::Then { consequences, decided } => {
-                        consequences.drain(..).for_each(|consequence| consequence(decided));
-                    }
-                    Effect::Options { log, options } => log.set_options(options.clone()),
-                }
-            }
-            core.set_durable(frame.number, frame.checksum);
-        }
-        for effect in &frame.effects {
-            if let Effect::Records { log, .. } = effect {
-                log.watch.wake();
-            }
-        }
-        add(&core.counters.records_appended, records);
-        add(&core.counters.bytes_appended, bytes);
-        add(&core.counters.frames, 1);
-        if let Some(turn) = frame.turn {
-            add(&core.counters.turns, 1);
-            let (woken, waiting) = (turn.pressure(), core.commit_lane.pressure());
-            self.durable_turns.push(turn);
+    /// A frame and all before it are.
+    fn became_durable(&mut self, frame: Frame) {
+        self.durable = frame.number;
+        if let Some(turn) = &frame.turn {
+            let (woken, waiting) = (turn.pressure(), self.core.commit_lane.pressure());
             let few = woken <= RETURNS_MAX && waiting < Turn::PRESSING;
-            self.due = if core.threaded && few && self.returns.expected() { woken + waiting } else { 0 };
+            self.due = if self.core.threaded && few && self.returns.expected() { woken + waiting } else { 0 };
         }
-        if core.budget.wants_flush() || core.ring.wants_checkpoint() || core.ring.wants_file() {
-            core.upkeep.ring();
-        }
+        self.unpublished.push(frame);
     }
 
     /// A fault that no write may follow: everyone who waits is told, and nothing is tried again.
     fn stop(&mut self, fault: Fault, turn: Option<&Arc<Turn>>) {
-        self.resolve();
+        self.publish();
         self.core.stop(fault.clone());
         let unknown = || Err(Error::OutcomeUnknown { cause: fault.clone() });
         if let Some(turn) = turn {
@@ -780,7 +589,7 @@ impl Commit {
 
     /// Writes a large share of one log straight to its segment, syncs it, and describes it in the draft. Returns the bytes
     /// that left memory. Without room on the disk the share goes through the journal like any other.
-    fn bulk(&mut self, draft: &mut Draft, log: &Arc<LogState>, batches: Vec<BatchBuilder>) -> Result<u64, Fault> {
+    fn bulk(&mut self, draft: &mut Draft, log: &Arc<LogState>, batches: &mut Vec<BatchBuilder>) -> Result<u64, Fault> {
         let core = self.core.clone();
         let appended: usize = batches.iter().map(BatchBuilder::records_bytes).sum();
         let estimate: u64 = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
@@ -788,7 +597,7 @@ impl Commit {
         // Small batches of the log that are framed but not in a segment yet must not be overtaken: what the description vouches
         // for is everything of the log below its end. They are flushed, and waited for where they aren't durable yet; frames
         // of other logs, and earlier bulk writes of this one, go on meanwhile.
-        let in_draft = draft.pending.iter().any(|(l, _)| l.id == log.id);
+        let in_draft = draft.has_batches_of(log);
         let (mut writer, flushed, still_pending) = loop {
             let mut writer = log.writer.lock();
             let (released, redundant, flushed) = log.flush_with(&mut writer, &core.files, FrameNumber::MAX);
@@ -802,6 +611,7 @@ impl Commit {
             }
             drop(writer);
             self.reap(true);
+            self.publish();
             if core.health.is_stopped() {
                 return Err(Fault::new("write journal frame", "journal", &std::io::Error::other("the store stopped")));
             }
@@ -820,7 +630,7 @@ impl Commit {
                 // No room, no descriptor, or batches in the way: the journal takes it, and the checkpoint sorts it out.
                 log.settle_view(begun, &[]);
                 drop(writer);
-                self.inline(draft, log, batches, 0);
+                self.inline(draft, log, batches.drain(..), 0);
                 return Ok(0);
             }
         };
@@ -829,7 +639,7 @@ impl Commit {
         let mut headers = Vec::with_capacity(batches.len());
         let mut piece = self.piece();
         let last = batches.len() - 1;
-        for (i, builder) in batches.into_iter().enumerate() {
+        for (i, builder) in batches.drain(..).enumerate() {
             let kind = if i == last { KIND_BULK } else { KIND_RECORDS };
             let (header, bytes) = builder.finish(self.next, kind, log.salt);
             headers.push((position, header));
@@ -873,14 +683,9 @@ impl Commit {
             row.end = header.end();
             row.last_arrival_ms = row.last_arrival_ms.max(header.last_arrival_ms);
             self.room_in(draft, 200 + row.segments.len() * 48, 0);
-            self.row_entry(draft, EntryKind::Settle, 0, &row);
+            draft.row(EntryKind::Settle, 0, &row);
             let records = headers.iter().map(|(_, h)| u64::from(h.count)).sum();
-            draft.effects.push(Effect::Records {
-                log: log.clone(),
-                end: header.end(),
-                records,
-                bytes: offset - place.position,
-            });
+            draft.grow(log, header.end(), records, offset - place.position, 0);
         }
         Ok(appended as u64)
     }

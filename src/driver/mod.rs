@@ -10,6 +10,7 @@
 
 mod buffered;
 mod commit;
+mod frame;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -91,14 +92,14 @@ impl Default for Lane {
 }
 
 impl Queue {
-    /// The turn that appends and requests join: the last one, unless that is `after`.
-    fn joined(&mut self, bell: &Arc<Bell>, after: Option<&Arc<Turn>>) -> &mut Taken {
+    /// The turn that appends and requests join: the last one, unless that is `after`. Also whether this begins it.
+    fn joined(&mut self, bell: &Arc<Bell>, after: Option<&Arc<Turn>>) -> (&mut Taken, bool) {
         let begun = self.turns.back().is_some_and(|last| after.is_none_or(|after| !Arc::ptr_eq(after, &last.turn)));
         if !begun {
             self.turns.push_back(Taken { turn: Turn::of(bell), logs: Vec::new(), requests: Vec::new() });
         }
         let last = self.turns.len() - 1;
-        &mut self.turns[last]
+        (&mut self.turns[last], !begun)
     }
 
     /// How much presses, of all turns.
@@ -125,11 +126,12 @@ impl Lane {
             }
             return turn;
         }
-        let taken = queue.joined(&self.bell, after);
+        let (taken, begins) = queue.joined(&self.bell, after);
         taken.logs.push(log.clone());
         let turn = taken.turn.clone();
         drop(queue);
-        if ring {
+        // Whoever began it has rung, or sees to it.
+        if ring && begins {
             self.bell.ring(0);
         }
         turn
@@ -141,11 +143,13 @@ impl Lane {
         if let Some(refused) = &queue.refused {
             return Err(refused.clone());
         }
-        let taken = queue.joined(&self.bell, None);
+        let (taken, begins) = queue.joined(&self.bell, None);
         taken.requests.push(request);
         let turn = taken.turn.clone();
         drop(queue);
-        self.bell.ring(0);
+        if begins {
+            self.bell.ring(0);
+        }
         Ok(turn)
     }
 

@@ -176,23 +176,24 @@ impl Appender {
     /// Everything that was appended, of all turns.
     pub(crate) fn take_all(&mut self) -> Vec<BatchBuilder> {
         let mut batches: Vec<BatchBuilder> = std::mem::take(&mut self.earlier).into_iter().flatten().collect();
-        batches.extend(self.take());
+        self.take(&mut batches);
         batches
     }
 
-    /// The driver takes what was appended in the oldest turn.
-    pub(crate) fn take(&mut self) -> Vec<BatchBuilder> {
-        if let Some(batches) = self.earlier.pop_front() {
-            return batches;
+    /// The driver takes what was appended in the oldest turn, behind what `batches` has.
+    pub(crate) fn take(&mut self, batches: &mut Vec<BatchBuilder>) {
+        if let Some(earlier) = self.earlier.pop_front() {
+            batches.extend(earlier);
+            return;
         }
         self.turn = None;
         self.after = None;
         self.bytes = 0;
-        let mut batches = std::mem::take(&mut self.closed);
-        batches.extend(self.open.take());
-        if let Some(last) = batches.last() {
-            self.expected_bytes = if batches.len() > 1 { BATCH_BYTES_TARGET } else { last.records_bytes() };
+        let several = !self.closed.is_empty();
+        batches.append(&mut self.closed);
+        if let Some(last) = self.open.take() {
+            self.expected_bytes = if several { BATCH_BYTES_TARGET } else { last.records_bytes() };
+            batches.push(last);
         }
-        batches
     }
 }
