@@ -38,6 +38,9 @@ const BULK_DEPTH: usize = 8;
 /// be told from a torn tail.
 const IDLE: Duration = Duration::from_millis(20);
 
+/// Gathering from so many logs takes no longer than a wake-up or two.
+const LOGS_FEW: usize = 128;
+
 /// Those who were just woken and come back at once share the next sync with those who wait already, instead of the one after
 /// it; up to so many, for waking more takes about as long as a sync.
 const RETURNS_MAX: usize = 8;
@@ -236,8 +239,8 @@ impl Commit {
 
     /// Everything of a turn, framed.
     fn gather(&mut self, taken: super::Taken) {
-        if taken.turn.pressure() >= Turn::PRESSING {
-            // This takes its time.
+        if taken.turn.pressure() >= Turn::PRESSING || taken.logs.len() > LOGS_FEW {
+            // This takes its time: nobody who is waiting for an earlier turn waits for it.
             self.publish();
         }
         let mut draft = std::mem::take(&mut self.spare_draft);
