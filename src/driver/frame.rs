@@ -12,7 +12,7 @@ use crate::id::{FrameNumber, LogId, SequenceNumber};
 use crate::log::{LogState, PendingBatch};
 use crate::metrics::add;
 use crate::options::LogOptions;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering, fence};
 use crate::ticket::Turn;
 use crate::transaction::{Consequence, Decided};
 
@@ -262,9 +262,8 @@ impl Frame {
             }
             core.set_durable(self.number, self.checksum);
         }
-        for share in &self.shares {
-            share.log.watch.wake();
-        }
+        fence(Ordering::SeqCst);
+        self.shares.iter().for_each(|share| share.log.watch.wake_behind_fence());
         add(&core.counters.records_appended, records);
         add(&core.counters.bytes_appended, bytes);
         add(&core.counters.frames, 1);

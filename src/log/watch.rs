@@ -1,16 +1,54 @@
 //! Who waits for a log to grow, woken once per turn and not at all when nobody waits.
+//!
+//! Waking a thread takes longer than moving a mark, so the writer wakes one, and each that was woken wakes the next few.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, step_until};
 
+/// How many a thread that was woken wakes in turn: two reach all of a hundred in seven steps.
+const RELAYED: usize = 2;
+
 /// Waiters of one log.
 #[derive(Default)]
 pub(crate) struct Watch {
+    /// Threads in [`Watch::wait`] and registered wakers.
     waiting: AtomicUsize,
-    wakers: Mutex<Vec<Waker>>,
+    waiters: Mutex<Waiters>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiters {
+    wakers: Vec<Waker>,
+    /// Threads that sleep.
+    asleep: usize,
+    /// How often they were to be woken.
+    wakes: u64,
+    /// Those asleep that have not looked since the last time.
+    unaware: usize,
+    /// How many of these, at least, are being woken; whoever wakes up sees to the rest. It is never more than really are, for
+    /// every wake-up but a false one was counted. So while somebody is unaware, somebody comes.
+    called: usize,
+}
+
+impl Waiters {
+    /// Counts some more as being woken, and says how many to wake.
+    fn call(&mut self, most: usize) -> usize {
+        let more = (self.unaware - self.called).min(most);
+        self.called += more;
+        more
+    }
+
+    /// A thread woke up that went to sleep after so many `wakes`. How many it is to wake.
+    fn woke(&mut self, wakes: u64) -> usize {
+        self.asleep -= 1;
+        self.unaware -= usize::from(self.wakes != wakes);
+        // Also one that nobody called, for which another comes too many then.
+        self.called = self.called.saturating_sub(1).min(self.unaware);
+        self.call(RELAYED)
+    }
 }
 
 impl Watch {
@@ -19,13 +57,27 @@ impl Watch {
     /// sees the other, whatever order the marks themselves are stored with.
     pub(crate) fn wake(&self) {
         fence(Ordering::SeqCst);
+        self.wake_behind_fence();
+    }
+
+    /// As [`Watch::wake`], of a caller that made a fence after it stored what all it wakes wait for.
+    pub(crate) fn wake_behind_fence(&self) {
         if crate::seeded_bug!(LostWakeUp) || self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let wakers = std::mem::take(&mut *self.wakers.lock());
+        let mut waiters = self.waiters.lock();
+        let wakers = std::mem::take(&mut waiters.wakers);
         self.waiting.fetch_sub(wakers.len(), Ordering::SeqCst);
-        self.changed.notify_all();
+        waiters.wakes += 1;
+        waiters.unaware = waiters.asleep;
+        let first = if waiters.called == 0 { waiters.call(1) } else { 0 };
+        drop(waiters);
+        self.notify(first);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn notify(&self, threads: usize) {
+        (0..threads).for_each(|_| self.changed.notify_one());
     }
 
     /// Blocks until `ready` holds or the time is up; whether it holds.
@@ -39,32 +91,40 @@ impl Watch {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let mut guard = self.wakers.lock();
+        let mut waiters = self.waiters.lock();
+        // How many others to wake, without the lock, which they need first of all.
+        let mut relayed = 0;
         let reached = loop {
             if ready() {
                 break true;
             }
-            guard = match deadline {
-                None => self.changed.wait(guard),
-                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(left) if !left.is_zero() => self.changed.wait_timeout(guard, left),
-                    _ => break false,
-                },
+            self.notify(std::mem::take(&mut relayed));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                break false;
+            }
+            waiters.asleep += 1;
+            let wakes = waiters.wakes;
+            waiters = match left {
+                None => self.changed.wait(waiters),
+                Some(left) => self.changed.wait_timeout(waiters, left),
             };
+            relayed = waiters.woke(wakes);
         };
-        drop(guard);
+        drop(waiters);
+        self.notify(relayed);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         reached
     }
 
     /// Has `waker` woken at the next change, unless `ready` holds already.
     pub(crate) fn register(&self, waker: &Waker, ready: impl Fn() -> bool) -> bool {
-        let mut wakers = self.wakers.lock();
-        if !wakers.iter().any(|w| w.will_wake(waker)) {
-            wakers.push(waker.clone());
+        let mut waiters = self.waiters.lock();
+        if !waiters.wakers.iter().any(|w| w.will_wake(waker)) {
+            waiters.wakers.push(waker.clone());
             self.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        drop(wakers);
+        drop(waiters);
         fence(Ordering::SeqCst);
         ready()
     }

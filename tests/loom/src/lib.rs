@@ -78,12 +78,18 @@ mod watermark;
 /// Runs a model through every interleaving with at most three forced switches.
 #[cfg(test)]
 fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_switches(3, model);
+}
+
+/// As [`explore`], with at most so many forced switches: for models of many threads.
+#[cfg(test)]
+fn explore_switches(switches: usize, model: impl Fn() + Send + Sync + 'static) {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     let runs = Arc::new(AtomicUsize::new(0));
     let count = runs.clone();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(switches);
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
         model();

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use crate::bugs::{SeededBug, activate};
 use crate::watch::Watch;
-use crate::{explore, finds};
+use crate::{explore, explore_switches, finds};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
@@ -84,6 +84,21 @@ fn loom_two_readers_at_different_positions_are_woken_by_two_steps() {
             .collect();
         log.publish(1);
         log.publish(2);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn loom_readers_that_sleep_wake_one_another() {
+    explore_switches(2, || {
+        let log = Arc::new(Log::default());
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let log = log.clone();
+                thread::spawn(move || log.wait(0))
+            })
+            .collect();
+        log.publish(1);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
 }
