@@ -178,8 +178,12 @@ impl Walk {
     }
 }
 
-/// [`Reader::read`] makes room for so many records at first.
+/// [`Reader::read`] makes room for so many records at first, and then for as many as it yielded the last time.
 const READ_RECORDS_EXPECTED: usize = 128;
+
+/// From so many records on, a reader counts the references into a batch in memory apart from all other readers: many threads
+/// that count in one place take longer than copying the records would.
+const OWN_COUNT_FROM: u32 = 8;
 
 /// How far a reader may go.
 #[derive(Debug, Clone, Copy)]
@@ -216,13 +220,16 @@ pub struct Reader {
     bound: Bound,
     at: Option<Location>,
     walk: Option<Walk>,
+    /// How many records [`Reader::read`] makes room for.
+    expected: usize,
     /// Iteration ended with an error.
     failed: bool,
 }
 
 impl Reader {
     pub(crate) fn new(log: Log, start: StartAt, bound: Bound) -> Result<Reader> {
-        let mut reader = Reader { log, next: 0, bound, at: None, walk: None, failed: false };
+        let mut reader =
+            Reader { log, next: 0, bound, at: None, walk: None, expected: READ_RECORDS_EXPECTED, failed: false };
         reader.seek(start)?;
         Ok(reader)
     }
@@ -346,8 +353,12 @@ impl Reader {
                 let at = view.pending.partition_point(|b| b.header.end() <= number);
                 match view.pending.get(at) {
                     Some(batch) if holds(&batch.header) => {
-                        let records = batch.bytes.slice(HEADER_BYTES..batch.header.len());
-                        return Ok(Some((batch.header, records)));
+                        let (header, mut records) = (batch.header, batch.bytes.slice(HEADER_BYTES..batch.header.len()));
+                        drop(view);
+                        if header.count >= OWN_COUNT_FROM {
+                            records = Bytes::from_owner(records);
+                        }
+                        return Ok(Some((header, records)));
                     }
                     Some(batch) => {
                         self.next = batch.header.first;
@@ -399,7 +410,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::next_batch`].
     pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
-        let mut records = Vec::with_capacity(records_max.min(READ_RECORDS_EXPECTED));
+        let mut records = Vec::with_capacity(records_max.min(self.expected));
         let mut bytes = 0;
         while records.len() < records_max {
             let Some(record) = self.advance() else { break };
@@ -411,6 +422,7 @@ impl Reader {
             }
             records.push(record);
         }
+        self.expected = records.len().max(1);
         Ok(records)
     }
 
