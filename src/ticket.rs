@@ -303,6 +303,11 @@ impl<T> Pending<T> {
         self.answer(outcome)
     }
 
+    /// Whether there is an answer.
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.turn.is_resolved()
+    }
+
     /// The answer, if there is one yet; it is given once. Never blocks.
     pub fn try_get(&mut self) -> Option<Result<T>> {
         let outcome = self.turn.outcome()?;

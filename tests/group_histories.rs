@@ -12,8 +12,8 @@ use braidlog::env::Env;
 use braidlog::env::sim::{Crash, ManualClock, SeededRandom, SimDisk, Tape};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
-    GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, Stream, StreamOptions,
-    Worker,
+    ConsumerGroup, GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, Stream,
+    StreamOptions, Worker,
 };
 use braidlog::{EngineOptions, Error, Log, LogOptions, StartAt, StoreOptions, Transaction};
 
@@ -230,4 +230,65 @@ fn what_a_group_commits_with_its_checkpoints_is_there_once_and_in_order() {
     }
     println!("figures: {histories} histories of consumer groups with {crashes} crashes");
     assert!(crashes > histories / 2);
+}
+
+/// What a worker got that leaves checkpoints to the engine, and how many records were behind the group's checkpoint by then.
+type Got = Arc<Mutex<Vec<(u32, u64)>>>;
+
+fn note(group: &ConsumerGroup, got: &Got) -> impl FnMut(&mut RecordBatch<'_>) -> Result<(), ProcessError> + use<> {
+    let (group, got) = (group.clone(), got.clone());
+    move |batch| {
+        let behind: u64 = group.progress()?.iter().map(|shard| shard.records_behind).sum();
+        got.lock().unwrap().extend(batch.records().iter().map(|record| (number(&record.data), behind)));
+        Ok(())
+    }
+}
+
+/// A worker that gets two records at a time, in a life that crashes so many operations after it was made, and another one after
+/// that. What each got, and whether there was a crash.
+fn plain_workers(crash_after: u64) -> (Got, Got, bool) {
+    let tape = Tape::seeded(crash_after);
+    let disk = SimDisk::new(tape.clone());
+    let mut history =
+        History { tape, disk, clock: Arc::new(ManualClock::new()), next: 0, acknowledged: BTreeSet::new() };
+    let (first, second, options) = (Got::default(), Got::default(), GroupOptions::new().records_max(2));
+    {
+        let engine = ManualEngine::open(env_of(&history, 1), EngineOptions::new()).unwrap();
+        let stream = engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+        put(&stream, &mut history.next, &mut history.acknowledged, 12).unwrap();
+        let group = stream.consumer_group("plain", options.clone()).unwrap();
+        history.disk.set_torn_crash_at(history.disk.operations() + crash_after);
+        let mut worker = group.worker("one", |_| note(&group, &first)).unwrap();
+        while matches!(worker.step(), Ok(true)) {}
+    }
+    let crashed = history.disk.is_dead();
+    history.disk = history.disk.crash(Crash::Power, &history.tape);
+    let engine = ManualEngine::open(env_of(&history, 2), EngineOptions::new()).unwrap();
+    let group = engine.engine().stream("clicks").unwrap().consumer_group("plain", options).unwrap();
+    let mut worker = group.worker("two", |_| note(&group, &second)).unwrap();
+    while worker.step().unwrap() {}
+    drop(worker);
+    (first, second, crashed)
+}
+
+#[test]
+fn a_crash_repeats_at_most_two_batches_of_a_worker_that_leaves_checkpoints_to_the_engine() {
+    for crash_after in 0.. {
+        let (first, second, crashed) = plain_workers(crash_after);
+        let numbers = |got: Got| got.lock().unwrap().iter().map(|(number, _)| *number).collect::<Vec<u32>>();
+        if !crashed {
+            // The second batch came while the first one's checkpoint was on its way, the third one after it.
+            let behind: Vec<u64> = first.lock().unwrap().iter().step_by(2).map(|(_, behind)| *behind).collect();
+            assert_eq!(behind, [12, 12, 10, 8, 6, 4]);
+            assert!(numbers(second).is_empty());
+            assert!(crash_after > 6, "nothing was crashed");
+            return;
+        }
+        let (first, second) = (numbers(first), numbers(second));
+        let upto = first.len() as u32;
+        assert_eq!(first, (0..upto).collect::<Vec<_>>());
+        let from = second.first().copied().unwrap_or(12);
+        assert_eq!(second, (from..12).collect::<Vec<_>>(), "crash after {crash_after}");
+        assert!(from <= upto && upto - from <= 4, "crash after {crash_after}: {upto} were had, then {from}");
+    }
 }

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, GroupRow, LeaseRow};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::table::{Change, SerialRows};
-use crate::transaction::Transaction;
+use crate::ticket::Pending;
+use crate::transaction::{Committed, Transaction};
 
 use super::Stream;
 use super::iterator::StartingPosition;
@@ -58,7 +59,8 @@ pub struct GroupOptions {
     /// How long an owner may take to hand a lease over before it is taken from it. Default 30 s.
     pub hand_over: Duration,
     /// Whether the engine checkpoints when a processor returns from a batch. Default yes; a processor that checkpoints itself,
-    /// or commits what it did together with the checkpoint, loses nothing by it.
+    /// or commits what it did together with the checkpoint, loses nothing by it. Such a checkpoint becomes durable while the next
+    /// batch of the shard is read and processed.
     pub checkpoint_after_batch: bool,
 }
 
@@ -493,15 +495,26 @@ impl ConsumerGroup {
             .collect()
     }
 
-    /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn. The row is changed as
-    /// it is then, so that a checkpoint in between is not undone. Answers with what it became.
+    /// Changes the row of a lease, and waits until that is durable. Answers with what it became.
     fn change_lease(
+        &self,
+        transaction: Transaction,
+        shard: ShardId,
+        counter: u64,
+        update: impl FnOnce(&mut LeaseRow) + Send + 'static,
+    ) -> Result<LeaseRow> {
+        self.begin_lease_change(transaction, shard, counter, update)?.wait()
+    }
+
+    /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn. The row is changed as
+    /// it is then, so that a checkpoint in between is not undone.
+    fn begin_lease_change(
         &self,
         mut transaction: Transaction,
         shard: ShardId,
         counter: u64,
         update: impl FnOnce(&mut LeaseRow) + Send + 'static,
-    ) -> Result<LeaseRow> {
+    ) -> Result<LeaseChange> {
         let key = rows::lease_key(self.stream.state.id, self.name(), shard.0);
         let leases = &self.stream.shared.leases;
         let name = format!("lease of {shard} in group {}", self.name());
@@ -531,9 +544,27 @@ impl ConsumerGroup {
         });
         let (state, durable) = (self.state.clone(), became.clone());
         transaction.once_durable(move |_| state.set_lease(shard, durable.lock().clone()));
-        self.stream.shared.store.commit(transaction)?.wait()?;
-        let row = became.lock().clone();
+        Ok(LeaseChange { pending: self.stream.shared.store.commit(transaction)?, became })
+    }
+}
+
+/// A change of a lease on its way to the disk. Dropping it cancels nothing.
+struct LeaseChange {
+    pending: Pending<Committed>,
+    became: Arc<Mutex<LeaseRow>>,
+}
+
+impl LeaseChange {
+    /// Blocks until it is durable or refused. Answers with what the row became.
+    fn wait(self) -> Result<LeaseRow> {
+        self.pending.wait()?;
+        let row = self.became.lock().clone();
         Ok(row)
+    }
+
+    /// Whether [`LeaseChange::wait`] would not block.
+    fn is_decided(&self) -> bool {
+        self.pending.is_resolved()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::balance::{self, View};
-use super::{ConsumerGroup, is_alive};
+use super::{ConsumerGroup, LeaseChange, is_alive};
 use crate::stream::read::{Record, ShardReader};
 use crate::stream::sequence_number::SequenceNumber;
 use crate::stream::shard::ShardId;
@@ -37,7 +37,8 @@ pub type ProcessError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 pub trait RecordProcessor: Send {
     /// Takes the records that come next. What it got is checkpointed when it returns, unless the group's options say that it
-    /// checkpoints itself; when it fails, it gets everything after the checkpoint again after a pause.
+    /// checkpoints itself; when it fails, it gets everything after the checkpoint again after a pause. That checkpoint becomes
+    /// durable while the next batch is read and processed: a crash repeats up to two batches of a shard.
     ///
     /// # Errors
     /// Anything.
@@ -175,11 +176,15 @@ impl RecordBatch<'_> {
     }
 
     fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
-        self.group.change_lease(transaction, self.shard, self.counter, move |row| {
-            (row.next, row.next_sub) = done;
-        })?;
+        self.begin_advance(transaction, done)?.wait()?;
         self.done = done;
         Ok(())
+    }
+
+    fn begin_advance(&self, transaction: Transaction, done: (u64, u64)) -> Result<LeaseChange> {
+        self.group.begin_lease_change(transaction, self.shard, self.counter, move |row| {
+            (row.next, row.next_sub) = done;
+        })
     }
 }
 
@@ -191,6 +196,15 @@ struct Held<P> {
     /// User records of the next record that are done.
     sub: u64,
     rests_until_ms: u64,
+    /// Of the batch before, on its way to the disk while the next one is read and processed.
+    checkpoint: Option<LeaseChange>,
+}
+
+impl<P> Held<P> {
+    /// Waits for the checkpoint that is on its way. Whether there was one.
+    fn await_checkpoint(&mut self) -> Result<bool> {
+        self.checkpoint.take().map_or(Ok(false), |checkpoint| checkpoint.wait().map(|_| true))
+    }
 }
 
 /// Wakes a worker's thread.
@@ -351,9 +365,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         let (workers, views) = self.look(now_ms)?;
         let moves = balance::moves(&self.name, &workers, &views);
         let moved = !moves.take.is_empty() || moves.ask.is_some();
-        for (shard, counter) in moves.take {
-            self.take(shard, counter)?;
-        }
+        self.take(&moves.take)?;
         if let Some(shard) = moves.ask {
             let mut members = self.group.state.members.lock();
             if let Some(lease) = members.leases.get_mut(&shard) {
@@ -378,9 +390,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
                 .map(|(id, lease)| (*id, lease.row.counter))
                 .collect()
         };
-        for (shard, counter) in &overdue {
-            self.take(*shard, *counter)?;
-        }
+        self.take(&overdue)?;
         Ok(moved || handed_over || !overdue.is_empty())
     }
 
@@ -402,9 +412,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         for shard in &lost {
             self.lose(*shard);
         }
-        for shard in &wanted {
-            self.release(*shard)?;
-        }
+        self.release(&wanted)?;
         Ok(!lost.is_empty() || !wanted.is_empty())
     }
 
@@ -447,56 +455,76 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         Ok((alive, views))
     }
 
-    /// Takes a lease that was found to be for the taking when its counter was this.
-    fn take(&mut self, shard: ShardId, counter: u64) -> Result<()> {
-        let owner = self.name.clone();
-        let taken = self.group.change_lease(Transaction::new(), shard, counter, move |row| {
-            row.counter += 1;
-            row.owner = owner;
-        });
-        let taken = match taken {
-            // Somebody was quicker.
-            Err(Error::Conflict { .. }) => return Ok(()),
-            taken => taken?,
+    /// Takes leases that were found to be for the taking when their counters were these. They share a sync.
+    fn take(&mut self, leases: &[(ShardId, u64)]) -> Result<()> {
+        let begin = |(shard, counter): &(ShardId, u64)| {
+            let owner = self.name.clone();
+            let change = self.group.begin_lease_change(Transaction::new(), *shard, *counter, move |row| {
+                row.counter += 1;
+                row.owner = owner;
+            });
+            change.map(|change| (*shard, change))
         };
+        let changes = leases.iter().map(begin).collect::<Result<Vec<_>>>()?;
+        changes.into_iter().try_for_each(|(shard, change)| match change.wait() {
+            // Somebody was quicker.
+            Err(Error::Conflict { .. }) => Ok(()),
+            taken => self.begin_serving(shard, taken?),
+        })
+    }
+
+    /// The lease is this worker's now.
+    fn begin_serving(&mut self, shard: ShardId, taken: LeaseRow) -> Result<()> {
         let state = match self.group.stream.shard(shard) {
             Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => return Ok(()),
             other => other?,
         };
         let reader = ShardReader::new(self.group.stream.clone(), state, taken.next)?;
         let processor = (self.make)(shard);
-        let held = Held { counter: taken.counter, reader, processor, sub: taken.next_sub, rests_until_ms: 0 };
+        let held = Held {
+            counter: taken.counter,
+            reader,
+            processor,
+            sub: taken.next_sub,
+            rests_until_ms: 0,
+            checkpoint: None,
+        };
         self.held.insert(shard, held);
         Ok(())
     }
 
-    /// Gives a lease back, or to who asked for it.
-    fn release(&mut self, shard: ShardId) -> Result<()> {
-        let Some(held) = self.held.get(&shard) else { return Ok(()) };
-        let wanted = self.group.state.members.lock().leases.get(&shard).and_then(|lease| lease.wanted.clone());
-        let free = self.group.change_lease(Transaction::new(), shard, held.counter, |row| {
-            row.counter += 1;
-            row.owner.clear();
-        });
-        match free {
-            Ok(_) => {
-                if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
-                    lease.wanted = lease.wanted.take().or(wanted);
-                }
-            }
-            // It is another's already.
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+    /// Gives leases back, or to who asked for them. They share a sync.
+    fn release(&mut self, shards: &[ShardId]) -> Result<()> {
+        let mut changes = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let Some(held) = self.held.get(shard) else { continue };
+            let wanted = self.group.state.members.lock().leases.get(shard).and_then(|lease| lease.wanted.clone());
+            // Behind the checkpoint that is on its way.
+            let change = self.group.begin_lease_change(Transaction::new(), *shard, held.counter, |row| {
+                row.counter += 1;
+                row.owner.clear();
+            })?;
+            changes.push((*shard, wanted, change));
         }
-        self.lose(shard);
+        for (shard, wanted, change) in changes {
+            match change.wait() {
+                Ok(_) => {
+                    if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
+                        lease.wanted = lease.wanted.take().or(wanted);
+                    }
+                }
+                // It is another's already.
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.lose(shard);
+        }
         Ok(())
     }
 
     fn release_all(&mut self) -> Result<()> {
         self.group.state.members.lock().heard_ms.remove(&self.name);
-        for shard in self.shards() {
-            self.release(shard)?;
-        }
+        self.release(&self.shards())?;
         self.group.state.ring();
         Ok(())
     }
@@ -509,6 +537,12 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             return Ok(false);
         }
         held.rests_until_ms = 0;
+        if held.checkpoint.as_ref().is_some_and(LeaseChange::is_decided)
+            && let Err(error) = held.await_checkpoint()
+        {
+            self.failed(shard, error.into(), now_ms)?;
+            return Ok(true);
+        }
         let first = held.reader.next_number();
         let records = match held.reader.read(options.records_max, options.bytes_max) {
             // Its last record expired, and the shard went with it.
@@ -519,9 +553,17 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             records => records?,
         };
         if records.is_empty() {
+            // Nothing to do meanwhile, or the last thing before the end.
+            let waited = match held.await_checkpoint() {
+                Ok(waited) => waited,
+                Err(error) => {
+                    self.failed(shard, error.into(), now_ms)?;
+                    return Ok(true);
+                }
+            };
             return match held.reader.shard_end()? {
                 Some(_) => self.finish(shard, now_ms),
-                None => Ok(false),
+                None => Ok(waited),
             };
         }
         let first = records.first().map_or(first, Record::number);
@@ -538,9 +580,12 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         };
         let outcome = held.processor.process(&mut batch);
         let outcome = match outcome {
-            Ok(()) if options.checkpoint_after_batch && batch.done != (batch.end, 0) => {
-                batch.checkpoint().map_err(ProcessError::from)
-            }
+            // One at a time: the one before is mostly durable by now.
+            Ok(()) if options.checkpoint_after_batch && batch.done != (batch.end, 0) => held
+                .await_checkpoint()
+                .and_then(|_| batch.begin_advance(Transaction::new(), (batch.end, 0)))
+                .map(|checkpoint| held.checkpoint = Some(checkpoint))
+                .map_err(ProcessError::from),
             outcome => outcome,
         };
         match outcome {
@@ -602,9 +647,14 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         if let Some(fatal @ (Error::Closed | Error::Stopped { .. })) = error.downcast_ref::<Error>() {
             return Err(fatal.clone());
         }
-        let row = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone());
         let Some(held) = self.held.get_mut(&shard) else { return Ok(()) };
         held.processor.failed(shard, &error);
+        match held.await_checkpoint() {
+            // Whose the lease is, its row says.
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let row = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone());
         match row {
             Some(row) if row.counter == held.counter => {
                 held.reader = ShardReader::new(self.group.stream.clone(), held.reader.shard().clone(), row.next)?;
