@@ -40,7 +40,8 @@ impl Served {
             }
         }
         let mut why = String::new();
-        child.stderr.unwrap().read_to_string(&mut why).unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+        child.wait().unwrap();
         panic!("it ended: {lines:?} {why}");
     }
 
