@@ -34,7 +34,8 @@ pub(super) async fn answer<S: Service>(
     let _counted = room.metrics.in_flight();
     let (head, body) = request.into_parts();
     let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| Logged::of(&head));
-    let response = match respond(&room, peer, head, body).await {
+    // On the heap: the library keeps room for this future as long as the connection lasts, also while it is idle.
+    let response = match Box::pin(respond(&room, peer, head, body)).await {
         Ok(response) => response,
         Err(refused) => {
             room.metrics.refused(refused.why);

@@ -60,8 +60,9 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, peer: SocketAddr, room:
     let read = tokio::time::timeout(limits.idle_time, unless_stopped(&mut stop, stream.peek(&mut first))).await;
     // Nothing came, or the client left, or the server stops: there is nobody to tell.
     let Ok(Some(Ok(1))) = read else { return };
+    // What follows is on the heap: a task is as large as its largest moment, and ten thousand may wait before their first byte.
     if first[0] != HANDSHAKE_RECORD {
-        return watch_over(stream, peer, room).await;
+        return Box::pin(watch_over(stream, peer, room)).await;
     }
     let Some(identity) = &room.options.tls else {
         room.metrics.refused(Refusal::NoCertificate);
@@ -71,7 +72,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, peer: SocketAddr, room:
     };
     let handshake = Box::pin(TlsAcceptor::from(identity.config.clone()).accept(stream));
     match timeout(limits.handshake_time, unless_stopped(&mut stop, handshake)).await {
-        Ok(Some(Ok(stream))) => watch_over(stream, peer, room).await,
+        Ok(Some(Ok(stream))) => Box::pin(watch_over(stream, peer, room)).await,
         Ok(None) => {}
         Ok(Some(Err(error))) => {
             room.metrics.refused(Refusal::Handshake);
@@ -108,7 +109,6 @@ where
         let (room, activity) = (room.clone(), activity.clone());
         service_fn(move |request| answer::answer(room.clone(), activity.clone(), peer, request))
     };
-    // On the heap: a task is as large as its largest moment, and ten thousand of them wait before their first byte.
     let mut connection = Box::pin(room.http.serve_connection(io, answering));
     let mut stop = room.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));

@@ -90,6 +90,9 @@ impl Drop for InFlight {
     }
 }
 
+/// What a head that is refused ends with, for the library looks only at whole ones.
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
 /// A socket, or TLS on one, guarded.
 pub(super) struct Guard<T> {
     io: T,
@@ -97,13 +100,15 @@ pub(super) struct Guard<T> {
     /// What the connection was in the middle of when something was refused. From then on nothing is read: the library answers
     /// what it was given, and closes.
     refused: Option<Phase>,
+    /// What is still to be read of [`END_OF_HEAD`] after that.
+    end_of_head: &'static [u8],
     activity: Arc<Activity>,
     metrics: Arc<Metrics>,
 }
 
 impl<T> Guard<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>, metrics: Arc<Metrics>) -> Guard<T> {
-        Guard { io, framing: Framing::new(), refused: None, activity, metrics }
+        Guard { io, framing: Framing::new(), refused: None, end_of_head: END_OF_HEAD, activity, metrics }
     }
 
     fn sent<R>(&self, outcome: &Poll<R>) {
@@ -117,8 +122,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             None => {}
             // The body ends here, before its end.
             Some(Phase::Body) => return Poll::Ready(Ok(())),
-            // An end of the stream could cut off the answer to the request before. The time for heads runs.
-            Some(_) => return Poll::Pending,
+            // An end of the stream could cut off the answer to the request before; a head that ends is looked at.
+            Some(_) if self.end_of_head.is_empty() => return Poll::Pending,
+            Some(_) => {
+                let (now, later) = self.end_of_head.split_at(self.end_of_head.len().min(buf.remaining()));
+                buf.put_slice(now);
+                self.end_of_head = later;
+                return Poll::Ready(Ok(()));
+            }
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
