@@ -224,8 +224,8 @@ def test_split_and_merge_while_producing():
     name = stream("resharded", 2)
     written, stop, errors = [], threading.Event(), []
 
-    def produce(worker):
-        own, i = client(), 0
+    def produce(worker, own):
+        i = 0
         try:
             while not stop.is_set():
                 key = f"{worker}-{i}"
@@ -235,7 +235,7 @@ def test_split_and_merge_while_producing():
         except Exception as error:  # shown by the test that waits for this thread
             errors.append(error)
 
-    workers = [threading.Thread(target=produce, args=(worker,)) for worker in range(3)]
+    workers = [threading.Thread(target=produce, args=(worker, client())) for worker in range(3)]
     for worker in workers:
         worker.start()
     try:
