@@ -98,9 +98,15 @@ if [ $# -eq 0 ]; then
     PATH=$venv/bin:$PATH "$here/cli.sh" "$open" || status=$?
     "$rust_client" "$open" || status=$?
     certificate "$work/cert.pem" "$work/key.pem"
-    serve tls --tls-cert "$work/cert.pem" --tls-key "$work/key.pem"
+    serve tls --log debug --tls-cert "$work/cert.pem" --tls-key "$work/key.pem"
     # Its last line of where it listens is that of TLS.
     "$rust_client" "$endpoint" "$work/cert.pem" || status=$?
+    # It puts while it is subscribed: over one connection only where that is HTTP/2.
+    connections=$(grep -o 'peer=[0-9.:]*' "$work/tls.log" | sort -u | wc -l)
+    if [ "$connections" -ne 1 ]; then
+        echo "FAILED rust: it took $connections connections, so it was not HTTP/2"
+        status=1
+    fi
 fi
 if [ $status -ne 0 ]; then
     tail -n 50 "$work"/*.log
