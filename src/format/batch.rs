@@ -577,7 +577,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(records in proptest::collection::vec(record(), 1..70), first in 0..u64::MAX / 2) {
+        fn what_goes_in_comes_out(records in proptest::collection::vec(record(), 1..70), first in 0..COUNTER_END / 2) {
             let mut builder = BatchBuilder::new(first, 0);
             let mut now = 5_000;
             let mut expected = vec![];
