@@ -37,7 +37,9 @@ fn a_request_that_can_be_read_in_two_ways_is_refused() {
     let place = Place::new();
     for (what, rest_of_it) in CASES {
         let hidden = "GET /nowhere/at/all HTTP/1.1\r\nHost: a\r\n\r\n";
-        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: T\r\n{rest_of_it}{hidden}");
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Kinesis_20131202.ListStreams\r\nContent-Type: application/x-amz-json-1.1\r\n{rest_of_it}{hidden}"
+        );
         let mut stream = place.send(request);
         let answer = Answer::read(&mut stream).unwrap();
         assert_eq!(answer.status, 400, "{what}: {answer:?}");
