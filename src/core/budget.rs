@@ -91,7 +91,6 @@ impl Budget {
     }
 
     /// Bytes there may be.
-    #[cfg_attr(not(feature = "server"), expect(dead_code))]
     pub(crate) fn max(&self) -> u64 {
         self.max
     }
