@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub mod floor;
+pub mod load;
 pub mod sparse;
 pub mod table;
 pub mod work;
