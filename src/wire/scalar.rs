@@ -28,11 +28,8 @@ impl fmt::Debug for Blob {
 
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_str(&STANDARD.encode(&self.0))
-        } else {
-            serializer.serialize_bytes(&self.0)
-        }
+        // The protocol knows how bytes are written.
+        serializer.serialize_bytes(&self.0)
     }
 }
 

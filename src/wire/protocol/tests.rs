@@ -32,6 +32,17 @@ fn a_request_reads_the_same_in_both_protocols() {
 }
 
 #[test]
+fn data_of_any_length_is_one_text_of_base64() {
+    for length in [0, 1, 2, 3, 3071, 3072, 3073, 10_000] {
+        let data = Blob((0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>().into());
+        let sent = Record { data: Some(data.clone()), ..Default::default() };
+        let json: serde_json::Value = serde_json::from_slice(&Protocol::Json.encode(&sent)).unwrap();
+        assert_eq!(json["Data"], STANDARD.encode(&data.0), "{length} bytes");
+        assert_eq!(Protocol::Json.read::<Record>(&Protocol::Json.encode(&sent)).unwrap(), sent);
+    }
+}
+
+#[test]
 fn a_time_is_seconds_in_json_and_tagged_milliseconds_in_cbor() {
     let record = Record { approximate_arrival_timestamp: Some(Timestamp(1_506_440_188_749)), ..Default::default() };
     let json = String::from_utf8(Protocol::Json.encode(&record)).unwrap();
