@@ -153,8 +153,9 @@ impl fmt::Display for SequenceNumber {
             let mut rest = 0;
             for digit in &mut digits {
                 let value = u128::from(rest) << 64 | u128::from(*digit);
+                // `rest` is below the divisor, so the quotient has 64 bits; a second division would take as long as the first.
                 *digit = (value / u128::from(CHUNK)) as u64;
-                rest = (value % u128::from(CHUNK)) as u64;
+                rest = (value as u64).wrapping_sub(digit.wrapping_mul(CHUNK));
             }
             *chunk = rest;
         }
