@@ -107,7 +107,8 @@ where
     let io = TokioIo::new(Guard::new(stream, activity.clone(), room.metrics.clone()));
     let answering = {
         let (room, activity) = (room.clone(), activity.clone());
-        service_fn(move |request| answer::answer(room.clone(), activity.clone(), peer, request))
+        // On the heap, for the library keeps the room for an answer as long as the connection: 10,000 idle ones would each.
+        service_fn(move |request| Box::pin(answer::answer(room.clone(), activity.clone(), peer, request)))
     };
     let mut connection = Box::pin(room.http.serve_connection(io, answering));
     let mut stop = room.stop.clone();

@@ -84,13 +84,14 @@ impl Kinesis {
         about: &mut About,
     ) -> Outcome<Vec<u8>> {
         match operation {
+            // What was read is let go of before the wait for the disk.
             Operation::PutRecord => {
-                let input = self.read(operation, protocol, body, about)?;
-                self.begin_put(&input)?.finish(self, &input).await.map(|output| protocol.encode(&output))
+                let put = self.begin_put(&self.read(operation, protocol, body, about)?)?;
+                put.finish(self).await.map(|output| protocol.encode(&output))
             }
             _ => {
-                let input = self.read(Operation::PutRecords, protocol, body, about)?;
-                self.begin_puts(&input)?.finish(self).await.map(|output| protocol.encode(&output))
+                let puts = self.begin_puts(&self.read(Operation::PutRecords, protocol, body, about)?)?;
+                puts.finish(self).await.map(|output| protocol.encode(&output))
             }
         }
     }

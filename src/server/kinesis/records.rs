@@ -21,7 +21,7 @@ fn encryption(stream: &Stream) -> Option<String> {
 }
 
 impl Put {
-    pub(super) async fn finish(self, kinesis: &Kinesis, _: &api::PutRecordInput) -> Outcome<api::PutRecordOutput> {
+    pub(super) async fn finish(self, kinesis: &Kinesis) -> Outcome<api::PutRecordOutput> {
         let put = self.ticket.await.only();
         put_output(kinesis, &self.stream, put)
     }
