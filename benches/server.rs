@@ -110,12 +110,19 @@ fn main() -> Result<()> {
     }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| name.contains(wanted.as_str()));
     table::header();
+    let mut measured = Vec::new();
     for cell in CELLS.iter().filter(|cell| wanted(cell.name)) {
         let neighbours = Neighbours::look();
         let row = ours(cell, &settings)?;
         let others = neighbours.share();
         row.print(others);
-        beside_peers(cell, &row, &peers, &settings, others)?;
+        measured.push((cell, row, others));
+    }
+    // After all of ours: a peer may still be busy with what it was asked when its client is gone.
+    if !peers.is_empty() {
+        for (cell, row, others) in &measured {
+            beside_peers(cell, row, &peers, &settings, *others)?;
+        }
     }
     for (_, experiment) in EXPERIMENTS.iter().filter(|(name, _)| wanted(name)) {
         let neighbours = Neighbours::look();
@@ -162,7 +169,7 @@ fn beside_peers(
 ) -> Result<()> {
     let mut best = 0.0_f64;
     for (name, address) in peers {
-        let mut row = Row::new(format!("  the same by {name}"), cell.unit, Bar::Told, "");
+        let mut row = Row::new(format!("{name}: {}", cell.what), cell.unit, Bar::Told, "");
         // A stream of its own for each run of this bench: peers may be older.
         let stream = format!("{}-{}", cell.name, std::process::id());
         match (cell.measure)(*address, &stream, settings) {
@@ -178,7 +185,7 @@ fn beside_peers(
         }
     }
     if best > 0.0 {
-        let mut row = Row::new("  ours beside the best of them", cell.unit, Bar::Reach(10.0), "the best peer");
+        let mut row = Row::new("  ours beside the best", cell.unit, Bar::Reach(10.0), "the best peer");
         ours.measured.iter().for_each(|figure| row.push(*figure, best));
         row.print(others);
     }
