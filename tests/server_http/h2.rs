@@ -97,7 +97,7 @@ fn streams_that_are_opened_only_to_be_reset_end_the_connection() {
 
 #[test]
 fn it_is_told_when_a_connection_is_idle_for_too_long() {
-    let place = Place::limited(Limits::new().idle_time(std::time::Duration::from_millis(50)));
+    let place = Place::limited(Limits::new().idle_time(std::time::Duration::from_millis(300)));
     let mut stream = place.connect();
     is_spoken(&mut stream);
     until(&mut stream, GOAWAY);

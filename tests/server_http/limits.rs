@@ -8,7 +8,7 @@ use braidlog::server::Limits;
 
 use crate::client::{Answer, Place, call, get, rest};
 
-const SOON: Duration = Duration::from_millis(50);
+const SOON: Duration = Duration::from_millis(300);
 
 /// Someone who asks for the health on one connection all along.
 struct GoodClient(TcpStream);
