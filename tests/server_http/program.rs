@@ -91,6 +91,34 @@ fn it_says_where_it_listens_and_that_it_is_ready_and_ends_when_told_to() {
 }
 
 #[test]
+fn tail_stops_after_as_many_records_as_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(command(dir.path(), &["serve", "--port", "0", "--in-memory"]));
+    let call = |operation: &str, body: &str| {
+        let answer = served.ask(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Kinesis_20131202.{operation}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    call("CreateStream", r#"{"StreamName":"clicks","ShardCount":1}"#);
+    for _ in 0..5 {
+        call("PutRecord", r#"{"StreamName":"clicks","PartitionKey":"a","Data":"eA=="}"#);
+    }
+    let lines = |more: &[&str]| {
+        let args = [&["tail", "clicks", "--from", "trim", "--endpoint", served.endpoint()], more].concat();
+        let tail = run(dir.path(), &args);
+        assert_eq!(tail.status.code(), Some(0), "{}", text(&tail.stderr));
+        text(&tail.stdout).lines().count()
+    };
+    assert_eq!(lines(&["--count", "2"]), 2);
+    assert_eq!(lines(&["--count", "2", "--deaggregate"]), 2);
+    assert_eq!(lines(&["--no-follow"]), 5);
+    served.stop(rustix::process::Signal::TERM);
+}
+
+#[test]
 fn beyond_loopback_it_listens_only_with_credentials_or_if_that_is_meant() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["serve", "--host", "0.0.0.0", "--port", "0"][..], &["serve", "--port", "0", "--listen", "[::]:0"]] {

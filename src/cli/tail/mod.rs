@@ -116,6 +116,9 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         };
         let any = !records.is_empty();
         for (shard, record) in records {
+            if left == 0 {
+                break;
+            }
             left -= print(context, &render, args.deaggregate, shard, record, left)?;
         }
         context.out.flush()?;
@@ -140,7 +143,7 @@ fn print(
 ) -> Result<u64, Failure> {
     if !apart {
         render.write(&(shard, record), &mut context.out)?;
-        return Ok(left.min(1));
+        return Ok(1);
     }
     let mut printed = 0;
     for user in deaggregate(record, None).take(usize::try_from(left).unwrap_or(usize::MAX)) {
