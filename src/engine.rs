@@ -291,6 +291,17 @@ impl Engine {
         Ok(engine)
     }
 
+    /// This engine and those of other accounts that were asked for since it was opened.
+    pub(crate) fn opened_accounts(&self) -> Vec<Engine> {
+        std::iter::once(self.clone()).chain(self.shared.accounts.lock().values().cloned()).collect()
+    }
+
+    /// All streams there are now, sorted by name.
+    pub(crate) fn all_streams(&self) -> Vec<Stream> {
+        let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
+        streams.by_name.values().map(|state| Stream { shared: self.shared.clone(), state: state.clone() }).collect()
+    }
+
     /// The engines of all accounts that ever had a stream here, this one first.
     ///
     /// # Errors
@@ -428,27 +439,21 @@ impl Engine {
     /// [`Error::InvalidArgument`] for a token that this store has not issued, [`Error::ExpiredIterator`],
     /// [`Error::ResourceNotFound`] when stream or shard is gone, [`Error::ThroughputExceeded`].
     pub fn get_records(&self, shard_iterator: &str, limit: usize) -> Result<GetRecords> {
-        let now_ms = self.shared.now_ms();
-        let token = Token::decode(shard_iterator, &self.shared.secret, now_ms, self.shared.options.iterator_lifetime)?;
-        self.stream_by_id(token.stream)?.get(token, limit, now_ms)
+        let (stream, token) = self.position(shard_iterator)?;
+        stream.get(token, limit)
     }
 
-    /// The stream that a shard iterator was issued for.
+    /// What a shard iterator says: a place in a stream.
     ///
     /// # Errors
     /// As [`Engine::get_records`].
-    #[cfg_attr(not(feature = "server"), expect(dead_code))]
-    pub(crate) fn stream_of_iterator(&self, shard_iterator: &str) -> Result<Stream> {
+    pub(crate) fn position(&self, shard_iterator: &str) -> Result<(Stream, Token)> {
         let lifetime = self.shared.options.iterator_lifetime;
         let token = Token::decode(shard_iterator, &self.shared.secret, self.shared.now_ms(), lifetime)?;
-        self.stream_by_id(token.stream)
-    }
-
-    fn stream_by_id(&self, id: u64) -> Result<Stream> {
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
         let gone = || Error::ResourceNotFound { what: "stream that the iterator was issued for".to_owned() };
-        let state = streams.by_id.get(&id).cloned().ok_or_else(gone)?;
-        Ok(Stream { shared: self.shared.clone(), state })
+        let state = streams.by_id.get(&token.stream).cloned().ok_or_else(gone)?;
+        Ok((Stream { shared: self.shared.clone(), state }, token))
     }
 
     /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, tables are kept
@@ -458,16 +463,10 @@ impl Engine {
     /// What any write may answer.
     pub fn maintain(&self) -> Result<Maintenance> {
         let mut done = Maintenance::default();
-        let streams: Vec<Arc<StreamState>> = {
-            let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
-            streams.by_name.values().cloned().collect()
-        };
-        let accounts: Vec<Engine> = self.shared.accounts.lock().values().cloned().collect();
-        for engine in accounts {
+        for engine in self.opened_accounts().iter().skip(1) {
             engine.maintain()?;
         }
-        for state in streams {
-            let stream = Stream { shared: self.shared.clone(), state };
+        for stream in self.all_streams() {
             match stream.maintain(&mut done) {
                 // Deleted meanwhile.
                 Err(Error::ResourceNotFound { .. }) => {}

@@ -18,8 +18,6 @@ use crate::{Engine, Error, Health};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-/// Streams that a reset looks at at a time.
-const RESET_PAGE: usize = 1_000;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What there is at the paths that are ours.
@@ -135,22 +133,15 @@ async fn reset<S: Service>(room: &Room<S>) -> Result<Response<ApiBody>, Refused>
 
 fn delete_streams(engine: &Engine) -> Result<usize, Error> {
     let mut deleted = 0;
-    let mut after: Option<String> = None;
-    loop {
-        let page = engine.list_streams(after.as_deref(), RESET_PAGE);
-        for name in &page.stream_names {
-            match engine.delete_stream(name, true) {
-                Ok(()) => deleted += 1,
-                // Somebody else was faster.
-                Err(Error::ResourceNotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
+    for stream in engine.all_streams() {
+        match engine.delete_stream(stream.name(), true) {
+            Ok(()) => deleted += 1,
+            // Somebody else was faster.
+            Err(Error::ResourceNotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
-        if !page.has_more {
-            return Ok(deleted);
-        }
-        after = page.stream_names.into_iter().next_back();
     }
+    Ok(deleted)
 }
 
 /// Runs what waits for the disk where it holds nobody up.

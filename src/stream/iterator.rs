@@ -51,13 +51,23 @@ pub(crate) struct Token {
 
 const VERSION: u8 = 1;
 const BODY_BYTES: usize = 1 + 8 + 4 + 8 + 8;
-const CODE_BYTES: usize = 16;
+pub(crate) const CODE_BYTES: usize = 16;
 
-fn code(secret: &[u8; 16], body: &[u8]) -> [u8; CODE_BYTES] {
+/// Vouches for the body of a token. Each kind of token has a purpose of its own, so that none passes for another.
+pub(crate) fn code(secret: &[u8; 16], purpose: &[u8], body: &[u8]) -> [u8; CODE_BYTES] {
     let mut hasher = SipHasher24::new_with_key(secret);
+    hasher.write(purpose);
     hasher.write(body);
     hasher.finish128().as_bytes()
 }
+
+/// Whether a code is the one expected. Compared whole, so that how long it takes says nothing.
+pub(crate) fn is_code(given: &[u8], expected: [u8; CODE_BYTES]) -> bool {
+    given.len() == CODE_BYTES && expected.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+/// That of shard iterators, which came first.
+const PURPOSE: &[u8] = b"";
 
 impl Token {
     pub(crate) fn encode(&self, secret: &[u8; 16]) -> String {
@@ -67,7 +77,7 @@ impl Token {
         bytes.put_u32(self.shard.0);
         bytes.put_u64(self.next);
         bytes.put_u64(self.issued_ms);
-        let code = code(secret, &bytes);
+        let code = code(secret, PURPOSE, &bytes);
         bytes.put_bytes(&code);
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
@@ -88,10 +98,7 @@ impl Token {
             *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(invalid)?;
         }
         let (body, given) = bytes.split_at(BODY_BYTES);
-        let expected = code(secret, body);
-        // Compared whole, so that how long it takes says nothing.
-        let differs = expected.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b));
-        if differs != 0 {
+        if !is_code(given, code(secret, PURPOSE, body)) {
             return Err(invalid());
         }
         let token = Token::parse(body).map_err(|_| invalid())?;

@@ -48,6 +48,8 @@ pub use group::{
 pub use hash_key::{HashKey, HashKeyRange};
 pub use iterator::StartingPosition;
 pub(crate) use iterator::Token;
+#[cfg(feature = "server")]
+pub(crate) use iterator::{CODE_BYTES, code, is_code};
 pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStatus};
 pub use on_demand::{Maintenance, OnDemandOptions};
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};

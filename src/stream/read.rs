@@ -168,7 +168,8 @@ impl Stream {
         Token { stream: self.state.id, shard, next, issued_ms }.encode(&self.shared.secret)
     }
 
-    pub(crate) fn get(&self, token: Token, limit: usize, now_ms: u64) -> Result<GetRecords> {
+    pub(crate) fn get(&self, token: Token, limit: usize) -> Result<GetRecords> {
+        let now_ms = self.shared.now_ms();
         if !(1..=GET_RECORDS_MAX).contains(&limit) {
             return Err(Error::invalid("Limit", limit, "it must be from 1 to 10,000"));
         }

@@ -47,10 +47,12 @@ const UNKNOWN_MAX: usize = 16;
 impl Protocol {
     /// The one a `Content-Type` asks for, parameters aside.
     pub fn of_content_type(value: &str) -> Option<Protocol> {
-        match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "application/x-amz-json-1.1" | "application/x-amz-json-1.0" | "application/json" => Some(Protocol::Json),
-            "application/x-amz-cbor-1.1" | "application/cbor" => Some(Protocol::Cbor),
-            _ => None,
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        let is_one_of = |names: &[&str]| names.iter().any(|name| kind.eq_ignore_ascii_case(name));
+        if is_one_of(&["application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json"]) {
+            Some(Protocol::Json)
+        } else {
+            is_one_of(&["application/x-amz-cbor-1.1", "application/cbor"]).then_some(Protocol::Cbor)
         }
     }
 

@@ -64,6 +64,11 @@ pub(super) fn record(record: stream::Record, encryption: Option<&str>) -> api::R
     }
 }
 
+/// What the service names the encryption of a stream that has a key; none of one without.
+pub(super) fn encryption(stream: &stream::Stream) -> Option<&'static str> {
+    stream.encryption_key().map(|_| "KMS")
+}
+
 pub(super) fn tags(tags: Vec<(String, String)>) -> Vec<api::Tag> {
     tags.into_iter().map(|(key, value)| api::Tag { key: Some(key), value: Some(value) }).collect()
 }

@@ -87,11 +87,11 @@ impl Kinesis {
             // What was read is let go of before the wait for the disk.
             Operation::PutRecord => {
                 let put = self.begin_put(&self.read(operation, protocol, body, about)?)?;
-                put.finish(self).await.map(|output| protocol.encode(&output))
+                put.one(self).await.map(|output| protocol.encode(&output))
             }
             _ => {
                 let puts = self.begin_puts(&self.read(Operation::PutRecords, protocol, body, about)?)?;
-                puts.finish(self).await.map(|output| protocol.encode(&output))
+                puts.all(self).await.map(|output| protocol.encode(&output))
             }
         }
     }

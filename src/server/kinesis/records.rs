@@ -4,26 +4,25 @@ use crate::stream::{GetRecords, HashKey, PutRecord, PutRecordsEntry, PutTicket, 
 use crate::wire::ApiError;
 use crate::wire::kinesis as api;
 
-use super::convert::{child_shards, count, record};
+use super::convert::{child_shards, count, encryption, record};
 use super::streams::limit;
 use super::{Context, Kinesis, Outcome, dry_run};
 
 const GET_RECORDS_MAX: i32 = 10_000;
 
-/// A put on its way to the disk.
+/// A put, of one record or several, on its way to the disk.
 pub(super) struct Put {
     stream: Stream,
     ticket: PutTicket,
 }
 
-fn encryption(stream: &Stream) -> Option<String> {
-    stream.encryption_key().map(|_| "KMS".to_owned())
-}
-
 impl Put {
-    pub(super) async fn finish(self, kinesis: &Kinesis) -> Outcome<api::PutRecordOutput> {
-        let put = self.ticket.await.only();
-        put_output(kinesis, &self.stream, put)
+    pub(super) async fn one(self, kinesis: &Kinesis) -> Outcome<api::PutRecordOutput> {
+        put_output(kinesis, &self.stream, self.ticket.await.only())
+    }
+
+    pub(super) async fn all(self, kinesis: &Kinesis) -> Outcome<api::PutRecordsOutput> {
+        Ok(puts_output(kinesis, &self.stream, self.ticket.await))
     }
 }
 
@@ -32,21 +31,8 @@ fn put_output(kinesis: &Kinesis, stream: &Stream, put: crate::Result<PutRecord>)
     Ok(api::PutRecordOutput {
         shard_id: Some(put.shard_id.to_string()),
         sequence_number: Some(put.sequence_number.to_string()),
-        encryption_type: encryption(stream),
+        encryption_type: encryption(stream).map(str::to_owned),
     })
-}
-
-/// Several of them.
-pub(super) struct Puts {
-    stream: Stream,
-    ticket: PutTicket,
-}
-
-impl Puts {
-    pub(super) async fn finish(self, kinesis: &Kinesis) -> Outcome<api::PutRecordsOutput> {
-        let put = self.ticket.await;
-        Ok(puts_output(kinesis, &self.stream, put))
-    }
 }
 
 fn puts_output(kinesis: &Kinesis, stream: &Stream, put: crate::stream::PutRecords) -> api::PutRecordsOutput {
@@ -74,7 +60,7 @@ fn puts_output(kinesis: &Kinesis, stream: &Stream, put: crate::stream::PutRecord
     api::PutRecordsOutput {
         failed_record_count: Some(count(failed)),
         records: Some(put.records.into_iter().map(entry).collect()),
-        encryption_type: encryption(stream),
+        encryption_type: encryption(stream).map(str::to_owned),
     }
 }
 
@@ -100,7 +86,7 @@ impl Kinesis {
         Ok(Put { stream, ticket })
     }
 
-    pub(super) fn begin_puts(&self, input: &api::PutRecordsInput) -> Outcome<Puts> {
+    pub(super) fn begin_puts(&self, input: &api::PutRecordsInput) -> Outcome<Put> {
         let stream = self.stream(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
         let entries = input.records.iter().flatten().map(|record| {
             Ok(PutRecordsEntry {
@@ -115,7 +101,7 @@ impl Kinesis {
             dry_run(input.dry_run)?;
         }
         let ticket = stream.put_records_ticket(&entries).map_err(|error| self.error(error))?;
-        Ok(Puts { stream, ticket })
+        Ok(Put { stream, ticket })
     }
 
     pub(super) fn put_record_blocking(&self, input: api::PutRecordInput) -> Outcome<api::PutRecordOutput> {
@@ -124,7 +110,7 @@ impl Kinesis {
     }
 
     pub(super) fn put_records_blocking(&self, input: api::PutRecordsInput) -> Outcome<api::PutRecordsOutput> {
-        let Puts { stream, ticket } = self.begin_puts(&input)?;
+        let Put { stream, ticket } = self.begin_puts(&input)?;
         Ok(puts_output(self, &stream, ticket.wait()))
     }
 
@@ -141,16 +127,16 @@ impl Kinesis {
     pub(super) fn get_records(&self, input: api::GetRecordsInput) -> Outcome<api::GetRecordsOutput> {
         let limit = limit(input.limit, GET_RECORDS_MAX, GET_RECORDS_MAX);
         let iterator = input.shard_iterator.unwrap_or_default();
-        let stream = self.engine.stream_of_iterator(&iterator).map_err(|error| self.error(error))?;
+        let (stream, token) = self.engine.position(&iterator).map_err(|error| self.error(error))?;
         if let Some(arn) = input.stream_arn.filter(|arn| *arn != stream.arn()) {
             return Err(super::convert::invalid(format!("ShardIterator is of another stream than {arn}.")));
         }
         dry_run(input.dry_run)?;
-        let got = self.engine.get_records(&iterator, limit).map_err(|error| self.error(error))?;
+        let got = stream.get(token, limit).map_err(|error| self.error(error))?;
         let GetRecords { records, next_shard_iterator, millis_behind_latest, child_shards: children, .. } = got;
         let encryption = encryption(&stream);
         Ok(api::GetRecordsOutput {
-            records: Some(records.into_iter().map(|one| record(one, encryption.as_deref())).collect()),
+            records: Some(records.into_iter().map(|one| record(one, encryption)).collect()),
             next_shard_iterator,
             millis_behind_latest: Some(i64::try_from(millis_behind_latest).unwrap_or(i64::MAX)),
             child_shards: child_shards(&children),

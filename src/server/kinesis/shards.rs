@@ -41,11 +41,8 @@ impl Kinesis {
         let page = page.map_err(|error| self.error(error))?;
         let last = page.shards.last().filter(|_| page.has_more).map(|shard| shard.shard_id.to_string());
         let token = |last: String| {
-            let listing = Listing::Shards {
-                stream: stream.describe().stream_name,
-                created_ms: stream.describe().created_ms,
-                filter,
-            };
+            let created_ms = stream.describe().created_ms;
+            let listing = Listing::Shards { stream: stream.name().to_owned(), created_ms, filter };
             self.page_token(PageToken::after(listing, &last))
         };
         Ok(api::ListShardsOutput { next_token: last.map(token), shards: Some(page.shards.iter().map(shard).collect()) })

@@ -3,7 +3,7 @@
 use crate::stream::{Distribution, StreamDescription, StreamMode, StreamOptions};
 use crate::wire::kinesis as api;
 
-use super::convert::{count, invalid, metric_names, metrics, shard, tags, time, timestamp};
+use super::convert::{count, encryption, invalid, metric_names, metrics, shard, tags, timestamp};
 use super::page::{Listing, PageToken};
 use super::{Kinesis, Outcome};
 
@@ -83,7 +83,6 @@ impl Kinesis {
         let limit = limit(input.limit, PAGE, PAGE);
         let page = stream.list_shards(Default::default(), start, limit).map_err(|error| self.error(error))?;
         let description = stream.describe();
-        let key_id = stream.encryption_key();
         Ok(api::DescribeStreamOutput {
             stream_description: Some(api::StreamDescription {
                 stream_name: Some(description.stream_name.clone()),
@@ -95,8 +94,8 @@ impl Kinesis {
                 retention_period_hours: Some(count(description.retention_hours as usize)),
                 stream_creation_timestamp: Some(timestamp(description.created_ms)),
                 enhanced_monitoring: Some(monitoring(&description)),
-                encryption_type: Some(if key_id.is_some() { "KMS" } else { "NONE" }.to_owned()),
-                key_id,
+                encryption_type: Some(encryption(&stream).unwrap_or("NONE").to_owned()),
+                key_id: stream.encryption_key(),
             }),
         })
     }
@@ -108,7 +107,6 @@ impl Kinesis {
         let stream = self.stream(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
         let description = stream.describe();
         let auto = description.distribution == Distribution::Auto;
-        let key_id = stream.encryption_key();
         Ok(api::DescribeStreamSummaryOutput {
             stream_description_summary: Some(api::StreamDescriptionSummary {
                 stream_name: Some(description.stream_name.clone()),
@@ -118,8 +116,8 @@ impl Kinesis {
                 retention_period_hours: Some(count(description.retention_hours as usize)),
                 stream_creation_timestamp: Some(timestamp(description.created_ms)),
                 enhanced_monitoring: Some(monitoring(&description)),
-                encryption_type: Some(if key_id.is_some() { "KMS" } else { "NONE" }.to_owned()),
-                key_id,
+                encryption_type: Some(encryption(&stream).unwrap_or("NONE").to_owned()),
+                key_id: stream.encryption_key(),
                 open_shard_count: Some(count(description.open_shard_count)),
                 consumer_count: Some(count(description.consumer_count)),
                 warm_throughput: description.warm_throughput_mib.map(warm_throughput),
@@ -269,19 +267,10 @@ impl Kinesis {
     }
 
     pub(super) fn describe_limits(&self, _: api::DescribeLimitsInput) -> Outcome<api::DescribeLimitsOutput> {
-        let (mut open_shards, mut on_demand, mut start) = (0, 0, None::<String>);
-        loop {
-            let page = self.engine.list_streams(start.as_deref(), 1_000);
-            for description in
-                page.stream_names.iter().filter_map(|name| Some(self.engine.stream(name).ok()?.describe()))
-            {
-                open_shards += description.open_shard_count;
-                on_demand += usize::from(description.mode == StreamMode::OnDemand);
-            }
-            start = page.stream_names.last().cloned();
-            if !page.has_more {
-                break;
-            }
+        let (mut open_shards, mut on_demand) = (0, 0);
+        for description in self.engine.all_streams().iter().map(crate::stream::Stream::describe) {
+            open_shards += description.open_shard_count;
+            on_demand += usize::from(description.mode == StreamMode::OnDemand);
         }
         Ok(api::DescribeLimitsOutput {
             shard_limit: Some(count(self.engine.options().open_shards_max as usize)),
@@ -319,9 +308,8 @@ impl Kinesis {
         created: Option<crate::wire::scalar::Timestamp>,
     ) -> Outcome<()> {
         let Some(created) = created else { return Ok(()) };
-        let is = stream.describe().created_ms;
         // Clients keep seconds or milliseconds of it.
-        if time(created) == time(timestamp(is)) || created.0 / 1000 == timestamp(is).0 / 1000 {
+        if created.0 / 1000 == timestamp(stream.describe().created_ms).0 / 1000 {
             return Ok(());
         }
         let what = format!("stream {} created at {}", stream.name(), created.0 as f64 / 1000.0);

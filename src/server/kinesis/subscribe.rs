@@ -11,7 +11,7 @@ use crate::wire::event_stream::Message;
 use crate::wire::kinesis as api;
 use crate::wire::{ApiError, Protocol};
 
-use super::convert::{child_shards, record};
+use super::convert::{child_shards, encryption, record};
 use super::{Context, Kinesis, Outcome, dry_run};
 
 /// How long one lasts (`SubscribeToShard`).
@@ -45,7 +45,7 @@ impl Kinesis {
         let options = SubscriptionOptions::new().lifetime(Some(LIFETIME));
         let subscription = stream.subscribe(&consumer.consumer_name, shard, position, options);
         let subscription = subscription.map_err(|error| self.error(error))?;
-        let encryption = stream.encryption_key().map(|_| "KMS");
+        let encryption = encryption(&stream);
         Ok(Events { subscription, engine: self.engine.clone(), protocol, encryption })
     }
 }
