@@ -19,19 +19,28 @@ pub struct Fault {
     pub path: String,
     /// What kind of failure.
     pub kind: io::ErrorKind,
+    /// The system's number of it (`errno`), if it has one.
+    pub code: Option<i32>,
     /// The system's words.
     pub message: String,
 }
 
 impl Fault {
     pub(crate) fn new(during: &'static str, path: impl Into<String>, error: &io::Error) -> Fault {
-        Fault { during, path: path.into(), kind: error.kind(), message: error.to_string() }
+        Fault { during, path: path.into(), kind: error.kind(), code: error.raw_os_error(), message: error.to_string() }
     }
 
     /// Whether there was no room: the disk or the quota is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
+}
+
+/// Whether an `errno` says that the process or the machine has no file descriptor left.
+pub(crate) fn is_no_descriptor(code: Option<i32>) -> bool {
+    use rustix::io::Errno;
+    let none = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    code.is_some_and(|code| none.contains(&code))
 }
 
 impl fmt::Display for Fault {

@@ -84,6 +84,10 @@ pub struct OpenReport {
     pub manifest_damage: Option<String>,
     /// Logs of which a part was damaged or had to be withheld, with the first number lost.
     pub stopped_logs: Vec<(String, u64)>,
+    /// The store lies on a network file system, by its name. Locks, syncs and mapped pages are only as good as that server and
+    /// its mount: two machines may then own one store, and a reader of [`ReadMode::Map`](crate::ReadMode::Map) dies of a
+    /// server that is gone.
+    pub network_file_system: Option<String>,
     /// The journal is damaged: the store is read-only at the state before; with the place.
     pub journal_damage: Option<String>,
 }
@@ -600,6 +604,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     let mut report = replay.report.clone();
     report.created = !exists;
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
+    report.network_file_system = disk.network_file_system().map(str::to_owned);
     let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
     let (end, chain) = match plan.frames.last() {
         Some(last) => (plan.end, last.header.checksum),
@@ -731,6 +736,7 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
     }
     let mut report = replay.report.clone();
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
+    report.network_file_system = disk.network_file_system().map(str::to_owned);
     let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
     let first_segment = manifest.root.segments_reserved;
     let parts = CoreParts {

@@ -292,28 +292,33 @@ impl Store {
     /// Writes what memory holds to segments and takes a checkpoint, so that the next open has nothing to replay. Blocks.
     ///
     /// # Errors
-    /// What stopped the store meanwhile.
+    /// What stopped the store meanwhile. [`Error::Io`] if it could not be taken just now, for want of descriptors for example:
+    /// nothing is lost, and it is tried again.
     pub fn checkpoint(&self) -> Result<()> {
         let core = &self.life.core;
         if self.life.read_only {
             return Err(core.refusal());
         }
-        let (made, changed) = &core.checkpoints_made;
-        let mut count = made.lock();
+        let (checkpoints, changed) = &core.checkpoints;
+        let mut ended = checkpoints.lock();
         // The one that may be under way began before this call: the one after it counts.
-        let wanted = *count + 2;
+        let (wanted, failed_before) = (ended.made + 2, ended.failed);
         core.ask_checkpoint();
-        while *count < wanted {
+        while ended.made < wanted {
+            if ended.failed >= failed_before + 2
+                && let Some(error) = &ended.last_error
+            {
+                return Err(error.clone());
+            }
             if core.health.is_stopped() || core.is_closed() {
                 return Err(core.refusal());
             }
             if matches!(core.health.get(), Health::Full { .. }) {
                 return Err(core.refusal());
             }
-            count = changed.wait_timeout(count, Duration::from_millis(50));
-            drop(count);
+            drop(changed.wait_timeout(ended, Duration::from_millis(50)));
             core.ask_checkpoint();
-            count = made.lock();
+            ended = checkpoints.lock();
         }
         Ok(())
     }
@@ -346,7 +351,7 @@ impl Store {
     /// Takes the wall clock as it is after it jumped: retention, held back until now, goes on by it.
     pub fn accept_clock(&self) {
         let core = &self.life.core;
-        *core.clock_anchor.lock() = (core.env.clock.wall_ms(), core.env.clock.monotonic_ms());
+        core.believe_clock();
     }
 
     /// Waits for everything appended, takes a checkpoint, marks the end as clean and ends the threads. Other handles of the

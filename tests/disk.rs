@@ -638,3 +638,22 @@ fn a_full_disk_fails_the_write_and_then_serves_again() {
         disk.remove("file").unwrap();
     }
 }
+
+#[test]
+fn a_store_on_a_network_file_system_is_told() {
+    use braidlog::env::Env;
+    use braidlog::env::sim::{ManualClock, Profile, SeededRandom};
+    use braidlog::{Store, StoreOptions};
+    let options = || StoreOptions::new().journal_file_bytes(1 << 20).memory_bytes(1 << 20);
+    for network in [Some("nfs"), None] {
+        let disk = SimDisk::new(Tape::seeded(1));
+        disk.set_profile(Profile { network, ..Profile::STRICT_POSIX });
+        let (clock, random) = (Arc::new(ManualClock::at(1_800_000_000_000)), Arc::new(SeededRandom::new(7)));
+        let env = Env { disk: Arc::new(disk), clock, random };
+        let store = Store::open_in(env, options()).unwrap();
+        assert_eq!(store.open_report().network_file_system.as_deref(), network);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(folder.path()).unwrap();
+    assert_eq!(disk.network_file_system(), None, "{} is a network file system?", folder.path().display());
+}

@@ -15,10 +15,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use braidlog::{DiskChoice, Error, Health, LogOptions, ReadMode, StartAt, Store, StoreOptions, Transaction};
+use braidlog::{
+    DiskChoice, Error, Health, LogOptions, ReadMode, RecordParts, StartAt, Store, StoreOptions, Transaction,
+};
 use mount::{Mounted, make_image, mount, mount_image, run};
 
 fn options(disk: DiskChoice) -> StoreOptions {
@@ -200,6 +203,95 @@ fn child() {
     let ticket = log.append_ticket(record(20).as_str()).unwrap();
     println!("\nasked");
     let _ = ticket.wait();
+}
+
+const HELD_BACK: &str = "BRAIDLOG_KERNEL_HELD_BACK";
+/// What may wait for the device of a store whose callers are held back.
+const HELD_BACK_BYTES: u64 = 48 << 20;
+
+/// Not a test: eight producers that write as fast as they are let. Once the device stalls it tells by how much its own memory
+/// grew when each of them was refused, and once the device is back that all they handed in was written.
+#[test]
+fn held_back() {
+    let Ok(root) = std::env::var(HELD_BACK) else { return };
+    let own_kib = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let small = StoreOptions::new().journal_file_bytes(8 << 20).memory_bytes(HELD_BACK_BYTES).reserve_bytes(0);
+    let store = Store::open_with(root, small.append_deadline(Duration::from_millis(200))).unwrap();
+    let log = store.create_log("a", LogOptions::new()).unwrap();
+    let before = own_kib();
+    let (stalled, over) = (Barrier::new(9), AtomicBool::new(false));
+    let tickets: usize = std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let data = vec![7; 1 << 10];
+                    let batch = [RecordParts::from(&data[..]); 64];
+                    let mut tickets = Vec::new();
+                    // Until the device has stalled, an acknowledgement comes in time to make room.
+                    loop {
+                        match log.append_batch_ticket(&batch) {
+                            Ok(ticket) => tickets.push(ticket),
+                            Err(Error::Busy { .. }) if over.load(Ordering::SeqCst) => break,
+                            Err(Error::Busy { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                        tickets.retain(|ticket| ticket.try_get().is_none());
+                    }
+                    stalled.wait();
+                    let held = tickets.len();
+                    for ticket in tickets {
+                        ticket.wait().unwrap();
+                    }
+                    held
+                })
+            })
+            .collect();
+        println!("\nready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        over.store(true, Ordering::SeqCst);
+        stalled.wait();
+        println!("\nfigures {} {}", store.stats().pending_bytes, (own_kib() - before) << 10);
+        producers.into_iter().map(|producer| producer.join().unwrap()).sum()
+    });
+    println!("\nwritten {tickets}");
+}
+
+#[test]
+fn what_waits_for_a_stalled_device_takes_no_more_memory_than_it_was_given() {
+    let Some(mounted) = mount("ext4", 512) else { return };
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "held_back", "--nocapture"])
+        .env(HELD_BACK, mounted.point().join("store"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let mut await_word = |word: &str| {
+        let said = said.by_ref().find_map(|line| line.unwrap().strip_prefix(word).map(str::to_owned));
+        said.expect("the owner ended")
+    };
+    await_word("ready");
+    if let Err(why) = freeze(&mounted, true) {
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        return println!("skipped: the file system can't be frozen ({why})");
+    }
+    owner.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let figures = await_word("figures ");
+    // Before anything can fail: see above.
+    freeze(&mounted, false).unwrap();
+    let tickets: u64 = await_word("written ").parse().unwrap();
+    assert!(owner.wait().unwrap().success());
+    let (pending, grown) = figures.split_once(' ').unwrap();
+    let (pending, grown): (u64, u64) = (pending.parse().unwrap(), grown.parse().unwrap());
+    println!("{tickets} tickets held, {pending} bytes pending, memory grew by {grown}, given {HELD_BACK_BYTES}");
+    assert!(pending > HELD_BACK_BYTES / 2, "the device stalled before there was much to wait: {pending}");
+    assert!(grown <= HELD_BACK_BYTES + HELD_BACK_BYTES / 5, "{grown} bytes of {HELD_BACK_BYTES}");
 }
 
 /// The owner dies with a write in a device that does not answer. Whoever comes next waits until it has landed.

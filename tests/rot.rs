@@ -8,10 +8,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, SECTOR, SimDisk, Tape, WriteFault};
+use braidlog::{Error, ReadMode, StartAt};
+use support::oracle::read_from;
 use support::rot::{Outcome, Sample, kind_of, sample};
-use support::{Verdict, budget, two_lanes};
+use support::runner::{Op, Run};
+use support::{Verdict, budget, small, two_lanes};
 
 type Table = BTreeMap<(&'static str, Outcome), u64>;
 
@@ -203,4 +205,43 @@ fn files_of_two_instants_open_to_a_front_part_or_are_refused() {
         }
     }
     println!("{sum:?}");
+}
+
+/// Damage in the middle of a log that is open: a reader hears of it at its place, and everything else can be read by number.
+#[test]
+fn what_lies_around_damage_stays_readable_by_number() {
+    const RECORDS: u64 = 120;
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy)).unwrap();
+    run.create_logs().unwrap();
+    for _ in 0..RECORDS {
+        run.apply(Op::Append { log: 0, count: 1, len: 700, settle: true }).unwrap();
+    }
+    run.apply(Op::Reopen).unwrap();
+    let whole = read_from(&run.log("alpha").unwrap(), StartAt::TrimHorizon).unwrap();
+    run.store = None;
+    let segments: Vec<_> = run.disk.files().into_iter().filter(|(path, _)| path.ends_with(".seg")).collect();
+    assert!(segments.len() >= 3, "{segments:?}");
+    for mode in [ReadMode::Copy, ReadMode::Map] {
+        for (path, len) in &segments[..segments.len() - 1] {
+            let disk = run.disk.fork();
+            disk.flip_bit(path, len / 2 * 8).unwrap();
+            let mut damaged = run.on(disk);
+            damaged.options = small(mode);
+            damaged.open().unwrap();
+            let log = damaged.log("alpha").unwrap();
+            let mut unreadable = Vec::new();
+            for record in &whole {
+                let found = log.read(StartAt::Sequence(record.sequence_number)).unwrap().next().unwrap();
+                match found {
+                    Ok(found) => assert_eq!(&found, record, "{path}, {mode:?}"),
+                    Err(Error::Damaged { .. }) => unreadable.push(record.sequence_number),
+                    Err(other) => panic!("{path}, {mode:?}: {other}"),
+                }
+            }
+            assert_eq!(unreadable.len(), 1, "one batch of one record is damaged: {path}, {mode:?}: {unreadable:?}");
+            let front = log.read(StartAt::TrimHorizon).unwrap();
+            let front = front.take_while(Result::is_ok).count() as u64;
+            assert_eq!([front], unreadable[..], "who reads on ends where the damage is");
+        }
+    }
 }

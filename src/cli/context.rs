@@ -73,6 +73,11 @@ impl Context {
     /// Says what opening found that its owner should know.
     pub(crate) fn warn_of(&self, store: &Store) {
         let report = store.open_report();
+        if let Some(name) = &report.network_file_system {
+            self.warn(&format!(
+                "the store lies on a network file system ({name}), whose locks and syncs may not hold; use a local disk"
+            ));
+        }
         if let Some(damage) = &report.journal_damage {
             self.warn(&format!("the journal is damaged ({damage}); run `braidlog check`"));
         }

@@ -155,6 +155,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
                 "cut_bytes": report.cut_bytes,
                 "leftover_segments": report.leftover_segments,
                 "manifest_damage": report.manifest_damage,
+                "network_file_system": report.network_file_system,
                 "journal_damage": report.journal_damage,
                 "stopped_logs": report.stopped_logs,
             },

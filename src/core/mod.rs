@@ -2,6 +2,7 @@
 
 mod budget;
 mod catalog;
+mod clocks;
 mod pool;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::ticket::{Pending, Slot};
 
 use budget::Budget;
 use catalog::Catalog;
+use clocks::{Clocks, Instants};
 pub(crate) use pool::BufferPool;
 
 /// A store that closes gives up what takes longer: less than a dropped handle waits for.
@@ -34,8 +36,10 @@ pub(crate) const RESERVE_PATH: &str = "RESERVE";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// Numbers reserved for a buffered log at a time.
 const RESERVED_NUMBERS: u64 = 1 << 24;
-/// Wall and monotonic clock agree if they differ by no more than this since they were last compared.
-const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+fn instants(env: &Env) -> Instants {
+    Instants { wall: env.clock.wall_ms(), monotonic: env.clock.monotonic_ms() }
+}
 
 /// What every part of an open store shares.
 pub(crate) struct Core {
@@ -73,14 +77,22 @@ pub(crate) struct Core {
     /// How many backups need the files they copy.
     files_kept: Mutex<usize>,
     /// Wall and monotonic time when they were last seen to agree.
-    pub(crate) clock_anchor: Mutex<(u64, u64)>,
+    clocks: Mutex<Clocks>,
     pub(crate) buffered_started: AtomicBool,
     closed: AtomicBool,
     /// On the monotonic clock.
     closed_ms: AtomicU64,
     /// Whoever closed it waits for everything that can be done.
     closed_patiently: AtomicBool,
-    pub(crate) checkpoints_made: (Mutex<u64>, Condvar),
+    pub(crate) checkpoints: (Mutex<Checkpoints>, Condvar),
+}
+
+/// How checkpoints ended, for those who wait for one.
+#[derive(Default)]
+pub(crate) struct Checkpoints {
+    pub(crate) made: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_error: Option<Error>,
 }
 
 /// See [`Core::keep_files`].
@@ -135,7 +147,7 @@ impl Core {
         let budget = Budget::new(parts.options.memory_bytes.min(journal_bytes / 2));
         budget.used.store(parts.pending_bytes, Ordering::Release);
         budget.framed.store(parts.pending_bytes, Ordering::Release);
-        let anchor = (parts.env.clock.wall_ms(), parts.env.clock.monotonic_ms());
+        let clocks = Mutex::new(Clocks::new(instants(&parts.env)));
         let health = HealthCell::default();
         health.set(parts.health);
         let core = Core {
@@ -168,12 +180,12 @@ impl Core {
             touched: Mutex::new(parts.touched),
             leftovers: Mutex::new(parts.leftovers),
             files_kept: Mutex::default(),
-            clock_anchor: Mutex::new(anchor),
+            clocks,
             buffered_started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             closed_ms: AtomicU64::new(0),
             closed_patiently: AtomicBool::new(false),
-            checkpoints_made: Default::default(),
+            checkpoints: Default::default(),
         };
         for log in parts.logs.iter().chain(parts.gone.iter().filter_map(|(_, log)| log.as_ref())) {
             core.list_for_checkpoint(log);
@@ -228,27 +240,24 @@ impl Core {
         self.stamp.load(Ordering::Relaxed)
     }
 
-    /// Whether wall and monotonic clock agree on how long it has been since they last did.
+    /// Whether the wall clock can be believed: retention asks at each pass.
     pub(crate) fn clock_agrees(&self) -> bool {
-        let (wall, monotonic) = (self.env.clock.wall_ms(), self.env.clock.monotonic_ms());
-        let mut anchor = self.clock_anchor.lock();
-        let expected = anchor.0 + monotonic.saturating_sub(anchor.1);
-        let agrees = wall.abs_diff(expected) <= CLOCK_TOLERANCE_MS;
-        if agrees {
-            *anchor = (wall, monotonic);
-        }
-        agrees
+        let now = instants(&self.env);
+        self.clocks.lock().compare(now)
+    }
+
+    /// The wall clock is right, whatever was seen of it.
+    pub(crate) fn believe_clock(&self) {
+        *self.clocks.lock() = Clocks::new(instants(&self.env));
     }
 
     /// Wall time if it is plausible, otherwise what the monotonic clock makes of the last plausible one.
     pub(crate) fn trusted_now_ms(&self) -> u64 {
-        let wall = self.env.clock.wall_ms();
+        let now = instants(&self.env);
         if crate::seeded_bug!(RetentionTrustsWallClock) {
-            return wall;
+            return now.wall;
         }
-        let anchor = *self.clock_anchor.lock();
-        let expected = anchor.0 + self.env.clock.monotonic_ms().saturating_sub(anchor.1);
-        if wall.abs_diff(expected) <= CLOCK_TOLERANCE_MS { wall } else { expected }
+        self.clocks.lock().now_ms(now)
     }
 
     /// Why writes are refused, if the store takes none any more.
@@ -289,8 +298,8 @@ impl Core {
 
     pub(crate) fn wake_everyone(&self) {
         self.loaded_logs().iter().for_each(|log| log.watch.wake());
-        let (made, changed) = &self.checkpoints_made;
-        drop(made.lock());
+        let (checkpoints, changed) = &self.checkpoints;
+        drop(checkpoints.lock());
         changed.notify_all();
     }
 
@@ -357,9 +366,17 @@ impl Core {
         self.upkeep.ring();
     }
 
-    pub(crate) fn made_checkpoint(&self) {
-        let (made, changed) = &self.checkpoints_made;
-        *made.lock() += 1;
+    pub(crate) fn checkpoint_ended(&self, outcome: &Result<()>) {
+        let (checkpoints, changed) = &self.checkpoints;
+        let mut checkpoints = checkpoints.lock();
+        match outcome {
+            Ok(()) => checkpoints.made += 1,
+            Err(error) => {
+                checkpoints.failed += 1;
+                checkpoints.last_error = Some(error.clone());
+            }
+        }
+        drop(checkpoints);
         changed.notify_all();
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::core::{Core, RESERVE_PATH};
 use crate::env::DiskFile;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, is_no_descriptor};
 use crate::format::manifest::LogRow;
 use crate::id::{LogId, SegmentId};
 use crate::log::{LogState, NONE};
@@ -154,9 +154,10 @@ impl Upkeep {
         let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
         if fault.is_no_space() {
             self.core.health.set(Health::Full { why: fault.to_string() });
-        } else if passing.contains(&fault.kind) || fault.message.contains("os error 24") {
-            // Out of memory or of descriptors: nothing was promised of this write, and it is tried again.
-            self.core.ask_checkpoint();
+        } else if is_no_descriptor(fault.code) || passing.contains(&fault.kind) {
+            // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now
+            // is still short then.
+            self.core.checkpoint_asked.store(true, Ordering::Release);
         } else {
             self.core.stop(fault);
         }
@@ -186,6 +187,12 @@ impl Upkeep {
     /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it. One that is not is given up
     /// some time after the store closed: it may be long, and the next owner waits for the lock.
     pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
+        let outcome = self.take_checkpoint(clean);
+        self.core.checkpoint_ended(&outcome);
+        outcome
+    }
+
+    fn take_checkpoint(&mut self, clean: bool) -> Result<()> {
         let core = self.core.clone();
         if !core.health.may_write() {
             return Err(core.refusal());
@@ -266,7 +273,6 @@ impl Upkeep {
         }
         // A file that could not be removed is superfluous, not wrong.
         let _ = core.ring.free_upto(frame);
-        core.made_checkpoint();
         add(&core.counters.checkpoints, 1);
         Ok(())
     }
@@ -286,11 +292,19 @@ impl Upkeep {
         if unsynced > SYNC_ALL_FROM {
             core.env.disk.sync_all().map_err(fault)?;
         } else {
-            lists.iter().flatten().try_for_each(|segment| core.files.sync(segment)).map_err(fault)?;
+            self.sync_each(lists.iter().flatten()).map_err(fault)?;
         }
         logs.iter().for_each(|log| log.writer.lock().end_sync());
         core.files.sync_folders().map_err(fault)?;
         Ok(rows)
+    }
+
+    fn sync_each<'a>(&self, mut segments: impl Iterator<Item = &'a Arc<Segment>>) -> std::io::Result<()> {
+        segments.try_for_each(|segment| match self.core.files.for_writing(segment) {
+            // The call that makes all durable needs none.
+            Err(error) if is_no_descriptor(error.raw_os_error()) => self.core.env.disk.sync_all(),
+            file => file?.sync_data(),
+        })
     }
 
     fn write_manifest<'a>(

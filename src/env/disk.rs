@@ -107,6 +107,11 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Makes everything written to the file system so far durable, in one call, and reports its errors.
     fn sync_all(&self) -> io::Result<()>;
+    /// The network file system that the root lies on, by name; `None` on any other, and where it can't be told. What a machine
+    /// away keeps of locks, syncs and mapped pages is not what this contract says.
+    fn network_file_system(&self) -> Option<&'static str> {
+        None
+    }
     /// Room left.
     fn space(&self) -> io::Result<Space>;
     /// Takes the store's lock at `path` without waiting. `holder` is written into the file by an exclusive owner, for

@@ -90,6 +90,8 @@ pub(crate) struct SegmentFiles {
     next_id: AtomicU64,
     reserved: AtomicU64,
     begun: Mutex<BTreeSet<SegmentId>>,
+    /// Begun, and no file was made. They are given out again, or a disk that refuses for long enough would use up all ids.
+    unmade: Mutex<Vec<SegmentId>>,
     open_max: usize,
     stored: AtomicU64,
     opened: Mutex<VecDeque<Weak<Segment>>>,
@@ -113,6 +115,7 @@ impl SegmentFiles {
             next_id: AtomicU64::new(next_id),
             reserved: AtomicU64::new(next_id),
             begun: Mutex::default(),
+            unmade: Mutex::default(),
             open_max,
             stored: AtomicU64::new(stored),
             opened: Mutex::default(),
@@ -142,6 +145,9 @@ impl SegmentFiles {
     }
 
     fn next_id(&self) -> io::Result<SegmentId> {
+        if let Some(id) = self.unmade.lock().pop() {
+            return Ok(id);
+        }
         // Under the lock, so that a manifest counts every id either as begun or as yet to come.
         let mut begun = self.begun.lock();
         let id = self.next_id.fetch_add(1, Ordering::AcqRel);
@@ -156,6 +162,15 @@ impl SegmentFiles {
     /// Creates the file of a new segment. Its folder's entry is owed: see [`SegmentFiles::sync_folders`].
     pub(super) fn create(&self) -> io::Result<(SegmentId, Arc<dyn DiskFile>)> {
         let id = self.next_id()?;
+        let made = self.make(id);
+        // Where a file is in the way, another id is due.
+        if made.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            self.unmade.lock().push(id);
+        }
+        Ok((id, made?))
+    }
+
+    fn make(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
         let shard = (id.0 & 0xff) as u8;
         if !self.folders.lock().0.contains(&shard) {
             self.disk.create_dir(&folder(id))?;
@@ -165,7 +180,7 @@ impl SegmentFiles {
         }
         let file = self.disk.open(&segment_path(id), Access::CreateNew)?;
         self.folders.lock().1.insert(folder(id));
-        Ok((id, file))
+        Ok(file)
     }
 
     /// Makes every folder entry made so far durable.
@@ -236,7 +251,7 @@ impl SegmentFiles {
     }
 
     /// The open file of a segment that is being written.
-    pub(super) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
+    pub(crate) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
         segment.recently_used.store(true, Ordering::Relaxed);
         if let Some(open) = segment.open.lock().current.as_ref().filter(|open| open.writable) {
             return Ok(open.file.clone());

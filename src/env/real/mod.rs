@@ -30,11 +30,31 @@ use rustix::io::Errno;
 use self::lock::RealLock;
 use self::portable::{PortableQueue, RealFile};
 use super::{Access, BLOCK, DirEntry, Disk, DiskFile, DiskKind, DiskLock, LockMode, Space, WriteQueue};
+use crate::error::is_no_descriptor;
 
 /// Only the owner reads, writes and enters.
 const FOLDER_MODE: Mode = Mode::RWXU;
 /// Only the owner reads and writes.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// File systems whose files lie on other machines, by the numbers that `statfs` tells them apart with (`linux/magic.h`, and
+/// the sources of those that are no part of the kernel). FUSE is none of them: it may be either.
+#[cfg(target_os = "linux")]
+const NETWORK_FILE_SYSTEMS: [(u32, &str); 13] = [
+    (0x6969, "nfs"),
+    (0x517B, "smb"),
+    (0xFF53_4D42, "cifs"),
+    (0xFE53_4D42, "smb2"),
+    (0x5346_414F, "afs"),
+    (0x6B41_4653, "afs"),
+    (0x7375_7245, "coda"),
+    (0x00C3_6400, "ceph"),
+    (0x0BD0_0BD0, "lustre"),
+    (0x0116_1970, "gfs2"),
+    (0x7461_636F, "ocfs2"),
+    (0x4750_4653, "gpfs"),
+    (0x1983_0326, "beegfs"),
+];
 
 /// A directory of the local file system.
 ///
@@ -232,7 +252,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        Ok(fs::fsync(self.folder(dir)?)?)
+        match self.folder(dir) {
+            // The call that makes all durable needs no descriptor.
+            Err(error) if is_no_descriptor(error.raw_os_error()) && self.syncfs => self.sync_all(),
+            folder => Ok(fs::fsync(folder?)?),
+        }
     }
 
     fn sync_all(&self) -> io::Result<()> {
@@ -242,6 +266,12 @@ impl Disk for RealDisk {
         }
         let _ = self.syncfs;
         self.sync_tree("")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn network_file_system(&self) -> Option<&'static str> {
+        let kind = fs::fstatfs(&self.root).ok()?.f_type as u32;
+        NETWORK_FILE_SYSTEMS.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -101,6 +101,10 @@ impl Disk for SimDisk {
         self.root_path.clone()
     }
 
+    fn network_file_system(&self) -> Option<&'static str> {
+        self.profile().network
+    }
+
     fn create_dir(&self, dir: &str) -> io::Result<()> {
         self.call("create_dir", dir, true, |w| w.image.create_dir(self.root, dir))
     }

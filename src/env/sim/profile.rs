@@ -15,6 +15,8 @@ pub struct Profile {
     pub size_after_data: bool,
     /// Grown space whose data didn't reach the disk may hold what lay there before, not zeros.
     pub stale_garbage: bool,
+    /// Its files lie on another machine; the name of its protocol.
+    pub network: Option<&'static str>,
     /// What a failed sync leaves in the page cache, unless told otherwise.
     pub after_failed_sync: AfterFailedSync,
 }
@@ -27,6 +29,7 @@ impl Profile {
         sync_persists_entry: false,
         size_after_data: false,
         stale_garbage: true,
+        network: None,
         after_failed_sync: AfterFailedSync::NewAndClean,
     };
     /// ext4 as it is mounted by default.
@@ -36,6 +39,7 @@ impl Profile {
         sync_persists_entry: true,
         size_after_data: true,
         stale_garbage: false,
+        network: None,
         after_failed_sync: AfterFailedSync::NewAndClean,
     };
     /// ext4 with `data=writeback`.
