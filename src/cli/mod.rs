@@ -24,6 +24,8 @@ mod env;
 mod failure;
 #[cfg(feature = "server")]
 mod health;
+#[cfg(feature = "server")]
+mod http;
 mod info;
 mod keys;
 mod lines;

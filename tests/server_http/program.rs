@@ -119,6 +119,31 @@ fn tail_stops_after_as_many_records_as_it_is_told() {
 }
 
 #[test]
+fn health_and_tail_speak_tls_to_a_server_whose_certificate_they_trust() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let (certificate, key) = (format!("{data}/localhost.cert.pem"), format!("{data}/localhost.key.pem"));
+    std::fs::write(dir.path().join("streams.toml"), "[[streams]]\nname = \"clicks\"\n").unwrap();
+    let args = ["serve", "--port", "0", "--in-memory", "--resources", "streams.toml"];
+    let served =
+        Served::start(command(dir.path(), &[&args[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat()));
+    let port = served.endpoint().rsplit_once(':').unwrap().1;
+    let secure = format!("https://localhost:{port}");
+    for trusted in [Some(&certificate), None] {
+        let mut health = command(dir.path(), &["health", "--endpoint", &secure]);
+        health.env_remove("AWS_CA_BUNDLE").envs(trusted.map(|path| ("AWS_CA_BUNDLE", path)));
+        let health = health.output().unwrap();
+        let told = text(&health.stderr);
+        assert_eq!(health.status.code(), Some(i32::from(trusted.is_none())), "{told}");
+        assert!(trusted.is_some() || told.contains("certificate"), "{told}");
+    }
+    let mut tail = command(dir.path(), &["tail", "clicks", "--from", "trim", "--no-follow", "--endpoint", &secure]);
+    let tail = tail.env("AWS_CA_BUNDLE", &certificate).output().unwrap();
+    assert_eq!((tail.status.code(), &*text(&tail.stdout)), (Some(0), ""), "{}", text(&tail.stderr));
+    served.stop(rustix::process::Signal::TERM);
+}
+
+#[test]
 fn beyond_loopback_it_listens_only_with_credentials_or_if_that_is_meant() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["serve", "--host", "0.0.0.0", "--port", "0"][..], &["serve", "--port", "0", "--listen", "[::]:0"]] {
@@ -175,7 +200,7 @@ fn resources_are_made_at_the_start_and_the_clock_is_a_tests() {
     }
     let list = run(dir.path(), &["stream", "list", "--json"]);
     assert_eq!(text(&list.stdout).matches("\"clicks\"").count(), 1, "{}", text(&list.stdout));
-    std::fs::write(&file, "[[stream]]\n").unwrap();
+    std::fs::write(&file, "[[streams]]\n").unwrap();
     let refused = run(dir.path(), &["serve", "--port", "0", "--resources", "resources.toml"]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     assert!(text(&refused.stderr).contains("resources.toml") && text(&refused.stderr).contains("line 1"));

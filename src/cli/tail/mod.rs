@@ -27,11 +27,11 @@ const SHARDS_PAGE: i32 = 1_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default test), for the region in AWS_REGION (default
-us-east-1). To read a store that no server has open, use `braidlog cat --stream`.")]
+us-east-1). AWS_CA_BUNDLE names a file of certificates to trust instead of the system's. To read a store that no server has open, use `braidlog cat --stream`.")]
 pub(crate) struct Args {
     /// The stream: all of its shards, and what splits and merges make of them
     stream: String,
-    /// The server; plain http [env: AWS_ENDPOINT_URL]
+    /// The server [env: AWS_ENDPOINT_URL]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Only this shard and what comes of it: 3, or shardId-000000000003
