@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use braidlog::stream::{
-    GroupOptions, HashKey, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, StartingPosition, Stream,
-    StreamOptions,
+    GroupOptions, HashKey, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, StartingPosition, StopWorker,
+    Stream, StreamOptions,
 };
 use braidlog::{Engine, EngineOptions, Error, Log, StartAt, StoreOptions, Transaction};
 
@@ -260,6 +260,33 @@ fn a_thread_is_woken_by_the_writer_and_stops_when_told_to() {
     assert_eq!(seen.numbers(), (0..200).collect::<Vec<_>>());
     assert!(group.workers().is_empty());
     assert!(group.progress().unwrap().iter().all(|shard| shard.owner.is_none() && shard.records_behind == 0));
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_ends_with_the_batch_it_has() {
+    let (_dir, engine) = engine();
+    let stream = engine.create_stream("clicks", StreamOptions::new().shards(4)).unwrap();
+    put(&stream, 0, 200);
+    let (group, batches) = (stream.consumer_group("g", GroupOptions::new()).unwrap(), Mutex::new(Vec::new()));
+    let stop = Mutex::new(None::<StopWorker>);
+    let mut worker = group
+        .worker("one", |_| {
+            |batch: &mut RecordBatch<'_>| {
+                batches.lock().unwrap().push((batch.shard_id(), batch.records().len() as u64));
+                stop.lock().unwrap().iter().for_each(StopWorker::stop);
+                Ok(())
+            }
+        })
+        .unwrap();
+    *stop.lock().unwrap() = Some(worker.stop_handle());
+    worker.run().unwrap();
+    drop(worker);
+    let [(shard, records)] = batches.into_inner().unwrap()[..] else { panic!("more than the batch it had") };
+    // That one is done, and its checkpoint too.
+    let behind: u64 = group.progress().unwrap().iter().map(|shard| shard.records_behind).sum();
+    assert_eq!(behind, 200 - records);
+    let progress = group.progress().unwrap().into_iter().find(|progress| progress.shard_id == shard).unwrap();
+    assert_eq!((progress.records_behind, progress.owner), (0, None));
 }
 
 #[test]

@@ -506,6 +506,17 @@ impl ConsumerGroup {
         self.begin_lease_change(transaction, shard, counter, update)?.wait()
     }
 
+    /// Says that all up to `done`, a number and user records of it, is done.
+    fn begin_checkpoint(
+        &self,
+        transaction: Transaction,
+        shard: ShardId,
+        counter: u64,
+        done: (u64, u64),
+    ) -> Result<LeaseChange> {
+        self.begin_lease_change(transaction, shard, counter, move |row| (row.next, row.next_sub) = done)
+    }
+
     /// Changes the row of a lease, if its counter still is `counter` when it is the transaction's turn. The row is changed as
     /// it is then, so that a checkpoint in between is not undone.
     fn begin_lease_change(

@@ -176,17 +176,15 @@ impl RecordBatch<'_> {
     }
 
     fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
-        self.begin_advance(transaction, done)?.wait()?;
+        self.group.begin_checkpoint(transaction, self.shard, self.counter, done)?.wait()?;
         self.done = done;
         Ok(())
     }
-
-    fn begin_advance(&self, transaction: Transaction, done: (u64, u64)) -> Result<LeaseChange> {
-        self.group.begin_lease_change(transaction, self.shard, self.counter, move |row| {
-            (row.next, row.next_sub) = done;
-        })
-    }
 }
+
+/// In a round that takes no longer, in milliseconds, the checkpoints of all its batches begin together at its end, and mostly
+/// share a sync: that costs a processor more than to hand a batch over. Once it takes longer, each begins behind its batch.
+const ROUND_MS: u64 = 20;
 
 /// A lease this worker has.
 struct Held<P> {
@@ -196,6 +194,8 @@ struct Held<P> {
     /// User records of the next record that are done.
     sub: u64,
     rests_until_ms: u64,
+    /// How far the batch of this round goes, until its checkpoint begins.
+    processed: Option<u64>,
     /// Of the batch before, on its way to the disk while the next one is read and processed.
     checkpoint: Option<LeaseChange>,
 }
@@ -216,9 +216,11 @@ pub(super) struct Bell {
 }
 
 impl Bell {
+    /// Whoever has rung and was not heard yet has woken it.
     pub(super) fn ring(&self) {
-        *self.rung.lock() = true;
-        self.changed.notify_all();
+        if !std::mem::replace(&mut *self.rung.lock(), true) {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -353,10 +355,60 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         if due {
             self.balanced = Some((now_ms, changes));
         }
+        let mut served = Ok(());
         for shard in self.shards() {
-            progress |= self.serve(shard, now_ms)?;
+            if self.bell.stopping.load(Ordering::Acquire) {
+                break;
+            }
+            match self.serve(shard, now_ms) {
+                Ok(anything) => progress |= anything,
+                Err(error) => {
+                    served = Err(error);
+                    break;
+                }
+            }
+            if shared.now_ms().saturating_sub(now_ms) > ROUND_MS {
+                self.begin_checkpoints(now_ms)?;
+            }
         }
-        Ok(progress)
+        // Also when a shard can't be served: what was processed of the others is done.
+        self.begin_checkpoints(now_ms)?;
+        served?;
+        // With nothing else to do, the last checkpoints become durable.
+        Ok(progress || self.await_checkpoints(now_ms)?)
+    }
+
+    /// Begins the checkpoints of the batches that were processed since this was called last.
+    fn begin_checkpoints(&mut self, now_ms: u64) -> Result<()> {
+        let mut failed = Vec::new();
+        for (shard, held) in &mut self.held {
+            let Some(end) = held.processed.take() else { continue };
+            // One at a time: the one before is mostly durable by now.
+            let begun = held
+                .await_checkpoint()
+                .and_then(|_| self.group.begin_checkpoint(Transaction::new(), *shard, held.counter, (end, 0)));
+            match begun {
+                Ok(checkpoint) => held.checkpoint = Some(checkpoint),
+                Err(error) => failed.push((*shard, error)),
+            }
+        }
+        failed.into_iter().try_for_each(|(shard, error)| self.failed(shard, error.into(), now_ms))
+    }
+
+    /// Waits for every checkpoint that is on its way. Whether there was one.
+    fn await_checkpoints(&mut self, now_ms: u64) -> Result<bool> {
+        let mut waited = false;
+        for shard in self.shards() {
+            match self.held.get_mut(&shard).map(Held::await_checkpoint) {
+                None => {}
+                Some(Ok(there_was)) => waited |= there_was,
+                Some(Err(error)) => {
+                    self.failed(shard, error.into(), now_ms)?;
+                    waited = true;
+                }
+            }
+        }
+        Ok(waited)
     }
 
     /// Takes, asks for and hands over leases.
@@ -487,6 +539,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             processor,
             sub: taken.next_sub,
             rests_until_ms: 0,
+            processed: None,
             checkpoint: None,
         };
         self.held.insert(shard, held);
@@ -553,17 +606,12 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             records => records?,
         };
         if records.is_empty() {
-            // Nothing to do meanwhile, or the last thing before the end.
-            let waited = match held.await_checkpoint() {
-                Ok(waited) => waited,
-                Err(error) => {
-                    self.failed(shard, error.into(), now_ms)?;
-                    return Ok(true);
-                }
-            };
-            return match held.reader.shard_end()? {
-                Some(_) => self.finish(shard, now_ms),
-                None => Ok(waited),
+            if held.reader.shard_end()?.is_none() {
+                return Ok(false);
+            }
+            return match held.await_checkpoint() {
+                Ok(_) => self.finish(shard, now_ms),
+                Err(error) => self.failed(shard, error.into(), now_ms).map(|()| true),
             };
         }
         let first = records.first().map_or(first, Record::number);
@@ -578,17 +626,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             sub: std::mem::take(&mut held.sub),
             done: (first, 0),
         };
-        let outcome = held.processor.process(&mut batch);
-        let outcome = match outcome {
-            // One at a time: the one before is mostly durable by now.
-            Ok(()) if options.checkpoint_after_batch && batch.done != (batch.end, 0) => held
-                .await_checkpoint()
-                .and_then(|_| batch.begin_advance(Transaction::new(), (batch.end, 0)))
-                .map(|checkpoint| held.checkpoint = Some(checkpoint))
-                .map_err(ProcessError::from),
-            outcome => outcome,
-        };
-        match outcome {
+        match held.processor.process(&mut batch) {
+            Ok(()) if options.checkpoint_after_batch && batch.done != (end, 0) => held.processed = Some(end),
             Ok(()) => {}
             Err(error) => self.failed(shard, error, now_ms)?,
         }
