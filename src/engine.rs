@@ -45,6 +45,8 @@ pub struct EngineOptions {
     pub on_demand: OnDemandOptions,
     /// Most open shards of all streams together. Default 100,000.
     pub open_shards_max: u32,
+    /// Most registered consumers of a stream. Default `None`: the service's 20, of an on-demand stream 50.
+    pub consumers_max: Option<u32>,
     /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
     pub maintenance_interval: Option<Duration>,
 }
@@ -60,6 +62,7 @@ impl Default for EngineOptions {
             throughput_limits: ThroughputLimits::Off,
             on_demand: OnDemandOptions::default(),
             open_shards_max: 100_000,
+            consumers_max: None,
             maintenance_interval: Some(Duration::from_secs(10)),
         }
     }
@@ -124,6 +127,13 @@ impl EngineOptions {
     #[must_use]
     pub fn open_shards_max(mut self, shards: u32) -> Self {
         self.open_shards_max = shards;
+        self
+    }
+
+    /// Sets [`consumers_max`](Self#structfield.consumers_max).
+    #[must_use]
+    pub fn consumers_max(mut self, consumers: Option<u32>) -> Self {
+        self.consumers_max = consumers;
         self
     }
 

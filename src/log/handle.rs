@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::sync::{Arc, Ordering};
 use crate::ticket::{Appended, Pending, Ticket};
 
-use super::{Bound, Floor, LogState, Reader, StartAt};
+use super::{Bound, Floor, KeepsRecords, LogState, Reader, StartAt};
 
 /// A handle on one log.
 ///
@@ -177,6 +177,17 @@ impl Log {
     /// Makes everyone who waits for more look again.
     pub(crate) fn wake_readers(&self) {
         self.state.watch.wake();
+    }
+
+    /// Names who keeps records of this log for its readers: the same one every time.
+    pub(crate) fn kept_by(&self, keeper: std::sync::Arc<dyn KeepsRecords>) {
+        let _ = self.state.keeper.set(keeper);
+    }
+
+    /// Whether records from `first` on are there: neither trimmed, as when they expired and their space was given back, nor
+    /// deleted with the log.
+    pub(crate) fn has(&self, first: SequenceNumber) -> bool {
+        !self.state.is_deleted() && self.state.trimmed() <= first
     }
 
     /// Number the next readable record will have: all below is durable, or in the page cache for a buffered log.

@@ -10,7 +10,7 @@ mod retention;
 mod watch;
 
 use std::collections::VecDeque;
-use std::sync::RwLock;
+use std::sync::{OnceLock, RwLock};
 
 use bytes::Bytes;
 
@@ -19,8 +19,8 @@ pub use handle::{Log, LogInfo};
 pub(crate) use reader::Bound;
 pub use reader::{Batch, Reader, Record, StartAt};
 pub use retention::Floor;
-pub(crate) use retention::Floors;
-pub(crate) use watch::Watch;
+pub(crate) use retention::{Floors, KeepsRecords};
+pub(crate) use watch::{Registration, Watch};
 
 use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
@@ -63,6 +63,8 @@ pub(crate) struct LogState {
     pub(crate) writer: Mutex<SegmentWriter>,
     pub(crate) watch: Watch,
     pub(crate) floors: Arc<Floors>,
+    /// Who keeps records of it for its readers.
+    pub(crate) keeper: OnceLock<std::sync::Arc<dyn KeepsRecords>>,
     /// In the checkpoint's list of logs to look at.
     pub(crate) listed: AtomicBool,
     /// The frames that created and deleted it; [`NONE`] while there is none.
@@ -132,6 +134,7 @@ impl LogState {
             writer: Mutex::default(),
             watch: Watch::default(),
             floors: Arc::default(),
+            keeper: OnceLock::new(),
             listed: AtomicBool::new(false),
             created_in: AtomicU64::new(0),
             deleted_in: AtomicU64::new(NONE),
@@ -208,7 +211,9 @@ impl LogState {
     }
 
     pub(crate) fn trim(&self, upto: SequenceNumber) {
-        self.horizon.fetch_max(upto, Ordering::AcqRel);
+        if self.horizon.fetch_max(upto, Ordering::AcqRel) < upto {
+            self.let_go();
+        }
     }
 
     pub(crate) fn is_deleted(&self) -> bool {
@@ -218,6 +223,7 @@ impl LogState {
     /// The deletion is durable: handles and readers end.
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+        self.let_go();
         self.watch.wake();
     }
 
@@ -382,6 +388,10 @@ impl LogState {
             }
         }
         view.pending_bytes -= freed;
+        drop(view);
+        if !redundant.is_empty() {
+            self.let_go();
+        }
         freed
     }
 }

@@ -1,7 +1,7 @@
 //! Reading forward: batch by batch from memory or a mapped segment, never beyond the high watermark, never below the horizon.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES, RecordRef, Records};
 use crate::id::SequenceNumber;
 use crate::log::Log;
+use crate::log::Registration;
 use crate::segment::Location;
 
 /// Where to start reading.
@@ -224,12 +225,22 @@ pub struct Reader {
     expected: usize,
     /// Iteration ended with an error.
     failed: bool,
+    /// Of the waker of whoever waits for more.
+    registration: Registration,
 }
 
 impl Reader {
     pub(crate) fn new(log: Log, start: StartAt, bound: Bound) -> Result<Reader> {
-        let mut reader =
-            Reader { log, next: 0, bound, at: None, walk: None, expected: READ_RECORDS_EXPECTED, failed: false };
+        let mut reader = Reader {
+            log,
+            next: 0,
+            bound,
+            at: None,
+            walk: None,
+            expected: READ_RECORDS_EXPECTED,
+            failed: false,
+            registration: Registration::default(),
+        };
         reader.seek(start)?;
         Ok(reader)
     }
@@ -287,6 +298,21 @@ impl Reader {
         self.seek(StartAt::TrimHorizon)?;
         self.next = self.next.max(from);
         Ok(self.next - from)
+    }
+
+    /// Goes on at `next`, behind records that another reader read from here, `first` the first of them: if that may still be
+    /// read, so may the rest. Otherwise, and that is the answer, it stays and has to read for itself.
+    ///
+    /// # Errors
+    /// As [`Reader::next_batch`].
+    pub(crate) fn pass(&mut self, first: SequenceNumber, arrival_ms: u64, next: SequenceNumber) -> Result<bool> {
+        self.log.state.check_alive()?;
+        let expired = self.log.age_cutoff_ms().is_some_and(|cutoff| arrival_ms < cutoff);
+        if expired || first < self.log.horizon_at_least()? {
+            return Ok(false);
+        }
+        (self.walk, self.at, self.next) = (None, None, next);
+        Ok(true)
     }
 
     /// The records from here to the end of their batch; `None` at the high watermark.
@@ -410,6 +436,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::next_batch`].
     pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
+        self.look_again()?;
         let mut records = Vec::with_capacity(records_max.min(self.expected));
         let mut bytes = 0;
         while records.len() < records_max {
@@ -424,6 +451,20 @@ impl Reader {
         }
         self.expected = records.len().max(1);
         Ok(records)
+    }
+
+    /// What is left of a batch was readable when it was fetched, which may be long ago: if some of it may not be any more, it is
+    /// fetched once more.
+    fn look_again(&mut self) -> Result<()> {
+        let Some(walk) = &self.walk else { return Ok(()) };
+        self.log.state.check_alive()?;
+        let position = walk.position();
+        let first_arrival_ms = walk.batch.header.first_arrival_ms;
+        let expired = self.log.age_cutoff_ms().is_some_and(|cutoff| first_arrival_ms < cutoff);
+        if expired || position < self.log.horizon_at_least()? {
+            (self.walk, self.next) = (None, position);
+        }
+        Ok(())
     }
 
     /// Goes back to a record of the batch that is being walked.
@@ -478,12 +519,14 @@ impl Reader {
         if state.is_closed() { Error::LogClosed { log: state.name.to_string() } } else { Error::Closed }
     }
 
-    /// Has `waker` woken when there is something to read or the log ends. Whether that is so already.
-    pub(crate) fn register(&self, waker: &std::task::Waker) -> bool {
+    /// Has `waker` woken when there is something to read or the log ends, also when `otherwise` holds; who makes it so calls
+    /// [`Log::wake_readers`]. Whether that is so already.
+    pub(crate) fn register(&self, waker: &Waker, otherwise: impl Fn() -> bool) -> bool {
         let position = self.next_sequence_number();
         let state = &self.log.state;
         let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
-        over() || state.watch.register(waker, over)
+        let over = || over() || otherwise();
+        over() || state.watch.register(&self.registration, waker, over)
     }
 
     /// As [`Reader::wait`] without a timeout, for any async runtime.
@@ -491,15 +534,10 @@ impl Reader {
     /// # Errors
     /// As [`Reader::wait`].
     pub async fn ready(&self) -> Result<()> {
-        let position = self.next_sequence_number();
-        let state = &self.log.state;
-        poll_fn(|context| {
-            let over = || self.end() > position || state.is_deleted() || state.is_closed() || self.log.core.is_closed();
-            if over() || state.watch.register(context.waker(), over) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        state.check_alive()?;
-        if self.end() > position { Ok(()) } else { Err(self.over()) }
+        let ready = |waker: &Waker| self.register(waker, || false);
+        poll_fn(|context| if ready(context.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;
+        self.log.state.check_alive()?;
+        if self.end() > self.next_sequence_number() { Ok(()) } else { Err(self.over()) }
     }
 }
 

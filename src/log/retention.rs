@@ -78,7 +78,20 @@ impl Drop for Floor {
     }
 }
 
+/// Keeps records for whoever reads them next, and with them memory or mapped segments.
+pub(crate) trait KeepsRecords: Send + Sync {
+    /// Some of the log went: drops what it keeps.
+    fn let_go(&self);
+}
+
 impl LogState {
+    /// Nobody but readers holds on to its records from here on.
+    pub(super) fn let_go(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.let_go();
+        }
+    }
+
     /// The oldest readable number: the largest of the explicit trim, the byte rule and the age rule at `now_ms`, the rules
     /// held back by floors.
     pub(crate) fn horizon(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {

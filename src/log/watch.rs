@@ -10,6 +10,17 @@ use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, step_until};
 /// How many a thread that was woken wakes in turn: two reach all of a hundred in seven steps.
 const RELAYED: usize = 2;
 
+/// Where the waker of somebody was registered the last time, so that it is there once, however many others are.
+#[derive(Default)]
+pub(crate) struct Registration(Mutex<Option<Place>>);
+
+/// A place among the wakers. They all go at once, so it holds until the next time that is so.
+#[derive(Clone, Copy)]
+struct Place {
+    wakes: u64,
+    at: usize,
+}
+
 /// Waiters of one log.
 #[derive(Default)]
 pub(crate) struct Watch {
@@ -24,7 +35,7 @@ struct Waiters {
     wakers: Vec<Waker>,
     /// Threads that sleep.
     asleep: usize,
-    /// How often they were to be woken.
+    /// How often they were to be woken, threads and wakers.
     wakes: u64,
     /// Those asleep that have not looked since the last time.
     unaware: usize,
@@ -117,14 +128,19 @@ impl Watch {
         reached
     }
 
-    /// Has `waker` woken at the next change, unless `ready` holds already.
-    pub(crate) fn register(&self, waker: &Waker, ready: impl Fn() -> bool) -> bool {
+    /// Has `waker` woken at the next change, instead of the one before from the same place, unless `ready` holds already.
+    pub(crate) fn register(&self, registration: &Registration, waker: &Waker, ready: impl Fn() -> bool) -> bool {
+        let mut place = registration.0.lock();
         let mut waiters = self.waiters.lock();
-        if !waiters.wakers.iter().any(|w| w.will_wake(waker)) {
-            waiters.wakers.push(waker.clone());
-            self.waiting.fetch_add(1, Ordering::SeqCst);
+        match *place {
+            Some(Place { wakes, at }) if wakes == waiters.wakes => waiters.wakers[at].clone_from(waker),
+            _ => {
+                *place = Some(Place { wakes: waiters.wakes, at: waiters.wakers.len() });
+                waiters.wakers.push(waker.clone());
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+            }
         }
-        drop(waiters);
+        drop((waiters, place));
         fence(Ordering::SeqCst);
         ready()
     }

@@ -57,8 +57,8 @@ impl Stream {
     /// Registers a consumer. Durable, and ready for use, when it returns.
     ///
     /// # Errors
-    /// [`Error::ResourceInUse`] if there is one of this name; [`Error::LimitExceeded`] beyond 20, of an on-demand stream 50;
-    /// [`Error::InvalidArgument`].
+    /// [`Error::ResourceInUse`] if there is one of this name; [`Error::LimitExceeded`] beyond 20, of an on-demand stream 50,
+    /// or [`crate::EngineOptions::consumers_max`]; [`Error::InvalidArgument`].
     pub fn register_consumer<K: Into<String>, V: Into<String>>(
         &self,
         name: &str,
@@ -73,9 +73,10 @@ impl Stream {
             let what = format!("consumer {name} of stream {}", self.name());
             return Err(Error::ResourceInUse { what, why: "it is registered already".to_owned() });
         }
-        let max = match mode_of(&self.state.row()) {
-            StreamMode::Provisioned => CONSUMERS_MAX,
-            StreamMode::OnDemand => CONSUMERS_ON_DEMAND_MAX,
+        let max = match (self.shared.options.consumers_max, mode_of(&self.state.row())) {
+            (Some(max), _) => max as usize,
+            (None, StreamMode::Provisioned) => CONSUMERS_MAX,
+            (None, StreamMode::OnDemand) => CONSUMERS_ON_DEMAND_MAX,
         };
         if consumers.len() >= max {
             return Err(Error::LimitExceeded { what: format!("{max} consumers of stream {}", self.name()) });

@@ -12,13 +12,14 @@
 //! | `control`, `reshard`, `consumer` | what there is, and how it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
-//! | `subscription` | enhanced fan-out |
+//! | `subscription`, `fan_out` | enhanced fan-out, and what its subscribers share |
 //! | `aggregate`, `producer` | many user records in one record, and who packs them |
 //! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
 
 mod aggregate;
 mod consumer;
 mod control;
+mod fan_out;
 mod group;
 mod hash_key;
 mod iterator;
@@ -42,6 +43,7 @@ use crate::sync::Arc;
 
 pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
 pub use consumer::Consumer;
+pub use fan_out::Records;
 pub use group::{
     ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,
 };

@@ -261,9 +261,10 @@ impl ShardReader {
         &self.shard
     }
 
-    /// Has `waker` woken when there is more, or this ends. Whether that is so already.
-    pub(crate) fn register(&self, waker: &std::task::Waker) -> bool {
-        self.reader.register(waker)
+    /// Has `waker` woken when there is more, or this ends, also when `otherwise` holds and the readers of the log are woken.
+    /// Whether that is so already.
+    pub(crate) fn register(&self, waker: &std::task::Waker, otherwise: impl Fn() -> bool) -> bool {
+        self.reader.register(waker, otherwise)
     }
 
     /// The hash keys that its shard owns, or owned while it was open.
@@ -320,6 +321,21 @@ impl ShardReader {
                 Err(error) => return Err(self.stream.gone(error)),
             }
         }
+    }
+
+    /// Goes on behind records that another reader read from here, if they may still be read; whether it did.
+    pub(crate) fn pass(&mut self, records: &[Record]) -> Result<bool> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(false) };
+        let passed = self.reader.pass(first.number, first.arrival_ms, last.number + 1);
+        let passed = passed.map_err(|error| self.stream.gone(error))?;
+        if passed {
+            self.last = Some(last.sequence_number);
+        }
+        Ok(passed)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     fn skip(&mut self) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::log::Log;
 use crate::store::Store;
 use crate::sync::Arc;
 
+use super::fan_out::FanOut;
 use super::hash_key::{HashKey, HashKeyRange};
 use super::sequence_number::{Birth, SequenceNumber};
 use super::throughput::Traffic;
@@ -111,7 +112,8 @@ pub struct ChildShard {
     pub hash_key_range: HashKeyRange,
 }
 
-/// A shard as the engine has it. Immutable but for its log and its counters, which a closed one shares with the open one it was.
+/// A shard as the engine has it. Immutable but for its log, its counters and its subscribers, which a closed one
+/// shares with the open one it was.
 pub(crate) struct ShardState {
     pub(crate) id: ShardId,
     pub(crate) row: ShardRow,
@@ -119,6 +121,7 @@ pub(crate) struct ShardState {
     log_name: Arc<str>,
     log: Arc<OnceLock<Log>>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) fan_out: Arc<FanOut>,
 }
 
 impl ShardState {
@@ -130,6 +133,7 @@ impl ShardState {
             log_name: log_name(stream, id).into(),
             log: Arc::default(),
             traffic: Arc::default(),
+            fan_out: Arc::default(),
         }
     }
 
@@ -142,6 +146,7 @@ impl ShardState {
             log_name: self.log_name.clone(),
             log: self.log.clone(),
             traffic: self.traffic.clone(),
+            fan_out: self.fan_out.clone(),
         }
     }
 

@@ -1,19 +1,19 @@
 //! Enhanced fan-out: a registered consumer subscribes to a shard and gets records as they become durable.
 //!
-//! Every subscription has a reader of its own over the same mapped bytes, so a slow one holds nobody up. A consumer has one
-//! subscription to a shard at a time: within five seconds of a successful call another one is refused, later it takes over and
-//! the one before ends.
+//! Every subscription has a reader of its own, so a slow one holds nobody up; those that stand in one place share what the first
+//! of them read, see [`FanOut`]. A consumer has one subscription to a shard at a time: within five seconds of a successful call
+//! another one is refused, later it takes over and the one before ends.
 
 use std::collections::HashMap;
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 use super::Stream;
+use super::fan_out::{FanOut, Portion, Records};
 use super::iterator::StartingPosition;
-use super::read::{Record, ShardReader};
+use super::read::ShardReader;
 use super::sequence_number::SequenceNumber;
 use super::shard::{ChildShard, ShardId};
 
@@ -94,7 +94,7 @@ impl SubscriptionOptions {
 #[non_exhaustive]
 pub struct SubscriptionEvent {
     /// The records, in their order; none when it only says that all is well.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// Where another subscription goes on, with [`StartingPosition::AfterSequenceNumber`].
     pub continuation_sequence_number: SequenceNumber,
     /// How long ago the last of `records` arrived, in milliseconds, if there is more after it; 0 if there is not.
@@ -113,8 +113,6 @@ struct Seat {
     held: AtomicBool,
     /// Only the service's limited ones keep their seat when they are dropped.
     limited: bool,
-    /// Of a task that waits for the next event.
-    waker: Mutex<Option<Waker>>,
 }
 
 /// Who subscribes to which shard of a stream.
@@ -162,9 +160,6 @@ fn end(stream: &Stream, shard: ShardId, seat: &Seat) {
     if let Ok(log) = stream.shard(shard).and_then(|shard| Ok(shard.log(&stream.shared.store)?.clone())) {
         log.wake_readers();
     }
-    if let Some(waker) = seat.waker.lock().take() {
-        waker.wake();
-    }
 }
 
 impl Stream {
@@ -189,10 +184,20 @@ impl Stream {
             ended: AtomicBool::new(false),
             held: AtomicBool::new(true),
             limited: options.lifetime.is_some(),
-            waker: Mutex::default(),
         });
         self.state.seats.take(self, consumer_name, shard_id, &seat)?;
-        Ok(Subscription { consumer: consumer_name.to_owned(), reader, options, seat, over: false })
+        let place = reader.next_number();
+        reader.log().kept_by(reader.shard().fan_out.clone());
+        reader.shard().fan_out.enter(place);
+        Ok(Subscription {
+            consumer: consumer_name.to_owned(),
+            reader,
+            place,
+            options,
+            seat,
+            over: false,
+            served: AtomicBool::new(false),
+        })
     }
 }
 
@@ -200,9 +205,13 @@ impl Stream {
 pub struct Subscription {
     consumer: String,
     reader: ShardReader,
+    /// Where it stands among those of its shard.
+    place: u64,
     options: SubscriptionOptions,
     seat: Arc<Seat>,
     over: bool,
+    /// It had records, and no other task of its thread was let go first since.
+    served: AtomicBool,
 }
 
 impl Subscription {
@@ -226,6 +235,35 @@ impl Subscription {
         Some(lifetime.saturating_sub(Duration::from_millis(age)))
     }
 
+    fn fan_out(&self) -> &FanOut {
+        &self.reader.shard().fan_out
+    }
+
+    /// What comes next, read by whichever of those that stand here was the first.
+    fn read(&mut self) -> Result<Records> {
+        let SubscriptionOptions { records_max, bytes_max, .. } = self.options;
+        let portion = Portion { records_max, bytes_max };
+        if let Some(records) = self.fan_out().kept(self.place, portion)
+            && self.reader.pass(&records)?
+        {
+            return Ok(records);
+        }
+        let records = Records::new(self.reader.read(records_max, bytes_max)?);
+        if let Some(first) = records.first() {
+            self.fan_out().keep(self.place, portion, &records, || self.reader.log().has(first.number()));
+        }
+        Ok(records)
+    }
+
+    /// Tells the others where it stands by now.
+    fn pass(&mut self) {
+        let place = self.reader.next_number();
+        if place != self.place {
+            self.fan_out().pass(self.place, place);
+            self.place = place;
+        }
+    }
+
     /// The next event. Blocks until there are records, at most for `timeout`: an event without records then. `None` once it is
     /// over: after the last event of a closed shard, or at the end of its lifetime.
     ///
@@ -243,7 +281,9 @@ impl Subscription {
         let seat = &self.seat;
         self.reader.wait_unless(patience, || seat.ended.load(Ordering::SeqCst))?;
         self.check()?;
-        let records = self.reader.read(self.options.records_max, self.options.bytes_max)?;
+        let records = self.read();
+        self.pass();
+        let records = records?;
         let child_shards = self.reader.shard_end()?;
         self.over = child_shards.is_some();
         if records.is_empty() && !self.over && self.left().is_some_and(|left| left.is_zero()) {
@@ -256,11 +296,9 @@ impl Subscription {
             }
             _ => 0,
         };
-        self.reader.shard().traffic.got(
-            super::ThroughputLimits::Off,
-            records.len() as u64,
-            records.iter().map(|record| record.bytes() as u64).sum(),
-        );
+        *self.served.get_mut() = !records.is_empty();
+        let (count, bytes) = (records.len() as u64, records.bytes() as u64);
+        self.reader.shard().traffic.got(super::ThroughputLimits::Off, count, bytes);
         Ok(Some(SubscriptionEvent {
             records,
             continuation_sequence_number: self.reader.position(),
@@ -271,14 +309,23 @@ impl Subscription {
 
     /// Waits, in any async runtime, until [`Subscription::next_event`] with a timeout of zero has something to say. The end of
     /// its lifetime is the caller's to watch.
+    ///
+    /// After an event, the other tasks of its thread go first even if there is more already: subscribers that go on side by
+    /// side share what they read.
     pub async fn ready(&self) {
+        let mut yields = self.served.swap(false, Ordering::Relaxed);
         std::future::poll_fn(|context| {
-            *self.seat.waker.lock() = Some(context.waker().clone());
             let ready = self.over
-                || self.seat.ended.load(Ordering::SeqCst)
                 || self.left().is_some_and(|left| left.is_zero())
-                || self.reader.register(context.waker());
-            if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+                || self.reader.register(context.waker(), || self.seat.ended.load(Ordering::SeqCst));
+            if ready && !yields {
+                return std::task::Poll::Ready(());
+            }
+            yields = false;
+            if ready {
+                context.waker().wake_by_ref();
+            }
+            std::task::Poll::Pending
         })
         .await;
     }
@@ -286,6 +333,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.fan_out().leave(self.place);
         self.seat.held.store(false, Ordering::Release);
         self.reader.stream().state.seats.leave(&self.consumer, self.reader.shard_id(), &self.seat);
     }

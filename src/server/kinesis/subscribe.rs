@@ -83,7 +83,7 @@ impl Events {
     }
 
     fn event(&self, event: SubscriptionEvent) -> api::SubscribeToShardEvent {
-        let records = event.records.into_iter().map(|one| record(one, self.encryption));
+        let records = event.records.iter().cloned().map(|one| record(one, self.encryption));
         api::SubscribeToShardEvent {
             records: Some(records.collect()),
             continuation_sequence_number: Some(event.continuation_sequence_number.to_string()),

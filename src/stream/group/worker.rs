@@ -326,7 +326,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             let waker = Waker::from(self.bell.clone());
             let mut due = self.group.state.changes.load(Ordering::SeqCst) != seen;
             for held in self.held.values() {
-                due |= held.rests_until_ms == 0 && held.reader.register(&waker);
+                due |= held.rests_until_ms == 0 && held.reader.register(&waker, || false);
             }
             let mut rung = self.bell.rung.lock();
             if !due && !*rung {

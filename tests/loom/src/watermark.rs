@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::bugs::{SeededBug, activate};
-use crate::watch::Watch;
+use crate::watch::{Registration, Watch};
 use crate::{explore, explore_switches, finds};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,9 +38,11 @@ impl Log {
     }
 
     fn block_on(&self, position: u64) {
+        let registration = Registration::default();
         loom::future::block_on(poll_fn(|context| {
             let over = || self.over(position);
-            if over() || self.watch.register(context.waker(), over) { Poll::Ready(()) } else { Poll::Pending }
+            let ready = over() || self.watch.register(&registration, context.waker(), over);
+            if ready { Poll::Ready(()) } else { Poll::Pending }
         }));
     }
 }
