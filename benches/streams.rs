@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use braidlog::stream::{
     ConsumerGroup, GroupOptions, HashKey, HashKeyRange, PutRecordsEntry, RecordBatch, StartingPosition, Stream,
-    StreamOptions, SubscriptionOptions,
+    StreamOptions, Subscription, SubscriptionOptions,
 };
 use braidlog::{Engine, EngineOptions, Log, RecordParts};
 
@@ -26,11 +26,12 @@ use support::{Result, percentile, sized, timed};
 
 type Experiment = fn(usize) -> Result<Vec<Row>>;
 
-const EXPERIMENTS: [(&str, Experiment); 7] = [
+const EXPERIMENTS: [(&str, Experiment); 8] = [
     ("put", put),
     ("one-shard", one_shard),
     ("many-shards", many_shards),
     ("fan-out", fan_out),
+    ("subscribers", subscribers),
     ("get-records", get_records),
     ("split", split),
     ("group", group),
@@ -187,13 +188,10 @@ fn many_shards(rounds: usize) -> Result<Vec<Row>> {
     Ok(vec![row])
 }
 
-/// From durable to the subscriber's hands, and what subscribers cost the writer.
+/// From durable to the subscriber's hands.
 fn fan_out(rounds: usize) -> Result<Vec<Row>> {
     let mut p50 = Row::new("fan-out, put acknowledged to event in hand, p50", "us", Bar::Told, "");
     let mut p99 = Row::new("  the same, p99", "us", Bar::AtMost(200.0), "");
-    let subscribers = sized(100, 3);
-    let what = format!("put_records, 100 x 1 KiB, {subscribers} subscribers on the shard");
-    let mut slowed = Row::new(what, "ns/rec", Bar::Within(1.05), "without subscribers");
     let dir = support::scratch(&support::directory())?;
     let engine = engine(&dir.path().join("store"))?;
     for round in 0..rounds {
@@ -232,32 +230,87 @@ fn fan_out(rounds: usize) -> Result<Vec<Row>> {
         })?;
         p50.push(percentile(&late, 0.5), 1.0);
         p99.push(percentile(&late, 0.99), 1.0);
+    }
+    Ok(vec![p50, p99])
+}
 
-        let records = Records::new(100, 1024);
-        let calls = sized(500, 2);
-        let without = pump_stream(&stream, &records.entries(), calls, 8)?;
+/// What a hundred subscribers on one shard cost its writer: as tasks of one thread, which is how the server drives them, and
+/// each with a thread of its own.
+fn subscribers(rounds: usize) -> Result<Vec<Row>> {
+    let count = sized(100, 3);
+    let what = format!("put_records, 100 x 1 KiB, {count} subscribers on the shard, as tasks");
+    let mut tasks = Row::new(what, "ns/rec", Bar::Within(1.05), "without subscribers");
+    let mut tasks_behind = Row::new("  until the last of them has all, after the writer", "ms", Bar::Told, "");
+    let mut threads = Row::new("  the same, each on a thread of its own", "ns/rec", Bar::Told, "without subscribers");
+    let mut threads_behind = Row::new("  until the last of them has all, after the writer", "ms", Bar::Told, "");
+    let dir = support::scratch(&support::directory())?;
+    let options = EngineOptions::new().maintenance_interval(None).consumers_max(Some(count as u32));
+    let engine = Engine::open_with(dir.path().join("store"), options)?;
+    let stream = engine.create_stream("s", StreamOptions::new())?;
+    let shard = stream.shards()[0].shard_id;
+    let consumers: Vec<String> = (0..count).map(|i| format!("c{i}")).collect();
+    for consumer in &consumers {
+        stream.register_consumer(consumer, [("a", "b")])?;
+    }
+    let (records, calls) = (Records::new(100, 1024), sized(1000, 2));
+    let (entries, all) = (records.entries(), calls * 100);
+    let pump = || -> Result<(Duration, Instant)> { Ok((pump_stream(&stream, &entries, calls, 8)?, Instant::now())) };
+    let subscribe =
+        |consumer: &String| stream.subscribe(consumer, shard, StartingPosition::Latest, SubscriptionOptions::new());
+    let each = |took: Duration| took.as_nanos() as f64 / all as f64;
+    pump()?;
+    support::rest(dir.path())?;
+    // What the machine does changes from one second to the next: all three are taken by turns, some times a round.
+    for _ in 0..rounds * sized(3, 1) {
+        let (without, _) = pump()?;
         support::settle(dir.path())?;
-        let over = AtomicBool::new(false);
-        let with = std::thread::scope(|scope| -> Result<Duration> {
-            for _ in 0..subscribers {
-                let mut reader = stream.read(shard, StartingPosition::Latest)?;
-                let over = &over;
-                scope.spawn(move || {
-                    while !over.load(Ordering::Relaxed) {
-                        let _ = reader.wait(Some(Duration::from_millis(50)));
-                        let _ = reader.read(1000, 1 << 20);
-                    }
-                });
-            }
-            let with = pump_stream(&stream, &records.entries(), calls, 8);
-            over.store(true, Ordering::Relaxed);
-            with
+        let subscriptions: Vec<_> = consumers.iter().map(subscribe).collect::<Result<_, _>>()?;
+        let ((took, done), had) = std::thread::scope(|scope| -> Result<_> {
+            let readers = scope.spawn(move || {
+                support::tasks::run(subscriptions.into_iter().map(|subscription| take_tasked(subscription, all)));
+                Instant::now()
+            });
+            let written = pump()?;
+            Ok((written, readers.join().map_err(|_| "a reader failed")?))
         })?;
-        let each = (calls * 100) as f64;
-        slowed.push(with.as_nanos() as f64 / each, without.as_nanos() as f64 / each);
+        tasks.push(each(took), each(without));
+        tasks_behind.push(had.saturating_duration_since(done).as_secs_f64() * 1e3, 1.0);
+        support::settle(dir.path())?;
+        let subscriptions: Vec<_> = consumers.iter().map(subscribe).collect::<Result<_, _>>()?;
+        let ((took, done), had) = std::thread::scope(|scope| -> Result<_> {
+            let readers: Vec<_> = subscriptions
+                .into_iter()
+                .map(|subscription| scope.spawn(move || take_blocking(subscription, all)))
+                .collect();
+            let written = pump()?;
+            for reader in readers {
+                reader.join().map_err(|_| "a reader failed")?;
+            }
+            Ok((written, Instant::now()))
+        })?;
+        threads.push(each(took), each(without));
+        threads_behind.push(had.saturating_duration_since(done).as_secs_f64() * 1e3, 1.0);
         support::settle(dir.path())?;
     }
-    Ok(vec![p50, p99, slowed])
+    Ok(vec![tasks, tasks_behind, threads, threads_behind])
+}
+
+/// Takes so many records, as the server does: waits, and asks for an event that is there.
+async fn take_tasked(mut subscription: Subscription, all: usize) {
+    let mut had = 0;
+    while had < all {
+        subscription.ready().await;
+        let event = subscription.next_event(Some(Duration::ZERO)).expect("the subscription holds");
+        had += event.map_or(0, |event| event.records.len());
+    }
+}
+
+fn take_blocking(mut subscription: Subscription, all: usize) {
+    let mut had = 0;
+    while had < all {
+        let event = subscription.next_event(None).expect("the subscription holds");
+        had += event.map_or(0, |event| event.records.len());
+    }
 }
 
 /// A read through a token over the same read without.

@@ -5,6 +5,7 @@ pub mod floor;
 pub mod load;
 pub mod sparse;
 pub mod table;
+pub mod tasks;
 pub mod work;
 
 use std::path::{Path, PathBuf};
