@@ -504,7 +504,8 @@ fn memory(settings: &Settings) -> Result<Vec<Row>> {
 fn connections(_: &Settings) -> Result<Vec<Row>> {
     let count = sized(10_000, 10);
     let mut fresh = Row::new(format!("{count} connections, nothing sent yet"), "MiB", Bar::AtMost(200.0), "");
-    let mut idle = Row::new("  the same, after one request of each", "MiB", Bar::AtMost(200.0), "");
+    let mut idle = Row::new("  the same, a second after one request of each", "MiB", Bar::AtMost(200.0), "");
+    let mut burst = Row::new("  the same, a second after one of each at once", "MiB", Bar::AtMost(200.0), "");
     let dir = support::scratch(&support::directory())?;
     let served = Served::start(&dir.path().join("store"))?;
     let before = served.memory("VmRSS")?;
@@ -516,9 +517,15 @@ fn connections(_: &Settings) -> Result<Vec<Row>> {
     Connection::open(served.address)?.call(&Request::get("/health"))?;
     fresh.push(served.memory("VmRSS")? - before, 1.0);
     let list = Request::of("ListStreams", Protocol::Json.content_type(), b"{}");
+    let pause = sized(Duration::from_secs(1), Duration::ZERO);
     for connection in &mut all {
         connection.call(&list)?;
     }
+    std::thread::sleep(pause);
     idle.push(served.memory("VmRSS")? - before, 1.0);
-    Ok(vec![fresh, idle])
+    all.iter_mut().try_for_each(|connection| connection.send(&list))?;
+    all.iter_mut().try_for_each(|connection| connection.answer().map(drop))?;
+    std::thread::sleep(pause);
+    burst.push(served.memory("VmRSS")? - before, 1.0);
+    Ok(vec![fresh, idle, burst])
 }

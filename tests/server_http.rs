@@ -8,6 +8,8 @@
 mod client;
 #[path = "server_http/h2.rs"]
 mod h2;
+#[path = "server_http/idle.rs"]
+mod idle;
 #[path = "server_http/limits.rs"]
 mod limits;
 #[cfg(feature = "cli")]

@@ -1,21 +1,26 @@
-//! One connection, from its first byte to its last: clear text or TLS, HTTP/1.1 or HTTP/2, and the watch over its time.
+//! One connection, from its first byte to its last: clear text or TLS, HTTP/1.1 or HTTP/2.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use hyper::service::service_fn;
+use http::Version;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::alarm::Alarm;
+use super::body::AnswerBody;
 use super::guard::{Activity, Guard, Overdue};
 use super::metrics::Refusal;
 use super::options::Limits;
@@ -36,20 +41,25 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The HTTP library, set up once for all connections of a server.
-pub(super) fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    let mut http1 = builder.http1();
-    // The watch below is the exact one: this timer runs while a connection is idle, too.
-    let head_time = limits.idle_time + limits.header_time;
-    http1.timer(TokioTimer::new()).header_read_timeout(head_time);
-    http1.max_headers(limits.headers).max_buf_size(limits.header_bytes);
-    let mut http2 = builder.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_INTERVAL);
-    http2.max_concurrent_streams(limits.streams).max_header_list_size(limits.header_bytes as u32);
-    http2.max_pending_accept_reset_streams(RESET_STREAMS_MAX).max_local_error_reset_streams(RESET_STREAMS_MAX);
-    http2.initial_stream_window_size(STREAM_WINDOW_BYTES).initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    http2.max_send_buf_size(STREAM_SEND_BYTES);
-    builder
+pub(super) struct Http {
+    one: http1::Builder,
+    two: http2::Builder<TokioExecutor>,
+}
+
+impl Http {
+    pub(super) fn new(limits: &Limits) -> Http {
+        let (mut one, mut two) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
+        // The alarm is the exact one: this timer runs while a connection is idle, too.
+        let head_time = limits.idle_time + limits.header_time;
+        one.timer(TokioTimer::new()).header_read_timeout(head_time);
+        one.max_headers(limits.headers).max_buf_size(limits.header_bytes);
+        two.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_INTERVAL);
+        two.max_concurrent_streams(limits.streams).max_header_list_size(limits.header_bytes as u32);
+        two.max_pending_accept_reset_streams(RESET_STREAMS_MAX).max_local_error_reset_streams(RESET_STREAMS_MAX);
+        two.initial_stream_window_size(STREAM_WINDOW_BYTES).initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        two.max_send_buf_size(STREAM_SEND_BYTES);
+        Http { one, two }
+    }
 }
 
 /// Serves a connection until it ends, or the server does.
@@ -62,7 +72,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, peer: SocketAddr, room:
     let Ok(Some(Ok(1))) = read else { return };
     // What follows is on the heap: a task is as large as its largest moment, and ten thousand may wait before their first byte.
     if first[0] != HANDSHAKE_RECORD {
-        return Box::pin(watch_over(stream, peer, room)).await;
+        return Box::pin(converse(stream, peer, room)).await;
     }
     let Some(identity) = &room.options.tls else {
         room.metrics.refused(Refusal::NoCertificate);
@@ -72,7 +82,7 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, peer: SocketAddr, room:
     };
     let handshake = Box::pin(TlsAcceptor::from(identity.config.clone()).accept(stream));
     match timeout(limits.handshake_time, unless_stopped(&mut stop, handshake)).await {
-        Ok(Some(Ok(stream))) => Box::pin(watch_over(stream, peer, room)).await,
+        Ok(Some(Ok(stream))) => Box::pin(converse(stream, peer, room)).await,
         Ok(None) => {}
         Ok(Some(Err(error))) => {
             room.metrics.refused(Refusal::Handshake);
@@ -96,81 +106,156 @@ pub(super) async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: im
     .await
 }
 
-/// Speaks HTTP on a connection, and ends it when its time is over.
-async fn watch_over<S, T>(stream: T, peer: SocketAddr, room: Arc<Room<S>>)
+/// How a connection ended: as the library says, or because its time was over. `None` is a server that stops.
+type Ended = Option<Result<hyper::Result<()>, Overdue>>;
+
+/// Speaks HTTP on a connection until it ends. Between requests that are far apart an HTTP/1.1 connection rests: then there is no
+/// more of it than the socket and what is here.
+async fn converse<S, T>(stream: T, peer: SocketAddr, room: Arc<Room<S>>)
 where
     S: Service,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let limits = &room.options.limits;
     let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(Guard::new(stream, activity.clone(), room.metrics.clone()));
-    let answering = {
-        let (room, activity) = (room.clone(), activity.clone());
-        // On the heap, for the library keeps the room for an answer as long as the connection: 10,000 idle ones would each.
-        service_fn(move |request| Box::pin(answer::answer(room.clone(), activity.clone(), peer, request)))
+    let mut guard = Guard::new(stream, activity.clone(), room.metrics.clone());
+    let mut alarm = Alarm::new(activity, &room.options.limits);
+    let mut resting = None;
+    let ended = loop {
+        let waited = wait(&mut guard, &mut alarm, &room).await;
+        drop(resting.take());
+        let version = match waited {
+            Ok(version) => version,
+            Err(ended) => {
+                // By TLS, a client is told. It may be gone, or take nothing.
+                let _ = timeout(FAREWELL, guard.shutdown()).await;
+                break ended;
+            }
+        };
+        // On the heap, and gone from there when it is over.
+        let spoken = match version {
+            Version::HTTP_2 => Box::pin(speak_http2(guard, &mut alarm, peer, &room)).await,
+            _ => Box::pin(speak_http1(guard, &mut alarm, peer, &room)).await,
+        };
+        match spoken {
+            Spoken::Rests(silent) => (guard, resting) = (silent, Some(room.metrics.resting())),
+            Spoken::Ended(ended) => break ended,
+        }
     };
-    let mut connection = Box::pin(room.http.serve_connection(io, answering));
-    let mut stop = room.stop.clone();
-    let mut stopped = pin!(stop.wait_for(|stop| *stop));
-    let mut stopping = false;
-    // When a connection that was told to end must have done so.
-    let mut farewell = None;
-    let mut armed = Instant::now() + limits.idle_time;
-    let mut alarm = pin!(sleep_until(armed));
-    let ended = poll_fn(|cx| {
-        if !stopping && stopped.as_mut().poll(cx).is_ready() {
-            stopping = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Ok(outcome));
-        }
-        loop {
-            let now = Instant::now();
-            let (due, why) = match (activity.due(limits), farewell) {
-                (None, _) => (now + limits.idle_time, Overdue::Idle),
-                (Some((_, Overdue::Idle)), Some(farewell)) => (farewell, Overdue::Idle),
-                (Some(due), _) => due,
-            };
-            // One that moved nearer is set at once; one that moved away is seen when it rings, which costs each request nothing.
-            if due < armed {
-                armed = due;
-                alarm.as_mut().reset(due);
-            }
-            ready!(alarm.as_mut().poll(cx));
-            if now < due {
-                armed = due;
-                alarm.as_mut().reset(due);
-            } else if why == Overdue::Idle && farewell.is_none() {
-                // HTTP/2 clients are told that it ends; others see it.
-                farewell = Some(now + FAREWELL);
-                connection.as_mut().graceful_shutdown();
-                if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(outcome));
-                }
-            } else {
-                return Poll::Ready(Err(why));
-            }
-        }
-    })
-    .await;
     match ended {
-        Ok(Ok(())) | Err(Overdue::Idle) => {}
-        Ok(Err(error)) => {
+        None | Some(Ok(Ok(())) | Err(Overdue::Idle | Overdue::Rest)) => {}
+        Some(Ok(Err(error))) => {
             // A client that left is everyday; what is no HTTP is counted.
-            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            if error.is_parse() {
                 room.metrics.refused(Refusal::Malformed);
             }
             tracing::debug!(%peer, %error, "a connection ended");
         }
-        Err(Overdue::Head) => {
+        Some(Err(Overdue::Head)) => {
             room.metrics.refused(Refusal::HeadTime);
             tracing::info!(%peer, "a request's head took too long");
         }
-        Err(Overdue::Blocked) => {
+        Some(Err(Overdue::Blocked)) => {
             room.metrics.refused(Refusal::Blocked);
             tracing::info!(%peer, "a client takes no answer");
         }
     }
+}
+
+/// Waits for the first bytes, of the connection or after a rest, and tells what they are.
+async fn wait<S, T>(guard: &mut Guard<T>, alarm: &mut Alarm, room: &Room<S>) -> Result<Version, Ended>
+where
+    T: AsyncRead + Unpin,
+{
+    let mut stop = room.stop.clone();
+    let first = poll_fn(|cx| match guard.poll_first(cx) {
+        Poll::Ready(Ok(Some(version))) => Poll::Ready(Ok(version)),
+        // It was closed, or broke, between requests.
+        Poll::Ready(_) => Poll::Ready(Err(None)),
+        Poll::Pending => alarm.poll_at_rest(cx, &room.options.limits).map(|why| Err(Some(Err(why)))),
+    });
+    unless_stopped(&mut stop, first).await.unwrap_or(Err(None))
+}
+
+/// What came of speaking.
+enum Spoken<T> {
+    /// All is answered, and nothing comes.
+    Rests(Guard<T>),
+    Ended(Ended),
+}
+
+async fn speak_http1<S, T>(guard: Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Arc<Room<S>>) -> Spoken<T>
+where
+    S: Service,
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let answering = answering(room, alarm, peer);
+    let mut connection = room.http.one.serve_connection(TokioIo::new(guard), answering);
+    match watch_over(&mut connection, alarm, room, |connection| connection.graceful_shutdown()).await {
+        Err(Overdue::Rest) => {
+            let parts = connection.into_parts();
+            let mut guard = parts.io.into_inner();
+            guard.rest(&parts.read_buf);
+            Spoken::Rests(guard)
+        }
+        ended => Spoken::Ended(Some(ended)),
+    }
+}
+
+async fn speak_http2<S, T>(guard: Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Arc<Room<S>>) -> Spoken<T>
+where
+    S: Service,
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let answering = answering(room, alarm, peer);
+    let mut connection = room.http.two.serve_connection(TokioIo::new(guard), answering);
+    let ended = watch_over(&mut connection, alarm, room, |connection| connection.graceful_shutdown()).await;
+    Spoken::Ended(Some(ended))
+}
+
+/// Who answers the requests of a connection.
+fn answering<S: Service>(
+    room: &Arc<Room<S>>,
+    alarm: &Alarm,
+    peer: SocketAddr,
+) -> impl HttpService<Incoming, ResBody = AnswerBody, Error = Infallible, Future: Send + 'static> + use<S> {
+    let (room, activity) = (room.clone(), alarm.activity.clone());
+    // On the heap, for the library keeps the room for an answer as long as it speaks on the connection.
+    service_fn(move |request| Box::pin(answer::answer(room.clone(), activity.clone(), peer, request)))
+}
+
+/// Lets the library speak until that is over or the connection's time is. `end` asks it to come to an end.
+async fn watch_over<S, C>(
+    connection: &mut C,
+    alarm: &mut Alarm,
+    room: &Room<S>,
+    end: impl Fn(Pin<&mut C>),
+) -> Result<hyper::Result<()>, Overdue>
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let limits = &room.options.limits;
+    let mut connection = Pin::new(connection);
+    let mut stop = room.stop.clone();
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
+    let mut stopping = false;
+    poll_fn(|cx| {
+        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            end(connection.as_mut());
+        }
+        loop {
+            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            match ready!(alarm.poll(cx, limits)) {
+                // HTTP/2 clients are told that it ends; others see it.
+                Overdue::Idle if alarm.farewell.is_none() => {
+                    alarm.farewell = Some(Instant::now() + FAREWELL);
+                    end(connection.as_mut());
+                }
+                why => return Poll::Ready(Err(why)),
+            }
+        }
+    })
+    .await
 }

@@ -11,6 +11,8 @@
 //! Pure: bytes in, the place of the first refused one out. It also knows whether a head has begun and not ended, which is what
 //! the time for heads goes by.
 
+use http::Version;
+
 /// How an HTTP/2 connection begins (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest name and value that say how long a body is, and one more to tell longer ones.
@@ -113,6 +115,15 @@ impl Framing {
             | State::EndLineFeed => Phase::Head,
             State::Refused(phase) => phase,
             _ => Phase::Body,
+        }
+    }
+
+    /// Which version is spoken, once that is known: what begins like HTTP/2's preface may yet be something else.
+    pub(super) fn version(&self) -> Option<Version> {
+        match self.state {
+            State::Preface(_) => None,
+            State::Http2 => Some(Version::HTTP_2),
+            _ => Some(Version::HTTP_11),
         }
     }
 
@@ -324,6 +335,22 @@ mod tests {
         let mut framing = Framing::new();
         assert_eq!(framing.accept(b"GET / HTTP/1.1\n"), Err(14));
         assert_eq!(framing.accept(b"GET / HTTP/1.1\r\n"), Err(0));
+    }
+
+    #[test]
+    fn the_version_is_known_as_soon_as_it_can_be() {
+        let version_after = |bytes: &[u8]| {
+            let mut framing = Framing::new();
+            let _ = framing.accept(bytes);
+            framing.version()
+        };
+        for matched in 0..HTTP2_PREFACE.len() {
+            assert_eq!(version_after(&HTTP2_PREFACE[..matched]), None);
+        }
+        assert_eq!(version_after(HTTP2_PREFACE), Some(Version::HTTP_2));
+        for other in [&b"G"[..], b"PO", b"PRI * HTTP/1", b"\n"] {
+            assert_eq!(version_after(other), Some(Version::HTTP_11), "{}", other.escape_ascii());
+        }
     }
 
     #[test]

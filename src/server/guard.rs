@@ -3,10 +3,12 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
+use http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -22,13 +24,21 @@ pub(super) struct Activity {
     in_flight: AtomicU32,
     idle_since: AtomicU64,
     head_since: AtomicU64,
+    /// Of HTTP/1.1, that all of the last request was read and nothing of the next.
+    between: AtomicBool,
     /// Since when nothing could be sent.
     blocked_since: AtomicU64,
 }
 
-/// Why a connection's time is over.
+/// A connection that is idle for so long is put to rest. Busy ones never are, so it costs them nothing; and the sooner the others
+/// are, the more of them use the same memory one after the other.
+const REST_AFTER: Duration = Duration::from_millis(100);
+
+/// Why a connection can't go on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overdue {
+    /// It needs nothing but its socket for now.
+    Rest,
     Idle,
     Head,
     Blocked,
@@ -41,6 +51,7 @@ impl Activity {
             in_flight: AtomicU32::new(0),
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
+            between: AtomicBool::new(false),
             blocked_since: AtomicU64::new(0),
         }
     }
@@ -63,19 +74,35 @@ impl Activity {
         }
     }
 
+    /// When its time is over if nothing happens, and why. At rest, it stays so.
+    pub(super) fn due_at_rest(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
+        match self.due(limits)? {
+            (_, Overdue::Rest) => Some((self.idle_until(limits.idle_time), Overdue::Idle)),
+            due => Some(due),
+        }
+    }
+
+    fn idle_until(&self, time: Duration) -> Instant {
+        self.at(self.idle_since.load(Relaxed), time)
+    }
+
+    fn at(&self, since: u64, time: Duration) -> Instant {
+        self.began + Duration::from_millis(since.saturating_sub(1)) + time
+    }
+
     /// When its time is over if nothing happens, and why.
     pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
-        let at = |since: u64, time: Duration| self.began + Duration::from_millis(since.saturating_sub(1)) + time;
         let (head, blocked) = (self.head_since.load(Relaxed), self.blocked_since.load(Relaxed));
         if blocked != 0 {
-            return Some((at(blocked, limits.body_time), Overdue::Blocked));
+            return Some((self.at(blocked, limits.body_time), Overdue::Blocked));
         }
         if self.in_flight.load(Relaxed) > 0 {
             return None;
         }
         Some(match head {
-            0 => (at(self.idle_since.load(Relaxed), limits.idle_time), Overdue::Idle),
-            head => (at(head, limits.header_time), Overdue::Head),
+            0 if self.between.load(Relaxed) => (self.idle_until(REST_AFTER.min(limits.idle_time)), Overdue::Rest),
+            0 => (self.idle_until(limits.idle_time), Overdue::Idle),
+            head => (self.at(head, limits.header_time), Overdue::Head),
         })
     }
 }
@@ -90,6 +117,9 @@ impl Drop for InFlight {
     }
 }
 
+/// The first bytes of a connection that are looked at: as many as tell HTTP/2 from HTTP/1.1.
+const FIRST_BYTES: usize = 24;
+
 /// What a head that is refused ends with, for the library looks only at whole ones.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -97,6 +127,8 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 pub(super) struct Guard<T> {
     io: T,
     framing: Framing,
+    /// What was read and is still to be given.
+    front: Bytes,
     /// What the connection was in the middle of when something was refused. From then on nothing is read: the library answers
     /// what it was given, and closes.
     refused: Option<Phase>,
@@ -108,7 +140,16 @@ pub(super) struct Guard<T> {
 
 impl<T> Guard<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>, metrics: Arc<Metrics>) -> Guard<T> {
-        Guard { io, framing: Framing::new(), refused: None, end_of_head: END_OF_HEAD, activity, metrics }
+        let (framing, front) = (Framing::new(), Bytes::new());
+        Guard { io, framing, front, refused: None, end_of_head: END_OF_HEAD, activity, metrics }
+    }
+
+    /// The connection rests: what the library had read and not used, of whole requests, comes again.
+    pub(super) fn rest(&mut self, unused: &[u8]) {
+        let front = [unused, &self.front].concat();
+        // Empty lines are not the beginning of anything.
+        let lines = front.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.front = Bytes::from(front).slice(lines..);
     }
 
     fn sent<R>(&self, outcome: &Poll<R>) {
@@ -116,8 +157,26 @@ impl<T> Guard<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+impl<T: AsyncRead + Unpin> Guard<T> {
+    /// Waits for what comes next, with no more memory than that takes, and tells the version that it is. `None` at the end.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Version>>> {
+        loop {
+            if let Some(version) = self.framing.version().filter(|_| !self.front.is_empty()) {
+                return Poll::Ready(Ok(Some(version)));
+            }
+            let mut space = [0; FIRST_BYTES];
+            let mut buf = ReadBuf::new(&mut space);
+            ready!(self.poll_more(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                // The front of something: the library says what that is.
+                return Poll::Ready(Ok(Some(Version::HTTP_11).filter(|_| !self.front.is_empty())));
+            }
+            self.front = [&self.front, buf.filled()].concat().into();
+        }
+    }
+
+    /// Reads on, behind the front.
+    fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.refused {
             None => {}
             // The body ends here, before its end.
@@ -142,8 +201,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             buf.filled_mut()[before + at] = 0;
             buf.set_filled(before + at + 1);
         }
-        let in_head = self.framing.phase() == Phase::Head;
-        Activity::since(&self.activity.head_since, in_head, || self.activity.now());
+        let phase = self.framing.phase();
+        Activity::since(&self.activity.head_since, phase == Phase::Head, || self.activity.now());
+        let http1 = self.framing.version() == Some(Version::HTTP_11);
+        self.activity.between.store(http1 && phase == Phase::Between && self.refused.is_none(), Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.front.is_empty() {
+            return self.poll_more(cx, buf);
+        }
+        let now = self.front.len().min(buf.remaining());
+        buf.put_slice(&self.front[..now]);
+        self.front.advance(now);
         Poll::Ready(Ok(()))
     }
 }

@@ -19,7 +19,7 @@
 //! | module | what |
 //! |---|---|
 //! | `service` | the seam to those who answer for an AWS service |
-//! | `listen`, `connection`, `tls` | sockets, protocols, the watch over a connection's time |
+//! | `listen`, `connection`, `tls`, `alarm` | sockets, protocols, the watch over a connection's time |
 //! | `framing`, `guard` | which bytes of HTTP/1.1 get to the library |
 //! | `answer`, `body`, `admin` | one request; bodies within limits; what the server answers itself |
 //! | `metrics` | figures |
@@ -27,6 +27,7 @@
 
 mod access_key;
 mod admin;
+mod alarm;
 mod answer;
 mod audit;
 pub(crate) mod auth;
@@ -50,8 +51,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
@@ -61,6 +60,7 @@ pub use resources::Resources;
 pub use tls::TlsIdentity;
 
 use self::body::Budget;
+use self::connection::Http;
 use self::metrics::Metrics;
 use self::service::Service;
 use crate::Engine;
@@ -83,7 +83,7 @@ struct Room<S> {
     options: ServerOptions,
     metrics: Arc<Metrics>,
     budget: Budget,
-    http: auto::Builder<TokioExecutor>,
+    http: Http,
     /// True once the server stops.
     stop: watch::Receiver<bool>,
 }
@@ -236,7 +236,7 @@ fn start_on<S: Service>(
         addresses.push(listener.local_addr().map_err(Error::io("look at", "the listening socket"))?);
     }
     let (stop, stopped) = watch::channel(false);
-    let (http, budget) = (connection::http(&options.limits), Budget::new(options.limits.bodies_bytes));
+    let (http, budget) = (Http::new(&options.limits), Budget::new(options.limits.bodies_bytes));
     let room = Arc::new(Room { service, engine, options, metrics, budget, http, stop: stopped });
     let all = room.options.limits.connections;
     let places = Arc::new(Semaphore::new(all));

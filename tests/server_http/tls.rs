@@ -16,12 +16,12 @@ use crate::h2;
 const CERTIFICATE: &[u8] = include_bytes!("../data/localhost.cert.pem");
 const KEY: &[u8] = include_bytes!("../data/localhost.key.pem");
 
-fn secured(limits: Limits) -> Place {
+pub fn secured(limits: Limits) -> Place {
     Place::with(ServerOptions::new().limits(limits).tls(TlsIdentity::from_pem(CERTIFICATE, KEY).unwrap()))
 }
 
 /// A client that trusts the certificate and offers this protocol.
-fn client(place: &Place, protocol: &str) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+pub fn client(place: &Place, protocol: &str) -> StreamOwned<ClientConnection, std::net::TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(CERTIFICATE).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

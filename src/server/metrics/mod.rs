@@ -85,6 +85,7 @@ pub(crate) struct Metrics {
     refused: Vec<AtomicU64>,
     connections: AtomicU64,
     connections_total: AtomicU64,
+    resting: AtomicU64,
     in_flight: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
@@ -99,6 +100,7 @@ impl Metrics {
             refused: Refusal::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             connections: AtomicU64::new(0),
             connections_total: AtomicU64::new(0),
+            resting: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -149,6 +151,11 @@ impl Metrics {
     pub(crate) fn connection(self: &Arc<Self>) -> Open {
         self.connections_total.fetch_add(1, Relaxed);
         Open::new(self, |metrics| &metrics.connections)
+    }
+
+    /// A connection rests until what is returned is dropped.
+    pub(crate) fn resting(self: &Arc<Self>) -> Open {
+        Open::new(self, |metrics| &metrics.resting)
     }
 
     /// A request is being read or answered until what is returned is dropped.

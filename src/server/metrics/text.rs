@@ -56,6 +56,11 @@ impl Metrics {
             text.sample("braidlog_http_refused_total", &labels, count.load(Relaxed));
         }
         text.gauge("braidlog_http_connections", "Connections that are open.", self.connections.load(Relaxed));
+        text.gauge(
+            "braidlog_http_connections_resting",
+            "Of these, HTTP/1.1 ones that had a request and take no more memory than their sockets.",
+            self.resting.load(Relaxed),
+        );
         let accepted = self.connections_total.load(Relaxed);
         text.counter("braidlog_http_connections_total", "Connections that were accepted.", accepted);
         text.gauge(
