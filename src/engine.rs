@@ -168,6 +168,15 @@ pub(crate) struct Streams {
     pub(crate) by_id: HashMap<u64, Arc<StreamState>>,
 }
 
+/// Other accounts on the same store.
+#[derive(Default)]
+struct Accounts {
+    /// Their engines, once they were asked for.
+    open: BTreeMap<String, Engine>,
+    /// How many the store has, once that was counted.
+    count: Option<usize>,
+}
+
 /// What control operations change, one at a time.
 pub(crate) struct Control {
     pub(crate) engine: EngineRow,
@@ -189,8 +198,7 @@ pub(crate) struct Shared {
     maintenance: Arc<Signal>,
     /// What the last maintenance that found something did.
     maintained: Mutex<Maintenance>,
-    /// Engines of other accounts on the same store, once they were asked for.
-    accounts: Mutex<BTreeMap<String, Engine>>,
+    accounts: Mutex<Accounts>,
 }
 
 impl Drop for Shared {
@@ -288,22 +296,54 @@ impl Engine {
     /// # Errors
     /// [`Error::InvalidArgument`] for what isn't twelve digits; what any write may answer, when the account is seen first.
     pub fn for_account(&self, account: &str) -> Result<Engine> {
+        self.for_account_within(account, usize::MAX)
+    }
+
+    /// The same where others choose accounts: no more than so many are made.
+    ///
+    /// # Errors
+    /// As [`Engine::for_account`]; [`Error::LimitExceeded`] for one more.
+    pub(crate) fn for_account_within(&self, account: &str, accounts_max: usize) -> Result<Engine> {
         if account == self.shared.options.account {
             return Ok(self.clone());
         }
+        let store = &self.shared.store;
         let mut accounts = self.shared.accounts.lock();
-        if let Some(engine) = accounts.get(account) {
+        if let Some(engine) = accounts.open.get(account) {
             return Ok(engine.clone());
         }
+        // Looking for one costs little; they are counted once.
+        let is_new = match store.internal_log(&catalog_name(Some(account))) {
+            Err(Error::NoSuchLog { .. }) => true,
+            log => log.map(|_| false)?,
+        };
+        let count = match accounts.count {
+            Some(count) => count,
+            None => self.account_names()?.len(),
+        };
+        accounts.count = Some(count);
+        if is_new && count >= accounts_max {
+            let what = format!("there may be {accounts_max} accounts besides the server's own");
+            return Err(Error::LimitExceeded { what });
+        }
         let options = self.shared.options.clone().account(account);
-        let engine = Engine::of(self.shared.store.clone(), options, Some(account))?;
-        accounts.insert(account.to_owned(), engine.clone());
+        let engine = Engine::of(store.clone(), options, Some(account))?;
+        accounts.count = Some(count + usize::from(is_new));
+        accounts.open.insert(account.to_owned(), engine.clone());
         Ok(engine)
+    }
+
+    /// Of other accounts, those that the store knows.
+    fn account_names(&self) -> Result<Vec<String>> {
+        let prefix = format!("{}/", catalog_name(None));
+        let names = self.shared.store.all_log_names()?;
+        let others = names.iter().filter_map(|name| name.strip_prefix(&prefix));
+        Ok(others.filter(|account| *account != self.shared.options.account).map(str::to_owned).collect())
     }
 
     /// This engine and those of other accounts that were asked for since it was opened.
     pub(crate) fn opened_accounts(&self) -> Vec<Engine> {
-        std::iter::once(self.clone()).chain(self.shared.accounts.lock().values().cloned()).collect()
+        std::iter::once(self.clone()).chain(self.shared.accounts.lock().open.values().cloned()).collect()
     }
 
     /// All streams there are now, sorted by name.
@@ -317,11 +357,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::for_account`].
     pub fn accounts(&self) -> Result<Vec<Engine>> {
-        let prefix = format!("{}/", catalog_name(None));
-        let names = self.shared.store.all_log_names()?;
-        let others = names.iter().filter_map(|name| name.strip_prefix(&prefix));
-        let others =
-            others.filter(|account| *account != self.shared.options.account).map(|account| self.for_account(account));
+        let names = self.account_names()?;
+        let others = names.iter().map(|account| self.for_account(account));
         std::iter::once(Ok(self.clone())).chain(others).collect()
     }
 

@@ -31,6 +31,8 @@ pub(super) struct AwsService {
     /// One for each account that called.
     accounts: RwLock<HashMap<String, Arc<Kinesis>>>,
     authenticator: Authenticator,
+    /// So many may be made, besides the engine's own.
+    accounts_max: usize,
     strict: bool,
     audit: Option<Audit>,
     metrics: Arc<Metrics>,
@@ -58,7 +60,10 @@ impl AwsService {
     pub(super) fn new(engine: Engine, options: &ServerOptions, metrics: Arc<Metrics>) -> crate::Result<AwsService> {
         let authenticator = Authenticator::new(Credentials::of(&options.access_keys), &engine.options().account);
         let audit = options.audit.then(|| Audit::start(&engine, metrics.clone())).transpose()?;
-        Ok(AwsService { engine, accounts: RwLock::default(), authenticator, strict: options.strict, audit, metrics })
+        // Whoever signs was given an account by whoever started the server.
+        let accounts_max = if options.authenticates() { usize::MAX } else { options.limits.accounts };
+        let (accounts, strict) = (RwLock::default(), options.strict);
+        Ok(AwsService { engine, accounts, authenticator, accounts_max, strict, audit, metrics })
     }
 
     /// Which operation is asked for, in which protocol, and who asks: all that the head alone says. With the protocol to refuse
@@ -93,9 +98,15 @@ impl AwsService {
             return Ok(kinesis);
         }
         // Seen for the first time it gets a catalog, and that is durable.
-        let (engine, name) = (self.engine.clone(), account.to_owned());
-        let opened = blocking("the account", move || engine.for_account(&name)).await?;
-        let failed = |error: crate::Error| ApiError::of(ErrorCode::InternalFailureException, error.to_string());
+        let (engine, name, max) = (self.engine.clone(), account.to_owned(), self.accounts_max);
+        let opened = blocking("the account", move || engine.for_account_within(&name, max)).await?;
+        let failed = |error: crate::Error| match error {
+            crate::Error::LimitExceeded { what } => {
+                let message = format!("Account {account} is not known here, and {what}.");
+                ApiError::of(ErrorCode::LimitExceededException, message)
+            }
+            error => ApiError::of(ErrorCode::InternalFailureException, error.to_string()),
+        };
         let kinesis = Kinesis::new(opened.map_err(failed)?, self.strict, self.audit.is_some(), self.metrics.clone());
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         Ok(accounts.entry(account.to_owned()).or_insert_with(|| Arc::new(kinesis)).clone())

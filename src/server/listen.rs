@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
 
 use super::Room;
 use super::connection::{self, unless_stopped};
-use super::metrics::Refusal;
+use super::places::Places;
 use super::service::Service;
 use crate::error::{Error, Result};
 
@@ -34,7 +33,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Accepts until the server stops. A connection has one of `places` as long as it lasts.
-pub(super) async fn accept<S: Service>(listener: TcpListener, room: Arc<Room<S>>, places: Arc<Semaphore>) {
+pub(super) async fn accept<S: Service>(listener: TcpListener, room: Arc<Room<S>>, places: Arc<Places>) {
     let mut stop = room.stop.clone();
     while let Some(accepted) = unless_stopped(&mut stop, listener.accept()).await {
         let (stream, peer) = match accepted {
@@ -45,11 +44,14 @@ pub(super) async fn accept<S: Service>(listener: TcpListener, room: Arc<Room<S>>
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            room.metrics.refused(Refusal::Connections);
-            tracing::warn!(%peer, connections = room.options.limits.connections, "refused a connection: there are too many");
-            let _ = stream.try_write(TOO_MANY);
-            continue;
+        let place = match places.take(peer.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                room.metrics.refused(why);
+                tracing::warn!(%peer, ?why, "refused a connection: there are too many");
+                let _ = stream.try_write(TOO_MANY);
+                continue;
+            }
         };
         // Without it a small answer may wait 40 ms for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);

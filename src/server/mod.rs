@@ -19,7 +19,7 @@
 //! | module | what |
 //! |---|---|
 //! | `service` | the seam to those who answer for an AWS service |
-//! | `listen`, `connection`, `tls`, `alarm` | sockets, protocols, the watch over a connection's time |
+//! | `listen`, `places`, `connection`, `tls`, `alarm` | sockets, protocols, the watch over a connection's time |
 //! | `framing`, `guard` | which bytes of HTTP/1.1 get to the library |
 //! | `answer`, `body`, `admin` | one request; bodies within limits; what the server answers itself |
 //! | `metrics` | figures |
@@ -40,6 +40,7 @@ mod kinesis;
 mod listen;
 mod metrics;
 mod options;
+mod places;
 mod resources;
 mod service;
 #[cfg(test)]
@@ -52,7 +53,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use access_key::AccessKey;
 pub use options::{Limits, ServerOptions};
@@ -62,6 +63,7 @@ pub use tls::TlsIdentity;
 use self::body::Budget;
 use self::connection::Http;
 use self::metrics::Metrics;
+use self::places::Places;
 use self::service::Service;
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -238,8 +240,7 @@ fn start_on<S: Service>(
     let (stop, stopped) = watch::channel(false);
     let (http, budget) = (Http::new(&options.limits), Budget::new(options.limits.bodies_bytes));
     let room = Arc::new(Room { service, engine, options, metrics, budget, http, stop: stopped });
-    let all = room.options.limits.connections;
-    let places = Arc::new(Semaphore::new(all));
+    let places = Arc::new(Places::new(&room.options.limits));
     for listener in listeners {
         tokio::spawn(listen::accept(listener, room.clone(), places.clone()));
     }
@@ -248,9 +249,7 @@ fn start_on<S: Service>(
         // An error is a server that was dropped.
         let _ = stop.wait_for(|stop| *stop).await;
         tracing::info!("stopping");
-        // Every place is free once no connection is left; limits are far below 2^32.
-        let last = places.acquire_many(u32::try_from(all).unwrap_or(u32::MAX));
-        if tokio::time::timeout(room.options.limits.drain_time, last).await.is_err() {
+        if tokio::time::timeout(room.options.limits.drain_time, places.all_free()).await.is_err() {
             tracing::info!("some requests were still under way");
         }
         tracing::info!("stopped");

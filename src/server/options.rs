@@ -74,6 +74,13 @@ impl Default for ServerOptions {
 pub struct Limits {
     /// Connections at a time; who comes then is answered 503 and closed. Default 20,000, 1 to 1,000,000.
     pub connections: usize,
+    /// Of these, how many one address may have; more are refused in the same way. Those of a network of IPv6 (64 bits) are one, for
+    /// one customer has them all. Loopback has no such limit: behind it is this machine or a proxy that speaks for everybody.
+    /// Default `None`: half of `connections`. 1 and up; as many as `connections` for no limit.
+    pub connections_per_peer: Option<usize>,
+    /// Accounts besides the engine's own that callers can make by naming them where nobody has to sign; a further one is answered
+    /// `LimitExceededException`. Each has a catalog in the store for good. Default 1,000, at most 1,000,000; 0 for none.
+    pub accounts: usize,
     /// Bytes of a request's head; more are answered 431. Default 64 KiB, 8 KiB to 1 MiB.
     pub header_bytes: usize,
     /// Header fields of a request; more are answered 431. Default 100, 16 to 1,000.
@@ -103,6 +110,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 20_000,
+            connections_per_peer: None,
+            accounts: 1_000,
             header_bytes: 64 << 10,
             headers: 100,
             header_time: Duration::from_secs(10),
@@ -137,13 +146,27 @@ impl Limits {
     }
 
     setters! {
-        connections: usize, header_bytes: usize, headers: usize, header_time: Duration, body_bytes: usize,
+        connections: usize, accounts: usize, header_bytes: usize, headers: usize, header_time: Duration, body_bytes: usize,
         body_time: Duration, bodies_bytes: usize, handshake_time: Duration, idle_time: Duration, streams: u32,
         drain_time: Duration,
     }
 
+    /// Sets [`connections_per_peer`](Self#structfield.connections_per_peer).
+    #[must_use]
+    pub fn connections_per_peer(mut self, connections: usize) -> Self {
+        self.connections_per_peer = Some(connections);
+        self
+    }
+
+    /// How many connections one address may have.
+    pub(super) fn peer_connections(&self) -> usize {
+        self.connections_per_peer.unwrap_or(self.connections.div_ceil(2))
+    }
+
     fn check(&self) -> Result<()> {
         within("connections", self.connections as u64, 1, 1_000_000)?;
+        within("connections_per_peer", self.peer_connections() as u64, 1, 1_000_000)?;
+        within("accounts", self.accounts as u64, 0, 1_000_000)?;
         within("header_bytes", self.header_bytes as u64, 8 << 10, 1 << 20)?;
         within("headers", self.headers as u64, 16, 1_000)?;
         within("body_bytes", self.body_bytes as u64, 1, 1 << 40)?;

@@ -103,6 +103,12 @@ pub(crate) struct Args {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     connections: usize,
+    /// Of these, for one address that is not loopback [default: half]
+    #[arg(long, value_name = "N")]
+    connections_per_peer: Option<usize>,
+    /// Accounts that callers can make by naming them where nobody has to sign
+    #[arg(long, value_name = "N", default_value_t = Limits::default().accounts)]
+    accounts: usize,
     /// How much the log on standard error tells
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     pub(super) log: Level,
@@ -114,7 +120,8 @@ pub(crate) struct Args {
 impl Args {
     /// What is asked of the server, all but the clock.
     pub(super) fn server_options(&self) -> Result<ServerOptions, Failure> {
-        let limits = Limits::new().connections(self.connections);
+        let mut limits = Limits::new().connections(self.connections).accounts(self.accounts);
+        limits.connections_per_peer = self.connections_per_peer;
         let mut options = ServerOptions::new().listen(self.addresses()?).worker_threads(self.threads).limits(limits);
         options = options.strict(self.strict).audit(self.audit).allow_anonymous(self.allow_anonymous);
         options.allow_reset = self.allow_reset;

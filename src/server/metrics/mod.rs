@@ -38,6 +38,8 @@ macro_rules! refusals {
 refusals! {
     /// There are as many connections as are allowed.
     Connections = "connections",
+    /// There are as many connections of one address as are allowed.
+    PeerConnections = "peer_connections",
     /// TLS, without a certificate.
     NoCertificate = "no_certificate",
     /// A TLS handshake that failed or took too long.
