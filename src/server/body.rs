@@ -20,11 +20,19 @@ use super::service::{ApiBody, EventReceiver};
 
 /// A slow body earns a second for each so many bytes.
 const BYTES_PER_SECOND: u64 = 64 << 10;
+/// A body up to here is small. The last of the budget is kept for those, so that few large ones that stall shut nobody out.
+const SMALL: usize = 64 << 10;
+/// What part of the budget that is.
+const RESERVED: usize = 8;
 /// What a unit of [`Budget`] stands for: its counter has 32 bits for each step.
 const UNIT: usize = 1 << 10;
 
 /// Bytes that bodies in memory may take together.
-pub(super) struct Budget(Arc<Semaphore>);
+pub(super) struct Budget {
+    units: Arc<Semaphore>,
+    /// Units that only small bodies get.
+    reserved: usize,
+}
 
 /// A share of a [`Budget`], given back on drop.
 #[derive(Default)]
@@ -34,15 +42,22 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Budget {
-        Budget(Arc::new(Semaphore::new(bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))))
+    pub(super) fn new(limits: &Limits) -> Budget {
+        let bytes = limits.bodies_bytes;
+        // Alone, the largest body always has room.
+        let reserved = (bytes / RESERVED).min(bytes - limits.body_bytes.min(bytes)) / UNIT;
+        let units = Arc::new(Semaphore::new(bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS)));
+        Budget { units, reserved }
     }
 
     /// Lets a share grow; `false` if there is not as much left.
     fn grow(&self, share: &mut Share, by: usize) -> bool {
         let wanted = (share.bytes + by).div_ceil(UNIT) - share.bytes.div_ceil(UNIT);
         let Ok(units) = u32::try_from(wanted) else { return false };
-        let Ok(permit) = self.0.clone().try_acquire_many_owned(units) else { return false };
+        if share.bytes + by > SMALL && self.units.available_permits() < wanted + self.reserved {
+            return false;
+        }
+        let Ok(permit) = self.units.clone().try_acquire_many_owned(units) else { return false };
         share.bytes += by;
         match &mut share.permit {
             Some(held) => held.merge(permit),
@@ -82,13 +97,13 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -
     if declared.lower() > limits.body_bytes as u64 {
         return Err(Unread::TooLarge);
     }
-    let began = Instant::now();
+    let mut due = Instant::now() + limits.body_time;
     let mut share = Share::default();
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
-        let earned = Duration::from_millis(share.bytes as u64 * 1000 / BYTES_PER_SECOND);
-        let frame = timeout_at(began + limits.body_time + earned, body.frame()).await;
+        // What came earns time, but none to say nothing.
+        let frame = timeout_at(due.min(Instant::now() + limits.body_time), body.frame()).await;
         let data = match frame.map_err(|_| Unread::TooSlow)? {
             None => break,
             Some(Err(_)) => return Err(Unread::Broken),
@@ -104,6 +119,7 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -
         if !budget.grow(&mut share, data.len()) {
             return Err(Unread::NoRoom);
         }
+        due += Duration::from_millis(data.len() as u64 * 1000 / BYTES_PER_SECOND);
         // A body in one piece, as most are, is not copied.
         match &first {
             None if rest.is_empty() => first = Some(data),

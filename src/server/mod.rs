@@ -238,7 +238,7 @@ fn start_on<S: Service>(
         addresses.push(listener.local_addr().map_err(Error::io("look at", "the listening socket"))?);
     }
     let (stop, stopped) = watch::channel(false);
-    let (http, budget) = (Http::new(&options.limits), Budget::new(options.limits.bodies_bytes));
+    let (http, budget) = (Http::new(&options.limits), Budget::new(&options.limits));
     let room = Arc::new(Room { service, engine, options, metrics, budget, http, stop: stopped });
     let places = Arc::new(Places::new(&room.options.limits));
     for listener in listeners {

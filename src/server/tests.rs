@@ -232,6 +232,27 @@ fn bodies_take_no_more_memory_together_than_allowed() {
 }
 
 #[test]
+fn large_bodies_leave_room_for_small_ones() {
+    let stage = Stage::new(Limits::new().body_bytes(1 << 20).bodies_bytes(4 << 20));
+    // Three and a half is what there is for those that are larger than 64 KiB.
+    let held: Vec<TcpStream> = (0..3).map(|_| stage.send(&post("/gate", &[b'x'; 1 << 20]))).collect();
+    held.iter().for_each(|_| assert_eq!(stage.entered.recv().unwrap(), "/gate"));
+    let mut large = stage.connect();
+    let _ = large.write_all(&post("/echo", &[b'y'; 1 << 20]));
+    let mut answer = [0; 12];
+    large.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    for _ in 0..100 {
+        let mut small = stage.send(&post("/echo", &[b'z'; 64 << 10]));
+        assert!(until(&mut small, "\r\n\r\n").starts_with("HTTP/1.1 200"));
+    }
+    stage.gate.add_permits(3);
+    for mut stream in held {
+        until(&mut stream, "through");
+    }
+}
+
+#[test]
 fn a_client_that_takes_no_answer_is_cut() {
     let limits = Limits::new().body_time(Duration::from_millis(100)).idle_time(Duration::from_millis(200));
     let stage = Stage::new(limits);

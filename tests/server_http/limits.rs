@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use braidlog::server::Limits;
+use braidlog::server::{Limits, Server, ServerOptions};
+use braidlog::{Engine, EngineOptions};
 
 use crate::client::{Answer, Place, call, get, rest};
 
@@ -173,4 +174,41 @@ fn compressed_bodies_are_not_taken() {
     assert_eq!(encoded("gzip").status, 415);
     assert_eq!(encoded("identity, gzip").status, 415);
     assert_ne!(encoded("identity").status, 415);
+}
+
+#[test]
+fn callers_make_no_more_accounts_than_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let list_as = |server: &Server, account: &str| {
+        let named = format!("Host: a\r\nAuthorization: AWS4-HMAC-SHA256 Credential={account}/x\r\n");
+        let mut stream = crate::client::connect(server.addresses()[0]);
+        stream.write_all(String::from_utf8(call(b"{}")).unwrap().replace("Host: a\r\n", &named).as_bytes()).unwrap();
+        Answer::read(&mut stream).unwrap()
+    };
+    for _ in 0..2 {
+        let engine = Engine::open_with(dir.path(), EngineOptions::new().maintenance_interval(None)).unwrap();
+        let options = ServerOptions::new().limits(Limits::new().accounts(2));
+        let server = Server::start_with(engine.clone(), options).unwrap();
+        for account in ["111111111111", "222222222222", "000000000000", "no-account", "111111111111"] {
+            assert_eq!(list_as(&server, account).status, 200, "{account}");
+        }
+        for account in ["333333333333", "444444444444"] {
+            let refused = list_as(&server, account);
+            assert_eq!((refused.status, &refused.json()["__type"]), (400, &"LimitExceededException".into()));
+            assert!(refused.body.contains(account) && refused.body.contains("2 accounts"), "{}", refused.body);
+        }
+        assert_eq!(list_as(&server, "222222222222").status, 200);
+        server.stop();
+        // The same holds for a store that has them already.
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn a_body_that_stalls_is_answered_however_much_of_it_came() {
+    let place = Place::limited(Limits::new().body_time(SOON));
+    let request = call(&vec![b'x'; 10 << 20]);
+    // It earned 159 seconds.
+    let answer = place.ask(&request[..request.len() - 1]);
+    assert_eq!((answer.status, answer.closes()), (408, true));
 }

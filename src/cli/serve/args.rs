@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::limits::LimitArgs;
 use super::log::{Format, Level};
 use super::{Failure, at, read};
-use crate::server::{AccessKey, Limits, ServerOptions, TlsIdentity};
+use crate::server::{AccessKey, ServerOptions, TlsIdentity};
 use crate::stream::ThroughputLimits;
 
 const KEY_ID_VARIABLE: &str = "BRAIDLOG_ACCESS_KEY_ID";
@@ -100,15 +101,8 @@ pub(crate) struct Args {
     /// Threads that serve connections
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,
-    /// Connections at a time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
-    connections: usize,
-    /// Of these, for one address that is not loopback [default: half]
-    #[arg(long, value_name = "N")]
-    connections_per_peer: Option<usize>,
-    /// Accounts that callers can make by naming them where nobody has to sign
-    #[arg(long, value_name = "N", default_value_t = Limits::default().accounts)]
-    accounts: usize,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// How much the log on standard error tells
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     pub(super) log: Level,
@@ -120,9 +114,8 @@ pub(crate) struct Args {
 impl Args {
     /// What is asked of the server, all but the clock.
     pub(super) fn server_options(&self) -> Result<ServerOptions, Failure> {
-        let mut limits = Limits::new().connections(self.connections).accounts(self.accounts);
-        limits.connections_per_peer = self.connections_per_peer;
-        let mut options = ServerOptions::new().listen(self.addresses()?).worker_threads(self.threads).limits(limits);
+        let mut options =
+            ServerOptions::new().listen(self.addresses()?).worker_threads(self.threads).limits(self.limits.limits()?);
         options = options.strict(self.strict).audit(self.audit).allow_anonymous(self.allow_anonymous);
         options.allow_reset = self.allow_reset;
         options.tls = self.tls()?;

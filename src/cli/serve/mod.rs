@@ -4,6 +4,7 @@
 //! standard error.
 
 mod args;
+mod limits;
 mod log;
 mod store;
 
