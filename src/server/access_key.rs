@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::error::{Error, Result};
 
 /// Characters of a secret, at most.
 const SECRET_MAX: usize = 128;
 
-/// An access key: its id, and the secret that requests are signed with. `Debug` leaves the secret out.
+/// An access key: its id, and the secret that requests are signed with. `Debug` leaves the secret out, and its
+/// bytes are overwritten when it goes.
 ///
 /// ```
 /// use braidlog::server::AccessKey;
@@ -18,7 +21,7 @@ const SECRET_MAX: usize = 128;
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey {
     id: String,
-    secret: String,
+    secret: Zeroizing<String>,
 }
 
 impl AccessKey {
@@ -27,7 +30,7 @@ impl AccessKey {
     /// # Errors
     /// [`Error::InvalidArgument`].
     pub fn new(id: impl Into<String>, secret: impl Into<String>) -> Result<AccessKey> {
-        let (id, secret) = (id.into(), secret.into());
+        let (id, secret) = (id.into(), Zeroizing::new(secret.into()));
         if !super::auth::is_access_key(&id) {
             return Err(Error::invalid("access key id", id, "it must be 1 to 128 letters, digits, `-` and `_`"));
         }
@@ -63,7 +66,7 @@ impl AccessKey {
             };
             match name.trim() {
                 "aws_access_key_id" => id = Some(value.trim().to_owned()),
-                "aws_secret_access_key" => secret = Some(value.trim().to_owned()),
+                "aws_secret_access_key" => secret = Some(Zeroizing::new(value.trim().to_owned())),
                 _ => {}
             }
             if let (Some(id), Some(secret)) = (&id, &secret) {

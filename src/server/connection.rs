@@ -74,13 +74,13 @@ pub(super) async fn serve<S: Service>(stream: TcpStream, peer: SocketAddr, room:
     if first[0] != HANDSHAKE_RECORD {
         return Box::pin(converse(stream, peer, room)).await;
     }
-    let Some(identity) = &room.options.tls else {
+    let Some(config) = room.tls.config() else {
         room.metrics.refused(Refusal::NoCertificate);
         tracing::warn!(%peer, "refused a TLS handshake: the server has no certificate; use http://, or configure one");
         let _ = stream.try_write(&HANDSHAKE_FAILURE);
         return;
     };
-    let handshake = Box::pin(TlsAcceptor::from(identity.config.clone()).accept(stream));
+    let handshake = Box::pin(TlsAcceptor::from(config).accept(stream));
     match timeout(limits.handshake_time, unless_stopped(&mut stop, handshake)).await {
         Ok(Some(Ok(stream))) => Box::pin(converse(stream, peer, room)).await,
         Ok(None) => {}

@@ -65,6 +65,7 @@ use self::connection::Http;
 use self::metrics::Metrics;
 use self::places::Places;
 use self::service::Service;
+use self::tls::CurrentIdentity;
 use crate::Engine;
 use crate::error::{Error, Result};
 
@@ -86,6 +87,7 @@ struct Room<S> {
     metrics: Arc<Metrics>,
     budget: Budget,
     http: Http,
+    tls: Arc<CurrentIdentity>,
     /// True once the server stops.
     stop: watch::Receiver<bool>,
 }
@@ -127,6 +129,7 @@ pub(crate) fn request_id(engine: &Engine) -> String {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    tls: Arc<CurrentIdentity>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -162,6 +165,14 @@ impl Server {
         self.addresses.first().map(|address| endpoint("http", *address)).unwrap_or_default()
     }
 
+    /// TLS handshakes go by this identity from now on; connections that there are stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a certificate that is expired or not yet valid: then the one before stays.
+    pub fn set_tls(&self, identity: TlsIdentity) -> Result<()> {
+        self.tls.replace(identity)
+    }
+
     /// Accepts nothing more, lets what is under way end, at most [`Limits::drain_time`], and ends the threads. Streams of events
     /// end at once. Blocks for up to a second.
     pub fn stop(self) {
@@ -192,6 +203,9 @@ pub(crate) fn endpoint(scheme: &str, mut address: SocketAddr) -> String {
 /// Starts a server with these to answer.
 fn launch<S: Service>(service: S, engine: Engine, options: ServerOptions, metrics: Arc<Metrics>) -> Result<Server> {
     options.check()?;
+    let authentication = options.authenticates();
+    let clock = engine.store().core().env.clock.clone();
+    let tls = Arc::new(CurrentIdentity::new(options.tls.clone(), clock)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options.worker_threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -200,8 +214,7 @@ fn launch<S: Service>(service: S, engine: Engine, options: ServerOptions, metric
         .enable_time()
         .build()
         .map_err(Error::io("start threads", "braidlog-http"))?;
-    let authentication = options.authenticates();
-    let started = start_on(&runtime, service, engine, options, metrics);
+    let started = start_on(&runtime, service, engine, options, metrics, tls.clone());
     match started {
         Ok((running, addresses, stop)) => {
             tracing::info!(?addresses, authentication, "listening");
@@ -211,7 +224,7 @@ fn launch<S: Service>(service: S, engine: Engine, options: ServerOptions, metric
             };
             let thread = std::thread::Builder::new().name("braidlog-server".into()).spawn(run);
             let thread = thread.map_err(Error::io("start thread", "braidlog-server"))?;
-            Ok(Server { addresses, stop, thread: Some(thread) })
+            Ok(Server { addresses, stop, tls, thread: Some(thread) })
         }
         Err(error) => {
             // Dropping it would wait, which a caller that is itself async may not.
@@ -230,6 +243,7 @@ fn start_on<S: Service>(
     engine: Engine,
     options: ServerOptions,
     metrics: Arc<Metrics>,
+    tls: Arc<CurrentIdentity>,
 ) -> Result<Started<impl Future<Output = ()> + Send + 'static>> {
     let _within = runtime.enter();
     let listeners = options.listen.iter().map(|address| listen::listen(*address)).collect::<Result<Vec<_>>>()?;
@@ -239,7 +253,7 @@ fn start_on<S: Service>(
     }
     let (stop, stopped) = watch::channel(false);
     let (http, budget) = (Http::new(&options.limits), Budget::new(&options.limits));
-    let room = Arc::new(Room { service, engine, options, metrics, budget, http, stop: stopped });
+    let room = Arc::new(Room { service, engine, options, metrics, budget, http, tls, stop: stopped });
     let places = Arc::new(Places::new(&room.options.limits));
     for listener in listeners {
         tokio::spawn(listen::accept(listener, room.clone(), places.clone()));

@@ -25,7 +25,8 @@ pub struct ServerOptions {
     pub listen: Vec<SocketAddr>,
     /// Threads that serve connections. Default 2, 1 to 1,024.
     pub worker_threads: usize,
-    /// Certificate and key for TLS, on the same ports as clear text. Default none: who asks for TLS is refused.
+    /// Certificate and key for TLS, on the same ports as clear text. Default none: who asks for TLS is refused. While it serves,
+    /// [`Server::set_tls`](super::Server::set_tls) sets others.
     pub tls: Option<TlsIdentity>,
     /// Who may call. Requests must be signed by one of these, if there is any. Default none: everybody may.
     pub access_keys: Vec<AccessKey>,

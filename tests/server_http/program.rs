@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::client::{Answer, connect, get};
+use crate::client::{Answer, call, connect, get};
+use crate::tls;
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
@@ -231,4 +232,92 @@ fn env_prints_what_a_shell_evaluates() {
     assert!(printed.contains("export AWS_REGION=us-east-1\n"), "{printed}");
     let told: serde_json::Value = serde_json::from_slice(&run(dir.path(), &["env", "--json"]).stdout).unwrap();
     assert_eq!(told["AWS_ENDPOINT_URL"], "http://127.0.0.1:4566");
+}
+
+#[test]
+fn a_certificate_is_read_again_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |certificate: &[u8], key: &[u8]| {
+        std::fs::write(dir.path().join("cert.pem"), certificate).unwrap();
+        std::fs::write(dir.path().join("key.pem"), key).unwrap();
+    };
+    write(tls::CERTIFICATE, tls::KEY);
+    let args = ["serve", "--in-memory", "--port", "0", "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    let mut served = Served::start(command(dir.path(), &args));
+    let address = served.endpoint().strip_prefix("http://").unwrap().parse().unwrap();
+    let log = served.child.stderr.take().unwrap();
+    let mut log = BufReader::new(log).lines().map(Result::unwrap);
+    let id = rustix::process::Pid::from_child(&served.child);
+    let mut told_again = |what: &str| {
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+        assert!(log.any(|line| line.contains(what)), "{what}");
+    };
+    let connected = |certificate: &[u8]| tls::client_that_trusts(certificate, connect(address), "http/1.1");
+    let ask = |mut stream: &mut dyn ReadWrite| {
+        stream.write_all(get("/health").as_bytes())?;
+        Answer::read(&mut stream).map(|answer| assert_eq!(answer.status, 200))
+    };
+    let mut before = connected(tls::CERTIFICATE);
+    ask(&mut before).unwrap();
+    write(tls::CERTIFICATE_2, tls::KEY_2);
+    told_again("was read again");
+    ask(&mut connected(tls::CERTIFICATE_2)).unwrap();
+    assert!(ask(&mut connected(tls::CERTIFICATE)).is_err(), "new handshakes have the new one");
+    ask(&mut before).expect("connections that were there stay");
+    for (certificate, key) in [(tls::CERTIFICATE, tls::KEY_2), (&b"broken"[..], tls::KEY), (tls::CERTIFICATE, b"")] {
+        write(certificate, key);
+        told_again("the one before stays");
+        ask(&mut connected(tls::CERTIFICATE_2)).unwrap();
+    }
+    ask(&mut before).unwrap();
+    drop(log);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+#[test]
+fn no_secret_and_no_record_shows() {
+    const CANARY: &str = "canary0canary0canary";
+    let dir = tempfile::tempdir().unwrap();
+    let record = format!(r#"{{"StreamName":"clicks","PartitionKey":"{CANARY}","Data":"{CANARY}"}}"#);
+    let bad = [
+        r#"{"StreamName":"clicks","PartitionKey":7,"Data":"canary0canary0canary"}"#,
+        r#"{"StreamName":"clicks","PartitionKey":"a","Data":"canary0canary0canary!"}"#,
+        r#"{"StreamName":"clicks","PartitionKey":"a","Data":["canary0canary0canary"]}"#,
+        r#"{"StreamName":"nowhere","PartitionKey":"canary0canary0canary","Data":"canary0canary0canary"}"#,
+        r#"{"StreamName":"clicks","PartitionKey":"a","Data":"canary0canary0canary"#,
+        r#"["canary0canary0canary"]"#,
+    ];
+    for signed in [false, true] {
+        let mut command = command(dir.path(), &["serve", "--in-memory", "--port", "0", "--log", "trace", "--audit"]);
+        if signed {
+            command.env("BRAIDLOG_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("BRAIDLOG_SECRET_ACCESS_KEY", CANARY);
+        }
+        let served = Served::start(command);
+        let put = |body: &str| {
+            let list = String::from_utf8(call(body.as_bytes())).unwrap();
+            served.ask(&list.replace("ListStreams", "PutRecord"))
+        };
+        let create = String::from_utf8(call(br#"{"StreamName":"clicks","ShardCount":1}"#)).unwrap();
+        served.ask(&create.replace("ListStreams", "CreateStream"));
+        assert_eq!(put(&record).status == 200, !signed);
+        let mut told: Vec<Answer> = bad.iter().map(|body| put(body)).collect();
+        told.iter().for_each(|answer| assert!(answer.status >= 400, "{answer:?}"));
+        told.push(served.ask(&get("/metrics")));
+        if signed {
+            // A good signature by the secret, as one of our own clients makes it.
+            let mut tail =
+                self::command(dir.path(), &["tail", "clicks", "--no-follow", "--endpoint", served.endpoint()]);
+            tail.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", CANARY);
+            let told = tail.output().unwrap();
+            assert!(!text(&told.stderr).contains(CANARY), "{}", text(&told.stderr));
+        }
+        let (_, log) = served.stop(rustix::process::Signal::TERM);
+        assert!(!log.contains(CANARY), "{log}");
+        told.iter()
+            .for_each(|answer| assert!(!answer.body.contains(CANARY) && !answer.head.contains(CANARY), "{answer:?}"));
+    }
 }

@@ -1,11 +1,13 @@
 //! TLS on the port of clear text.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use braidlog::Error;
-use braidlog::server::{Limits, ServerOptions, TlsIdentity};
+use braidlog::env::{Env, TestClock};
+use braidlog::server::{Limits, Server, ServerOptions, TlsIdentity};
+use braidlog::{Engine, EngineOptions, Error};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -13,23 +15,36 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::client::{Answer, Place, get, rest};
 use crate::h2;
 
-const CERTIFICATE: &[u8] = include_bytes!("../data/localhost.cert.pem");
-const KEY: &[u8] = include_bytes!("../data/localhost.key.pem");
+pub const CERTIFICATE: &[u8] = include_bytes!("../data/localhost.cert.pem");
+pub const KEY: &[u8] = include_bytes!("../data/localhost.key.pem");
+/// Another one.
+#[cfg(feature = "cli")]
+pub const CERTIFICATE_2: &[u8] = include_bytes!("../data/localhost2.cert.pem");
+#[cfg(feature = "cli")]
+pub const KEY_2: &[u8] = include_bytes!("../data/localhost2.key.pem");
 
 pub fn secured(limits: Limits) -> Place {
     Place::with(ServerOptions::new().limits(limits).tls(TlsIdentity::from_pem(CERTIFICATE, KEY).unwrap()))
 }
 
 /// A client that trusts the certificate and offers this protocol.
-pub fn client(place: &Place, protocol: &str) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+pub fn client(place: &Place, protocol: &str) -> StreamOwned<ClientConnection, TcpStream> {
+    client_that_trusts(CERTIFICATE, place.connect(), protocol)
+}
+
+pub fn client_that_trusts(
+    certificate: &[u8],
+    stream: TcpStream,
+    protocol: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFICATE).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![protocol.into()];
     let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
-    StreamOwned::new(connection, place.connect())
+    StreamOwned::new(connection, stream)
 }
 
 #[test]
@@ -64,6 +79,30 @@ fn a_handshake_that_stalls_or_fails_is_cut() {
     assert!(read == 0 || alert[0] == 0x15);
     rest(bad);
     assert_eq!(place.metric("braidlog_http_refused_total{reason=\"handshake\"}"), 2);
+}
+
+#[test]
+fn a_certificate_is_used_only_within_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::new());
+    clock.freeze();
+    let mut env = Env::system(dir.path()).unwrap();
+    env.clock = clock.clone();
+    let engine = Engine::open_in(env, EngineOptions::new().maintenance_interval(None)).unwrap();
+    let identity = || TlsIdentity::from_pem(CERTIFICATE, KEY).unwrap();
+    let start = || Server::start_with(engine.clone(), ServerOptions::new().tls(identity()));
+    // It is valid from 2024 to 2124.
+    let year = |year: u64| clock.set_wall_ms((year - 1970) * 31_556_952_000);
+    for (when, why) in [(2023, "not valid yet"), (2125, "expired")] {
+        year(when);
+        let refused = start().unwrap_err();
+        assert!(matches!(refused, Error::InvalidArgument { .. }) && refused.to_string().contains(why), "{refused}");
+    }
+    year(2050);
+    let server = start().unwrap();
+    server.set_tls(identity()).unwrap();
+    year(2125);
+    assert!(server.set_tls(identity()).is_err());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use zeroize::Zeroizing;
 
 use super::limits::LimitArgs;
 use super::log::{Format, Level};
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     /// A further address to listen at; may be given more than once
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
-    /// Certificates in PEM: TLS is spoken on the same ports
+    /// Certificates in PEM: TLS is spoken on the same ports. SIGHUP reads them and the key again
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's key in PEM
@@ -140,15 +141,16 @@ impl Args {
         Ok(addresses)
     }
 
-    fn tls(&self) -> Result<Option<TlsIdentity>, Failure> {
+    /// The certificate and the key as the files have them now.
+    pub(super) fn tls(&self) -> Result<Option<TlsIdentity>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
-        let identity = TlsIdentity::from_pem(read(certificate)?.as_bytes(), read(key)?.as_bytes());
+        let identity = TlsIdentity::from_pem(read(certificate)?.as_bytes(), Zeroizing::new(read(key)?).as_bytes());
         Ok(Some(identity.map_err(|error| at(certificate, error))?))
     }
 
     fn access_keys(&self) -> Result<Vec<AccessKey>, Failure> {
         let mut keys = match &self.credentials {
-            Some(path) => AccessKey::parse_file(&read(path)?).map_err(|error| at(path, error))?,
+            Some(path) => AccessKey::parse_file(&Zeroizing::new(read(path)?)).map_err(|error| at(path, error))?,
             None => Vec::new(),
         };
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());

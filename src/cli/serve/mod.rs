@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub(crate) use args::Args;
@@ -38,12 +38,29 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     }
     let (with_tls, signed) = (options.tls.is_some(), options.authenticates());
     let server = Server::start_with(opened.engine.clone(), options)?;
+    if with_tls {
+        signals.add_signal(SIGHUP).map_err(Failure::io("listen for signals"))?;
+    }
     announce(context, &server, with_tls, signed)?;
-    let signal = signals.forever().next();
-    tracing::info!(signal, "told to end");
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            read_certificate_again(&args, &server);
+            continue;
+        }
+        tracing::info!(signal, "told to end");
+        break;
+    }
     server.stop();
     opened.engine.clone().close()?;
     Ok(())
+}
+
+/// New handshakes go by what the files have now, if that is a certificate that can be used.
+fn read_certificate_again(args: &Args, server: &Server) {
+    match args.tls().and_then(|identity| Ok(identity.map(|identity| server.set_tls(identity)).transpose()?)) {
+        Ok(_) => tracing::info!("the certificate was read again"),
+        Err(error) => tracing::error!(%error, "the certificate can't be used; the one before stays"),
+    }
 }
 
 /// Where it listens, who may call, and that it is ready.
