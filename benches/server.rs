@@ -11,8 +11,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,8 +86,13 @@ const CELLS: [Cell; 5] = [
 
 type Experiment = fn(&Settings) -> Result<Vec<Row>>;
 
-const EXPERIMENTS: [(&str, Experiment); 4] =
-    [("subscribe", subscribe), ("start", start), ("memory", memory), ("connections", connections)];
+const EXPERIMENTS: [(&str, Experiment); 5] = [
+    ("subscribe", subscribe),
+    ("start", start),
+    ("memory", memory),
+    ("connections", connections),
+    ("refused", refused),
+];
 
 fn main() -> Result<()> {
     let mut settings = Settings { rounds: sized(3, 1), time: sized(Duration::from_secs(2), Duration::from_millis(1)) };
@@ -413,9 +418,13 @@ struct Served {
 
 impl Served {
     fn start(store: &Path) -> Result<Served> {
-        let begun = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
         command.arg("--store").arg(store).args(["serve", "--port", "0", "--log", "error"]);
+        Served::of(command)
+    }
+
+    fn of(mut command: Command) -> Result<Served> {
+        let begun = Instant::now();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("no output")?;
         let mut address = None;
@@ -437,6 +446,16 @@ impl Served {
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let kib: f64 = line.ok_or("no such figure")?.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
+    }
+
+    /// What its threads had of the processors since they began.
+    fn processor_time(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let schedule = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += schedule.split(' ').next().ok_or("no time")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 }
 
@@ -528,4 +547,62 @@ fn connections(_: &Settings) -> Result<Vec<Row>> {
     std::thread::sleep(pause);
     burst.push(served.memory("VmRSS")? - before, 1.0);
     Ok(vec![fresh, idle, burst])
+}
+
+/// What a request costs that is refused for its signature, each on a connection of its own, as it ends behind it.
+fn refused(settings: &Settings) -> Result<Vec<Row>> {
+    let count = sized(5_000, 5);
+    let (id, secret) = ("AKIAIOSFODNN7EXAMPLE", "secret");
+    let dir = support::scratch(&support::directory())?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+    command.arg("--store").arg(dir.path().join("store")).args([
+        "serve",
+        "--port",
+        "0",
+        "--log",
+        "error",
+        "--test-clock",
+    ]);
+    command.env("BRAIDLOG_ACCESS_KEY_ID", id).env("BRAIDLOG_SECRET_ACCESS_KEY", secret);
+    let served = Served::of(command)?;
+    // 2100-01-01T00:00:00Z.
+    let body = r#"{"set_ms":4102444800000,"frozen":true}"#;
+    let set = format!(
+        "POST /_braidlog/clock HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    ask(served.address, &set, "200 OK")?;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: Kinesis_20131202.PutRecord\r\n\
+                Content-Type: application/x-amz-json-1.1\r\nContent-Length: 10000000\r\n";
+    let signed = format!(
+        "X-Amz-Date: 21000101T000000Z\r\nX-Amz-Content-Sha256: {0}\r\nAuthorization: AWS4-HMAC-SHA256 \
+         Credential={id}/21000101/us-east-1/kinesis/aws4_request, \
+         SignedHeaders=content-type;host;x-amz-content-sha256;x-amz-date;x-amz-target, Signature={0}\r\n",
+        "0".repeat(64)
+    );
+    let mut rows = Vec::new();
+    for (what, headers, code) in [
+        ("not signed", "", "MissingAuthenticationTokenException"),
+        ("signed wrongly", &signed, "InvalidSignatureException"),
+    ] {
+        let mut row = Row::new(format!("a request that is {what}: processor time"), "us", Bar::AtMost(200.0), "");
+        let request = format!("{head}{headers}\r\n");
+        for _ in 0..settings.rounds {
+            let before = served.processor_time()?;
+            (0..count).try_for_each(|_| ask(served.address, &request, code))?;
+            let took = served.processor_time()? - before;
+            row.push(took.as_secs_f64() * 1e6 / count as f64, 1.0);
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Sends this on a connection of its own, and reads to its end, where this must have been among it.
+fn ask(address: SocketAddr, request: &str, told: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.contains(told) { Ok(()) } else { Err(format!("not {told}: {answer}").into()) }
 }

@@ -30,9 +30,10 @@ pub(super) async fn answer<S: Service>(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let began = Instant::now();
-    let in_flight = activity.request();
+    let mut in_flight = activity.request();
     let _counted = room.metrics.in_flight();
     let (head, body) = request.into_parts();
+    let in_stream = head.version == Version::HTTP_2;
     let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| Logged::of(&head));
     // On the heap: the library keeps room for this future as long as the connection lasts, also while it is idle.
     let response = match Box::pin(respond(&room, peer, head, body)).await {
@@ -46,6 +47,9 @@ pub(super) async fn answer<S: Service>(
         let status = response.status().as_u16();
         let micros = began.elapsed().as_micros() as u64;
         tracing::debug!(%peer, %method, path, target, status, micros, "request");
+    }
+    if in_stream {
+        in_flight.into_stream();
     }
     Ok(response.map(|body| AnswerBody::new(body, in_flight, &room.stop)))
 }

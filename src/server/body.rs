@@ -136,13 +136,16 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -
     Ok((first.unwrap_or_else(|| rest.freeze()), share))
 }
 
+/// An answer goes into an HTTP/2 stream in pieces: the next is asked for when its client takes one.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// Becomes ready when the server stops.
 type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What an answer carries, and what lasts until it is out.
 pub(super) struct AnswerBody {
     content: Content,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 enum Content {
@@ -163,7 +166,7 @@ impl AnswerBody {
                 Content::Events(events, Box::pin(stopping))
             }
         };
-        AnswerBody { content, _in_flight: in_flight }
+        AnswerBody { content, in_flight }
     }
 }
 
@@ -172,14 +175,20 @@ impl Body for AnswerBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.content {
-            Content::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        let in_pieces = self.in_flight.is_in_stream();
+        let next = match &mut self.content {
+            Content::Whole(Some(bytes)) if in_pieces && bytes.len() > PIECE_BYTES => {
+                Poll::Ready(Some(bytes.split_to(PIECE_BYTES)))
+            }
+            Content::Whole(bytes) => Poll::Ready(bytes.take()),
             Content::Events(events, stopping) => match events.poll_recv(cx) {
-                Poll::Ready(frame) => Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes)))),
+                Poll::Ready(event) => Poll::Ready(event),
                 // The client sees a whole end and subscribes elsewhere, or again.
                 Poll::Pending => stopping.as_mut().poll(cx).map(|()| None),
             },
-        }
+        };
+        self.in_flight.untaken(next.is_ready());
+        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -111,7 +111,7 @@ type Ended = Option<Result<hyper::Result<()>, Overdue>>;
 
 /// Speaks HTTP on a connection until it ends. Between requests that are far apart an HTTP/1.1 connection rests: then there is no
 /// more of it than the socket and what is here.
-async fn converse<S, T>(stream: T, peer: SocketAddr, room: Arc<Room<S>>)
+pub(super) async fn converse<S, T>(stream: T, peer: SocketAddr, room: Arc<Room<S>>)
 where
     S: Service,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::framing::{Framing, Phase};
 use super::metrics::{Metrics, Refusal};
 use super::options::Limits;
+use crate::sync::Mutex;
 
 /// What one connection is doing, as the guard and the requests see it and the watch over its time reads it.
 pub(super) struct Activity {
@@ -28,6 +29,8 @@ pub(super) struct Activity {
     between: AtomicBool,
     /// Since when nothing could be sent.
     blocked_since: AtomicU64,
+    /// Since when each answer in an HTTP/2 stream waits for its client to take more.
+    untaken_since: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 /// A connection that is idle for so long is put to rest. Busy ones never are, so it costs them nothing; and the sooner the others
@@ -53,6 +56,7 @@ impl Activity {
             head_since: AtomicU64::new(0),
             between: AtomicBool::new(false),
             blocked_since: AtomicU64::new(0),
+            untaken_since: Mutex::default(),
         }
     }
 
@@ -63,7 +67,7 @@ impl Activity {
     /// A request is under way until what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
-        InFlight(self.clone())
+        InFlight { activity: self.clone(), untaken_since: None }
     }
 
     fn since(cell: &AtomicU64, begun: bool, now: impl FnOnce() -> u64) {
@@ -97,7 +101,9 @@ impl Activity {
             return Some((self.at(blocked, limits.body_time), Overdue::Blocked));
         }
         if self.in_flight.load(Relaxed) > 0 {
-            return None;
+            let untaken = self.untaken_since.lock();
+            let since = untaken.iter().map(|since| since.load(Relaxed)).filter(|since| *since != 0).min();
+            return since.map(|since| (self.at(since, limits.body_time), Overdue::Blocked));
         }
         Some(match head {
             0 if self.between.load(Relaxed) => (self.idle_until(REST_AFTER.min(limits.idle_time)), Overdue::Rest),
@@ -108,12 +114,39 @@ impl Activity {
 }
 
 /// A request under way.
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    /// Of an answer in an HTTP/2 stream.
+    untaken_since: Option<Arc<AtomicU64>>,
+}
+
+impl InFlight {
+    /// The answer goes into a stream whose client says how much it takes. The socket tells nothing of that.
+    pub(super) fn into_stream(&mut self) {
+        let since = Arc::new(AtomicU64::new(self.activity.now()));
+        self.activity.untaken_since.lock().push(since.clone());
+        self.untaken_since = Some(since);
+    }
+
+    pub(super) fn is_in_stream(&self) -> bool {
+        self.untaken_since.is_some()
+    }
+
+    /// Whether there is a part of the answer that waits to be taken, as of now.
+    pub(super) fn untaken(&self, waits: bool) {
+        if let Some(since) = &self.untaken_since {
+            since.store(if waits { self.activity.now() } else { 0 }, Relaxed);
+        }
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.idle_since.store(self.0.now(), Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        if let Some(gone) = &self.untaken_since {
+            self.activity.untaken_since.lock().retain(|since| !Arc::ptr_eq(since, gone));
+        }
+        self.activity.idle_since.store(self.activity.now(), Relaxed);
+        self.activity.in_flight.fetch_sub(1, Relaxed);
     }
 }
 

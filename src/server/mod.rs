@@ -204,19 +204,19 @@ pub(crate) fn endpoint(scheme: &str, mut address: SocketAddr) -> String {
 fn launch<S: Service>(service: S, engine: Engine, options: ServerOptions, metrics: Arc<Metrics>) -> Result<Server> {
     options.check()?;
     let authentication = options.authenticates();
-    let clock = engine.store().core().env.clock.clone();
-    let tls = Arc::new(CurrentIdentity::new(options.tls.clone(), clock)?);
+    let (stop, stopped) = watch::channel(false);
+    let room = room(service, engine, options, metrics, stopped)?;
+    let tls = room.tls.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(options.worker_threads)
+        .worker_threads(room.options.worker_threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("braidlog-http")
         .enable_io()
         .enable_time()
         .build()
         .map_err(Error::io("start threads", "braidlog-http"))?;
-    let started = start_on(&runtime, service, engine, options, metrics, tls.clone());
-    match started {
-        Ok((running, addresses, stop)) => {
+    match start_on(&runtime, room) {
+        Ok((running, addresses)) => {
             tracing::info!(?addresses, authentication, "listening");
             let run = move || {
                 runtime.block_on(running);
@@ -234,26 +234,33 @@ fn launch<S: Service>(service: S, engine: Engine, options: ServerOptions, metric
     }
 }
 
-type Started<F> = (F, Vec<SocketAddr>, watch::Sender<bool>);
-
-/// Listens, and gives what serves until it is told to stop.
-fn start_on<S: Service>(
-    runtime: &Runtime,
+/// What the connections of a server share.
+fn room<S: Service>(
     service: S,
     engine: Engine,
     options: ServerOptions,
     metrics: Arc<Metrics>,
-    tls: Arc<CurrentIdentity>,
+    stop: watch::Receiver<bool>,
+) -> Result<Arc<Room<S>>> {
+    let clock = engine.store().core().env.clock.clone();
+    let tls = Arc::new(CurrentIdentity::new(options.tls.clone(), clock)?);
+    let (http, budget) = (Http::new(&options.limits), Budget::new(&options.limits));
+    Ok(Arc::new(Room { service, engine, options, metrics, budget, http, tls, stop }))
+}
+
+type Started<F> = (F, Vec<SocketAddr>);
+
+/// Listens, and gives what serves until it is told to stop.
+fn start_on<S: Service>(
+    runtime: &Runtime,
+    room: Arc<Room<S>>,
 ) -> Result<Started<impl Future<Output = ()> + Send + 'static>> {
     let _within = runtime.enter();
-    let listeners = options.listen.iter().map(|address| listen::listen(*address)).collect::<Result<Vec<_>>>()?;
+    let listeners = room.options.listen.iter().map(|address| listen::listen(*address)).collect::<Result<Vec<_>>>()?;
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in &listeners {
         addresses.push(listener.local_addr().map_err(Error::io("look at", "the listening socket"))?);
     }
-    let (stop, stopped) = watch::channel(false);
-    let (http, budget) = (Http::new(&options.limits), Budget::new(&options.limits));
-    let room = Arc::new(Room { service, engine, options, metrics, budget, http, tls, stop: stopped });
     let places = Arc::new(Places::new(&room.options.limits));
     for listener in listeners {
         tokio::spawn(listen::accept(listener, room.clone(), places.clone()));
@@ -268,5 +275,5 @@ fn start_on<S: Service>(
         }
         tracing::info!("stopped");
     };
-    Ok((running, addresses, stop))
+    Ok((running, addresses))
 }

@@ -92,7 +92,8 @@ pub struct Limits {
     /// 10 MiB of records in base64 and what is around them.
     pub body_bytes: usize,
     /// How long a body may take, with one second more for each 64 KiB that came, and how long nothing of it may come; then the
-    /// answer is 408. A client that takes no answer is cut when nothing could be sent for so long. Default 30 s.
+    /// answer is 408. A client that takes no answer is cut when nothing could be sent for so long, in HTTP/2 of
+    /// any of its answers. Default 30 s.
     pub body_time: Duration,
     /// Bytes of bodies in memory at a time, of all requests that are read or answered; what goes beyond is answered 503 with
     /// `Retry-After`. The last eighth is for bodies of up to 64 KiB. Default 256 MiB, at least `body_bytes`, at most 1 TiB.

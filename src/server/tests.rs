@@ -1,5 +1,7 @@
 //! The room of sockets with a service of the test's in it.
 
+mod pieces;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -13,6 +13,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// `:status: 200` in HPACK's static table.
@@ -102,4 +103,29 @@ fn it_is_told_when_a_connection_is_idle_for_too_long() {
     is_spoken(&mut stream);
     until(&mut stream, GOAWAY);
     rest(&stream);
+}
+
+#[test]
+fn a_client_that_gives_no_window_is_cut_and_one_that_gives_little_is_served() {
+    let place = Place::limited(Limits::new().body_time(std::time::Duration::from_millis(300)));
+    let window = |bytes: u32| frame(SETTINGS, 0, 0, &[&[0, 4][..], &bytes.to_be_bytes()].concat());
+    let ask = frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/metrics"));
+    let mut none = place.send([PREFACE, &window(0), &ask].concat());
+    let (_, flags, id, block) = until(&mut none, HEADERS);
+    assert_eq!((flags & END_STREAM, id, block[0]), (0, 1, STATUS_200));
+    let cut = rest(none);
+    assert!(!cut.windows(9).any(|head| head[3] == DATA && head[5..9] == [0, 0, 0, 1]), "{}", cut.escape_ascii());
+    assert_eq!(place.metric("braidlog_http_refused_total{reason=\"blocked\"}"), 1);
+    let mut little = place.send([PREFACE, &window(16), &ask].concat());
+    until(&mut little, HEADERS);
+    let mut body = Vec::new();
+    loop {
+        let (_, flags, _, piece) = until(&mut little, DATA);
+        body.extend(piece);
+        if flags & END_STREAM != 0 {
+            break;
+        }
+        little.write_all(&frame(WINDOW_UPDATE, 0, 1, &256u32.to_be_bytes())).unwrap();
+    }
+    assert!(String::from_utf8(body).unwrap().contains("reason=\"blocked\"} 1\n"));
 }
