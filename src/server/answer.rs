@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::body::{self, AnswerBody, Unread};
 use super::guard::Activity;
 use super::metrics::Refusal;
+use super::options::Limits;
 use super::service::{ApiBody, ApiRequest, Service};
 use super::{Room, admin};
 
@@ -36,13 +37,16 @@ pub(super) async fn answer<S: Service>(
     let in_stream = head.version == Version::HTTP_2;
     let logged = tracing::enabled!(tracing::Level::DEBUG).then(|| Logged::of(&head));
     // On the heap: the library keeps room for this future as long as the connection lasts, also while it is idle.
-    let response = match Box::pin(respond(&room, peer, head, body)).await {
-        Ok(response) => response,
-        Err(refused) => {
-            room.metrics.refused(refused.why);
-            refused.response(&room)
-        }
-    };
+    let responded = Box::pin(respond(&room, peer, head, body)).await;
+    let held = responded.and_then(|response| {
+        let (head, body) = response.into_parts();
+        let body = room.budget.hold(body).map_err(|unread| Refused::unread(unread, &room.options.limits))?;
+        Ok(Response::from_parts(head, body))
+    });
+    let response = held.unwrap_or_else(|refused| {
+        room.metrics.refused(refused.why);
+        refused.response(&room)
+    });
     if let Some(Logged { method, path, target }) = logged {
         let status = response.status().as_u16();
         let micros = began.elapsed().as_micros() as u64;
@@ -102,24 +106,7 @@ async fn respond<S: Service>(
 /// Reads the body of a request.
 pub(super) async fn read<S>(room: &Room<S>, body: Incoming) -> Result<(Bytes, body::Share), Refused> {
     let limits = &room.options.limits;
-    body::read(body, limits, &room.budget).await.map_err(|unread| {
-        let (status, code, message) = match unread {
-            Unread::TooLarge => {
-                let message = format!("a body may have {} bytes", limits.body_bytes);
-                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", message)
-            }
-            Unread::TooSlow => {
-                let message = format!("a body may take {} s", limits.body_time.as_secs_f32());
-                (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message)
-            }
-            Unread::NoRoom => {
-                let message = "the bodies of all requests together take too much memory; try again".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", message)
-            }
-            Unread::Broken => (StatusCode::BAD_REQUEST, "SerializationException", "the body is broken".to_owned()),
-        };
-        Refused { status, why: unread.refusal(), code, message }
-    })
+    body::read(body, limits, &room.budget).await.map_err(|unread| Refused::unread(unread, limits))
 }
 
 /// What no service needs to look at: who asks like this wants to be read in two ways, or something else than HTTP.
@@ -163,6 +150,25 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) fn new(status: StatusCode, why: Refusal, code: &'static str, message: impl Into<String>) -> Refused {
         Refused { status, why, code, message: message.into() }
+    }
+
+    fn unread(unread: Unread, limits: &Limits) -> Refused {
+        let (status, code, message) = match unread {
+            Unread::TooLarge => {
+                let message = format!("a body may have {} bytes", limits.body_bytes);
+                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", message)
+            }
+            Unread::TooSlow => {
+                let message = format!("a body may take {} s", limits.body_time.as_secs_f32());
+                (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message)
+            }
+            Unread::NoRoom => {
+                let message = "the bodies of all requests together take too much memory; try again".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", message)
+            }
+            Unread::Broken => (StatusCode::BAD_REQUEST, "SerializationException", "the body is broken".to_owned()),
+        };
+        Refused { status, why: unread.refusal(), code, message }
     }
 
     /// The answer, in the form of AWS' JSON protocol. Unless nothing is wrong with the connection, it ends behind it: of the

@@ -50,6 +50,23 @@ impl Budget {
         Budget { units, reserved }
     }
 
+    /// An answer that holds its share until it is sent. A small one has none: it is soon with the system.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(super) fn hold(&self, body: ApiBody) -> Result<ApiBody, Unread> {
+        let bytes = match body {
+            ApiBody::Whole(bytes) if bytes.len() > SMALL => bytes,
+            other => return Ok(other),
+        };
+        let mut share = Share::default();
+        if !self.grow(&mut share, bytes.len()) {
+            return Err(Unread::NoRoom);
+        }
+        // The library keeps the bytes, and nothing else of a body, until they are sent.
+        Ok(ApiBody::Whole(Bytes::from_owner(Held { bytes, _share: share })))
+    }
+
     /// Lets a share grow; `false` if there is not as much left.
     fn grow(&self, share: &mut Share, by: usize) -> bool {
         let wanted = (share.bytes + by).div_ceil(UNIT) - share.bytes.div_ceil(UNIT);
@@ -64,6 +81,18 @@ impl Budget {
             none => *none = Some(permit),
         }
         true
+    }
+}
+
+/// Bytes with their share.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -234,6 +234,35 @@ fn bodies_take_no_more_memory_together_than_allowed() {
 }
 
 #[test]
+fn answers_that_nobody_takes_count_as_well() {
+    let stage = Stage::new(Limits::new().body_bytes(20 << 20).bodies_bytes(40 << 20));
+    // Each is far more than the system takes of an answer that is not read.
+    let large = vec![b'x'; 20 << 20];
+    let mut held = stage.send(&post("/echo", &large));
+    until(&mut held, "\r\n\r\n");
+    let mut other = stage.send(&post("/echo", &large[..10 << 20]));
+    assert!(
+        until(&mut other, "\r\n\r\n").starts_with("HTTP/1.1 200"),
+        "there is room for the request and then its answer"
+    );
+    let mut third = stage.connect();
+    let _ = third.write_all(&post("/echo", &large[..10 << 20]));
+    let mut answer = [0; 12];
+    third.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    let mut body = vec![0; large.len()];
+    held.read_exact(&mut body).unwrap();
+    // Room is given back, maybe a moment after the client has the last byte.
+    let served = || {
+        let mut again = stage.connect();
+        let _ = again.write_all(&post("/echo", &large[..10 << 20]));
+        let mut answer = [0; 12];
+        again.read_exact(&mut answer).is_ok() && &answer == b"HTTP/1.1 200"
+    };
+    while !served() {}
+}
+
+#[test]
 fn large_bodies_leave_room_for_small_ones() {
     let stage = Stage::new(Limits::new().body_bytes(1 << 20).bodies_bytes(4 << 20));
     // Three and a half is what there is for those that are larger than 64 KiB.
