@@ -54,6 +54,8 @@ pub(super) async fn answer<S: Service>(
     }
     if in_stream {
         in_flight.into_stream();
+    } else if response.headers().contains_key(CONNECTION) {
+        activity.ends();
     }
     Ok(response.map(|body| AnswerBody::new(body, in_flight, &room.stop)))
 }

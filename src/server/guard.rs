@@ -27,6 +27,8 @@ pub(super) struct Activity {
     head_since: AtomicU64,
     /// Of HTTP/1.1, that all of the last request was read and nothing of the next.
     between: AtomicBool,
+    /// The connection ends behind the answer to the request that was read, so nothing more of it needs to be.
+    ends: AtomicBool,
     /// Since when nothing could be sent.
     blocked_since: AtomicU64,
     /// Since when each answer in an HTTP/2 stream waits for its client to take more.
@@ -55,6 +57,7 @@ impl Activity {
             idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
             between: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
             blocked_since: AtomicU64::new(0),
             untaken_since: Mutex::default(),
         }
@@ -68,6 +71,11 @@ impl Activity {
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         InFlight { activity: self.clone(), untaken_since: None }
+    }
+
+    /// Nothing is served any more after the answer that is made now. Of HTTP/1.1.
+    pub(super) fn ends(&self) {
+        self.ends.store(true, Relaxed);
     }
 
     fn since(cell: &AtomicU64, begun: bool, now: impl FnOnce() -> u64) {
@@ -153,6 +161,11 @@ impl Drop for InFlight {
 /// The first bytes of a connection that are looked at: as many as tell HTTP/2 from HTTP/1.1.
 const FIRST_BYTES: usize = 24;
 
+/// Of what was sent behind a refused head, what is read at a time and at most: a short body is, so that its sender sees the answer
+/// and no broken connection.
+const LAST_BYTES: usize = 1 << 10;
+const LAST_BYTES_MAX: usize = 4 << 10;
+
 /// What a head that is refused ends with, for the library looks only at whole ones.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -167,6 +180,8 @@ pub(super) struct Guard<T> {
     refused: Option<Phase>,
     /// What is still to be read of [`END_OF_HEAD`] after that.
     end_of_head: &'static [u8],
+    /// What may still be read once the connection ends.
+    last_bytes: usize,
     activity: Arc<Activity>,
     metrics: Arc<Metrics>,
 }
@@ -174,7 +189,16 @@ pub(super) struct Guard<T> {
 impl<T> Guard<T> {
     pub(super) fn new(io: T, activity: Arc<Activity>, metrics: Arc<Metrics>) -> Guard<T> {
         let (framing, front) = (Framing::new(), Bytes::new());
-        Guard { io, framing, front, refused: None, end_of_head: END_OF_HEAD, activity, metrics }
+        Guard {
+            io,
+            framing,
+            front,
+            refused: None,
+            end_of_head: END_OF_HEAD,
+            last_bytes: LAST_BYTES_MAX,
+            activity,
+            metrics,
+        }
     }
 
     /// The connection rests: what the library had read and not used, of whole requests, comes again.
@@ -224,7 +248,19 @@ impl<T: AsyncRead + Unpin> Guard<T> {
             }
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if self.activity.ends.load(Relaxed) {
+            let mut space = [0; LAST_BYTES];
+            let size = LAST_BYTES.min(self.last_bytes).min(buf.remaining());
+            if size == 0 {
+                return Poll::Pending;
+            }
+            let mut last = ReadBuf::new(&mut space[..size]);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut last))?;
+            self.last_bytes -= last.filled().len();
+            buf.put_slice(last.filled());
+        } else {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        }
         let read = buf.filled().len() - before;
         self.metrics.received(read as u64);
         if let Err(at) = self.framing.accept(&buf.filled()[before..]) {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use braidlog::server::{Limits, Server, ServerOptions};
+use braidlog::server::{AccessKey, Limits, Server, ServerOptions};
 use braidlog::{Engine, EngineOptions};
 
 use crate::client::{Answer, Place, call, get, rest};
@@ -201,6 +201,34 @@ fn callers_make_no_more_accounts_than_allowed() {
         server.stop();
         // The same holds for a store that has them already.
         engine.close().unwrap();
+    }
+}
+
+#[test]
+fn of_who_is_refused_no_more_than_16_kib_are_read() {
+    let key = AccessKey::new("AKIAIOSFODNN7EXAMPLE", "secret").unwrap();
+    let place = Place::with(ServerOptions::new().access_key(key));
+    let received = || place.metric("braidlog_http_received_bytes_total");
+    let asking = get("/metrics").len() as u64;
+    let unknown = "Authorization: AWS4-HMAC-SHA256 Credential=AKIANOBODY/20260101/us-east-1/kinesis/aws4_request, \
+                   SignedHeaders=host, Signature=00\r\n";
+    for (what, headers) in [
+        ("not signed", "Content-Length: 10000000\r\n"),
+        ("not signed, in chunks", "Transfer-Encoding: chunked\r\n"),
+        ("not signed, waits to be told", "Expect: 100-continue\r\nContent-Length: 10000000\r\n"),
+        ("signed by nobody", &format!("{unknown}Content-Length: 10000000\r\n")),
+        ("too long", "Content-Length: 100000000000\r\n"),
+    ] {
+        let before = received();
+        let mut stream = place.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Kinesis_20131202.PutRecord\r\n\
+             Content-Type: application/x-amz-json-1.1\r\n{headers}\r\n"
+        ));
+        let body = [b"fffff0\r\n".to_vec(), vec![b'x'; 10_000_000]].concat();
+        // It is closed before all of that is taken.
+        assert!(stream.write_all(&body).is_err(), "{what}");
+        let read = received() - before - asking;
+        assert!(read <= 16 << 10, "{what}: {read} bytes");
     }
 }
 
