@@ -106,9 +106,6 @@ pub(super) async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: im
     .await
 }
 
-/// How a connection ended: as the library says, or because its time was over. `None` is a server that stops.
-type Ended = Option<Result<hyper::Result<()>, Overdue>>;
-
 /// Speaks HTTP on a connection until it ends. Between requests that are far apart an HTTP/1.1 connection rests: then there is no
 /// more of it than the socket and what is here.
 pub(super) async fn converse<S, T>(stream: T, peer: SocketAddr, room: Arc<Room<S>>)
@@ -120,96 +117,73 @@ where
     let mut guard = Guard::new(stream, activity.clone(), room.metrics.clone());
     let mut alarm = Alarm::new(activity, &room.options.limits);
     let mut resting = None;
-    let ended = loop {
-        let waited = wait(&mut guard, &mut alarm, &room).await;
+    loop {
+        let version = wait(&mut guard, &mut alarm, peer, &room).await;
         drop(resting.take());
-        let version = match waited {
-            Ok(version) => version,
-            Err(ended) => {
+        // On the heap, and gone from there when it is over.
+        let rested = match version {
+            None => {
                 // By TLS, a client is told. It may be gone, or take nothing.
                 let _ = timeout(FAREWELL, guard.shutdown()).await;
-                break ended;
+                return;
             }
+            Some(Version::HTTP_2) => return Box::pin(speak_http2(guard, &mut alarm, peer, &room)).await,
+            Some(_) => Box::pin(speak_http1(guard, &mut alarm, peer, &room)).await,
         };
-        // On the heap, and gone from there when it is over.
-        let spoken = match version {
-            Version::HTTP_2 => Box::pin(speak_http2(guard, &mut alarm, peer, &room)).await,
-            _ => Box::pin(speak_http1(guard, &mut alarm, peer, &room)).await,
-        };
-        match spoken {
-            Spoken::Rests(silent) => (guard, resting) = (silent, Some(room.metrics.resting())),
-            Spoken::Ended(ended) => break ended,
-        }
-    };
-    match ended {
-        None | Some(Ok(Ok(())) | Err(Overdue::Idle | Overdue::Rest)) => {}
-        Some(Ok(Err(error))) => {
-            // A client that left is everyday; what is no HTTP is counted.
-            if error.is_parse() {
-                room.metrics.refused(Refusal::Malformed);
-            }
-            tracing::debug!(%peer, %error, "a connection ended");
-        }
-        Some(Err(Overdue::Head)) => {
-            room.metrics.refused(Refusal::HeadTime);
-            tracing::info!(%peer, "a request's head took too long");
-        }
-        Some(Err(Overdue::Blocked)) => {
-            room.metrics.refused(Refusal::Blocked);
-            tracing::info!(%peer, "a client takes no answer");
-        }
+        let Some(silent) = rested else { return };
+        (guard, resting) = (silent, Some(room.metrics.resting()));
     }
 }
 
-/// Waits for the first bytes, of the connection or after a rest, and tells what they are.
-async fn wait<S, T>(guard: &mut Guard<T>, alarm: &mut Alarm, room: &Room<S>) -> Result<Version, Ended>
+/// Waits for the first bytes, of the connection or after a rest, and tells what they are; `None` if it is to end.
+async fn wait<S, T>(guard: &mut Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Room<S>) -> Option<Version>
 where
     T: AsyncRead + Unpin,
 {
     let mut stop = room.stop.clone();
     let first = poll_fn(|cx| match guard.poll_first(cx) {
-        Poll::Ready(Ok(Some(version))) => Poll::Ready(Ok(version)),
-        // It was closed, or broke, between requests.
-        Poll::Ready(_) => Poll::Ready(Err(None)),
-        Poll::Pending => alarm.poll_at_rest(cx, &room.options.limits).map(|why| Err(Some(Err(why)))),
+        // It may have been closed, or broken, between requests.
+        Poll::Ready(first) => Poll::Ready(first.ok().flatten()),
+        Poll::Pending => alarm.poll_at_rest(cx, &room.options.limits).map(|why| {
+            overdue(why, peer, room);
+            None
+        }),
     });
-    unless_stopped(&mut stop, first).await.unwrap_or(Err(None))
+    unless_stopped(&mut stop, first).await.flatten()
 }
 
-/// What came of speaking.
-enum Spoken<T> {
-    /// All is answered, and nothing comes.
-    Rests(Guard<T>),
-    Ended(Ended),
-}
-
-async fn speak_http1<S, T>(guard: Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Arc<Room<S>>) -> Spoken<T>
+/// `None` when the connection is over; otherwise all is answered, and nothing comes.
+async fn speak_http1<S, T>(
+    guard: Guard<T>,
+    alarm: &mut Alarm,
+    peer: SocketAddr,
+    room: &Arc<Room<S>>,
+) -> Option<Guard<T>>
 where
     S: Service,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let answering = answering(room, alarm, peer);
     let mut connection = room.http.one.serve_connection(TokioIo::new(guard), answering);
-    match watch_over(&mut connection, alarm, room, |connection| connection.graceful_shutdown()).await {
-        Err(Overdue::Rest) => {
-            let parts = connection.into_parts();
-            let mut guard = parts.io.into_inner();
-            guard.rest(&parts.read_buf);
-            Spoken::Rests(guard)
-        }
-        ended => Spoken::Ended(Some(ended)),
+    let end = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
+    if watch_over(&mut connection, alarm, peer, room, end).await != Some(Overdue::Rest) {
+        return None;
     }
+    let parts = connection.into_parts();
+    let mut guard = parts.io.into_inner();
+    guard.rest(&parts.read_buf);
+    Some(guard)
 }
 
-async fn speak_http2<S, T>(guard: Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Arc<Room<S>>) -> Spoken<T>
+async fn speak_http2<S, T>(guard: Guard<T>, alarm: &mut Alarm, peer: SocketAddr, room: &Arc<Room<S>>)
 where
     S: Service,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let answering = answering(room, alarm, peer);
     let mut connection = room.http.two.serve_connection(TokioIo::new(guard), answering);
-    let ended = watch_over(&mut connection, alarm, room, |connection| connection.graceful_shutdown()).await;
-    Spoken::Ended(Some(ended))
+    let end = |connection: Pin<&mut _>| http2::Connection::graceful_shutdown(connection);
+    watch_over(&mut connection, alarm, peer, room, end).await;
 }
 
 /// Who answers the requests of a connection.
@@ -223,13 +197,14 @@ fn answering<S: Service>(
     service_fn(move |request| Box::pin(answer::answer(room.clone(), activity.clone(), peer, request)))
 }
 
-/// Lets the library speak until that is over or the connection's time is. `end` asks it to come to an end.
+/// Lets the library speak until that is over or the connection's time is, and says why that is. `end` asks it to come to an end.
 async fn watch_over<S, C>(
     connection: &mut C,
     alarm: &mut Alarm,
+    peer: SocketAddr,
     room: &Room<S>,
     end: impl Fn(Pin<&mut C>),
-) -> Result<hyper::Result<()>, Overdue>
+) -> Option<Overdue>
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
@@ -238,7 +213,7 @@ where
     let mut stop = room.stop.clone();
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
     let mut stopping = false;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if !stopping && stopped.as_mut().poll(cx).is_ready() {
             stopping = true;
             end(connection.as_mut());
@@ -257,5 +232,35 @@ where
             }
         }
     })
-    .await
+    .await;
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            // A client that left is everyday; what is no HTTP is counted.
+            if error.is_parse() {
+                room.metrics.refused(Refusal::Malformed);
+            }
+            tracing::debug!(%peer, %error, "a connection ended");
+            None
+        }
+        Err(why) => {
+            overdue(why, peer, room);
+            Some(why)
+        }
+    }
+}
+
+/// Counts, before the client can see it.
+fn overdue<S>(why: Overdue, peer: SocketAddr, room: &Room<S>) {
+    match why {
+        Overdue::Idle | Overdue::Rest => {}
+        Overdue::Head => {
+            room.metrics.refused(Refusal::HeadTime);
+            tracing::info!(%peer, "a request's head took too long");
+        }
+        Overdue::Blocked => {
+            room.metrics.refused(Refusal::Blocked);
+            tracing::info!(%peer, "a client takes no answer");
+        }
+    }
 }
