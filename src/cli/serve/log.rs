@@ -43,6 +43,8 @@ pub(crate) fn start(level: Level, format: Format) {
     };
     let filter = EnvFilter::new(format!("braidlog={level}"));
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    // Who read the log may be gone. To say so, there too, would be a panic.
+    let builder = builder.log_internal_errors(false);
     // An error is a log that was started before, which only a test could do.
     let _ = match format {
         Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
