@@ -286,6 +286,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
         let now = self.front.len().min(buf.remaining());
         buf.put_slice(&self.front[..now]);
         self.front.advance(now);
+        if self.front.is_empty() && buf.remaining() > 0 {
+            // With what is there behind it, for the library doubles a buffer that it finds begun. What else may come of this, an
+            // error or the end, comes of the next read as well.
+            let _ = self.poll_more(cx, buf);
+        }
         Poll::Ready(Ok(()))
     }
 }
