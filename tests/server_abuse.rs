@@ -183,7 +183,7 @@ fn stalled(served: &Served, count: usize) {
         kinesis("ListStreams", "application/x-amz-json-1.1", "Transfer-Encoding: chunked", b"fffffffffff\r\nx");
     let fronts: [(&[u8], &[&str]); 5] = [
         (b"POST / HTTP/1.1\r\nX: a", &[]),
-        (b"PRI * HTTP/2.0\r\n", &[]),
+        (b"PRI * HTTP/2.0\r\n", &["400"]),
         (b"\x16\x03\x01", &[]),
         (&slow_body[..slow_body.len() - 2], &["408"]),
         (&endless, &["408"]),

@@ -32,7 +32,8 @@ fn a_connection_that_rested_is_served_as_before() {
         }
         resting(&place, 2);
     }
-    assert_eq!(place.metric("braidlog_http_connections"), 3, "with the one that asks");
+    // With the one that asks; those that asked before end in a moment.
+    while place.metric("braidlog_http_connections") != 3 {}
     // Cut anywhere, nothing of it is lost.
     for byte in call(b"{}") {
         clear.write_all(&[byte]).unwrap();
