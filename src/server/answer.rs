@@ -53,7 +53,7 @@ pub(super) async fn answer<S: Service>(
         tracing::debug!(%peer, %method, path, target, status, micros, "request");
     }
     if in_stream {
-        in_flight.into_stream();
+        in_flight.goes_into_stream();
     } else if response.headers().contains_key(CONNECTION) {
         activity.ends();
     }

@@ -130,7 +130,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// The answer goes into a stream whose client says how much it takes. The socket tells nothing of that.
-    pub(super) fn into_stream(&mut self) {
+    pub(super) fn goes_into_stream(&mut self) {
         let since = Arc::new(AtomicU64::new(self.activity.now()));
         self.activity.untaken_since.lock().push(since.clone());
         self.untaken_since = Some(since);
