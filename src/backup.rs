@@ -10,7 +10,7 @@ use crate::env::{Access, Disk};
 use crate::error::{Error, Result};
 use crate::format::manifest::{LogRow, Root};
 use crate::format::store::StoreFile;
-use crate::id::StoreId;
+use crate::id::{SegmentId, StoreId};
 use crate::manifest::Manifest;
 use crate::recovery;
 use crate::segment::segment_path;
@@ -36,7 +36,7 @@ pub struct BackupReport {
     pub frame: u64,
     /// Logs copied.
     pub logs: u64,
-    /// Segments copied.
+    /// Files of segments copied.
     pub segments: u64,
     /// Bytes of them.
     pub bytes: u64,
@@ -59,15 +59,21 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     let mut report = BackupReport { frame: root.frame, logs: rows.len() as u64, ..BackupReport::default() };
     recovery::make_folders(&*target)?;
     let mut folders = std::collections::BTreeSet::new();
+    // Of a pack up to the last piece that is named.
+    let mut ends: BTreeMap<SegmentId, u64> = BTreeMap::new();
     for segment in rows.iter().flat_map(|row| &row.segments) {
-        let path = segment_path(segment.id);
+        let end = ends.entry(segment.id).or_default();
+        *end = segment.bytes.max(*end);
+    }
+    for (id, bytes) in ends {
+        let path = segment_path(id);
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
         if folders.insert(folder.clone()) {
             target.create_dir(&folder).map_err(Error::io("make folder", &folder))?;
         }
-        copy(&*core.env.disk, &*target, &path, segment.bytes)?;
+        copy(&*core.env.disk, &*target, &path, bytes)?;
         report.segments += 1;
-        report.bytes += segment.bytes;
+        report.bytes += bytes;
     }
     for folder in folders.iter().map(String::as_str).chain(["segments"]) {
         target.sync_dir(folder).map_err(Error::io("sync folder", folder))?;
@@ -81,6 +87,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
         clean: true,
         retired: Vec::new(),
         touched: Vec::new(),
+        packs: Vec::new(),
         pages: Vec::new(),
         chain: 0,
         ..root
@@ -88,7 +95,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     let identity = StoreFile { id: StoreId(id), ..core.identity };
     let mut manifest = Manifest::create(target.clone(), identity.origin, copied.clone())?;
     let changes: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id, Some(row))).collect();
-    manifest.write(copied, changes)?;
+    manifest.write(copied, &changes)?;
     recovery::make_lock(&*target)?;
     recovery::write_identity(&*target, &identity)?;
     Ok(report)

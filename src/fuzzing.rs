@@ -55,7 +55,12 @@ pub type Contents = BTreeMap<String, (u64, Vec<Content>, Option<Error>)>;
 
 /// Options of the small store.
 pub fn small_options() -> StoreOptions {
-    StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4).memory_bytes(256 << 10).reserve_bytes(0)
+    StoreOptions::new()
+        .journal_file_bytes(64 << 10)
+        .journal_files_max(4)
+        .memory_bytes(256 << 10)
+        .reserve_bytes(0)
+        .pack_from(0)
 }
 
 fn env(disk: &SimDisk) -> Env {
@@ -271,6 +276,15 @@ fn fix_segment(bytes: &mut [u8]) -> Option<()> {
     let (log, segment) = (LogId(u64_at(bytes, 24)?), SegmentId(u64_at(bytes, 32)?));
     sum(bytes, 0..60, 60, Salt::segment(origin, segment));
     let mut at = 64;
+    if log == LogId(0) {
+        // A pack: each piece is like a segment of its own.
+        while let Some(length) = u64_at(bytes, at + 48).filter(|length| *length >= 64) {
+            let end = (at as u64).saturating_add(length).min(bytes.len() as u64) as usize;
+            fix_segment(bytes.get_mut(at..end)?);
+            at = end;
+        }
+        return Some(());
+    }
     while at < bytes.len() {
         at = match fix_batch(&mut bytes[at..], Salt::batches(origin, log)) {
             Some(length) => at.checked_add(length)?,
@@ -667,7 +681,7 @@ pub fn segment_scan(data: &[u8]) {
     let flags = input.u8();
     let base = &*BASE;
     let mut tree = base.trees[0].clone();
-    let metrics = |bytes: &[u8]| SegmentHeader::parse(bytes).is_ok_and(|h| h.base == 0);
+    let metrics = |bytes: &[u8]| SegmentHeader::parse(bytes).is_ok_and(|h| h.base == 0 && !h.is_pack());
     let Some((path, _)) = tree.iter().find(|(path, bytes)| path.ends_with(".seg") && metrics(bytes)) else { return };
     let path = path.clone();
     let Some(header) = tree.get(&path).and_then(|bytes| SegmentHeader::parse(bytes).ok()) else { return };
@@ -682,8 +696,15 @@ pub fn segment_scan(data: &[u8]) {
     let Some(bytes) = tree.get(&path) else { return };
     let disk = disk_of(&Tree::from([(path.clone(), bytes.clone())]));
     let Ok(file) = disk.open(&path, Access::Read) else { return };
-    let mut row =
-        SegmentRow { id: header.segment, base: 0, end: 0, bytes: 64, first_arrival_ms: 0, last_arrival_ms: 0 };
+    let mut row = SegmentRow {
+        id: header.segment,
+        start: 0,
+        base: 0,
+        end: 0,
+        bytes: 64,
+        first_arrival_ms: 0,
+        last_arrival_ms: 0,
+    };
     let _ = scan_tail(&*file, Salt::batches(header.origin, header.log), &mut row);
     assert!(row.bytes <= (bytes.len() as u64 + 7).max(64), "{row:?} ends beyond the {} bytes there are", bytes.len());
     let again = row;
@@ -1238,7 +1259,8 @@ mod tests {
     #[test]
     fn a_segment_that_claims_more_bytes_than_any_may_have_is_damage() {
         let id = SegmentId(9);
-        let segment = SegmentRow { id, base: 0, end: 2, bytes: 1 << 50, first_arrival_ms: 0, last_arrival_ms: 0 };
+        let segment =
+            SegmentRow { id, start: 0, base: 0, end: 2, bytes: 1 << 50, first_arrival_ms: 0, last_arrival_ms: 0 };
         let id = LogId::new(1, "clicks");
         let row = LogRow { id, name: "clicks".into(), end: 2, segments: vec![segment], ..Default::default() };
         let mut page = encode_page(std::slice::from_ref(&row));

@@ -62,6 +62,9 @@ pub struct StoreOptions {
     /// A turn's share of one log at or above this many bytes is written straight to its segment instead of through the
     /// journal. Default 1 MiB, 64 KiB and more.
     pub bulk_bytes: u64,
+    /// A checkpoint of more small logs than this puts them together into shared files, for making and syncing a file for each
+    /// takes time; of fewer, each is written to its own. Default 48.
+    pub pack_from: usize,
     /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`]. Default 30 s.
@@ -86,6 +89,7 @@ impl Default for StoreOptions {
             journal_file_bytes: 16 << 20,
             journal_files_max: 8,
             bulk_bytes: 1 << 20,
+            pack_from: 48,
             open_files_max: 1024,
             append_deadline: Duration::from_secs(30),
             quota_bytes: 0,
@@ -125,7 +129,8 @@ impl StoreOptions {
     }
 
     setters! {
-        memory_bytes: u64, journal_file_bytes: u64, journal_files_max: u32, bulk_bytes: u64, open_files_max: usize,
+        memory_bytes: u64, journal_file_bytes: u64, journal_files_max: u32, bulk_bytes: u64, pack_from: usize,
+        open_files_max: usize,
         append_deadline: Duration, quota_bytes: u64, read_mode: ReadMode, disk: DiskChoice, reserve_bytes: u64,
         retention_interval: Duration,
     }

@@ -14,7 +14,7 @@
 //! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
 //! nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -231,6 +231,9 @@ pub(crate) fn make_folders(disk: &dyn Disk) -> Result<()> {
 struct Replay<'a> {
     manifest: &'a Manifest,
     origin: StoreId,
+    /// Pages that were read, by their first bucket, with the rows that were not asked for yet: a journal can be about every log
+    /// there is, and each page is read once.
+    pages: HashMap<u16, HashMap<LogId, LogRow>>,
     logs: BTreeMap<LogId, Arc<LogState>>,
     gone: Vec<(LogId, Option<Arc<LogState>>)>,
     touched: BTreeSet<LogId>,
@@ -248,7 +251,12 @@ impl Replay<'_> {
         if self.gone.iter().any(|(gone, _)| *gone == id) {
             return Ok(None);
         }
-        let Some(row) = self.manifest.row_by_id(id)? else { return Ok(None) };
+        let page = self.manifest.page_around(id);
+        if !self.pages.contains_key(&page) {
+            let rows = self.manifest.rows_of_page(page)?;
+            self.pages.insert(page, rows.into_iter().map(|row| (row.id, row)).collect());
+        }
+        let Some(row) = self.pages.get_mut(&page).and_then(|rows| rows.remove(&id)) else { return Ok(None) };
         let log = Arc::new(LogState::from_row(&row, self.origin, false));
         self.logs.insert(id, log.clone());
         Ok(Some(log))
@@ -417,7 +425,7 @@ fn unnamed_segments(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec
             let file = disk.open(&path, Access::Read).map_err(Error::io("open segment", &path))?;
             file.read_at(&mut bytes, 0).map_err(Error::io("read segment", path))?;
             let header = SegmentHeader::parse(&bytes).ok();
-            let nobody = SegmentHeader { origin, log: LogId(0), segment: id, base: 0 };
+            let nobody = SegmentHeader::of_pack(origin, id);
             found.push(header.filter(|h| h.origin == origin && h.segment == id).unwrap_or(nobody));
         }
     }
@@ -437,6 +445,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     let mut replay = Replay {
         manifest,
         origin,
+        pages: HashMap::new(),
         logs: BTreeMap::new(),
         gone: Vec::new(),
         touched: if clean { BTreeSet::new() } else { root.touched.iter().copied().collect() },
@@ -509,6 +518,7 @@ fn settle_tail(
         tried.insert(next.segment);
         let mut row = SegmentRow {
             id: next.segment,
+            start: 0,
             base: next.base,
             end: next.base,
             bytes: SEGMENT_HEADER_BYTES as u64,
@@ -676,7 +686,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     root.unnamed = leftovers.clone();
     let started = with_reserve(&*disk, start).and_then(|ring| {
         root.journal_files = ring.files_after(root.frame);
-        with_reserve(&*disk, || manifest.write(root.clone(), changes.clone()))?;
+        with_reserve(&*disk, || manifest.write(root.clone(), &changes))?;
         Ok(ring)
     });
     let (ring, health) = match started {

@@ -43,6 +43,7 @@ fn seeded_bugs_are_found() {
         (SmallOvertakesBulk, &[histories, short]),
         (PreconditionAtCallTime, &[histories]),
         (PreviousLapAccepted, &[histories, short]),
+        (PackShownUnsynced, &[("short histories of packs", hunts::packs)]),
     ];
     // Two are races, found by the models in `tests/loom`; one is of streams, found in `tests/streams`.
     let elsewhere = [LostWakeUp, PoisonUnseenByLateWaiter, SplitInTwoRecords];

@@ -9,9 +9,9 @@ mod support;
 use braidlog::check::{CheckOptions, check_in};
 use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, SimDisk, Tape};
 use braidlog::{Error, ReadMode};
-use support::exhaustive::{Looked, base, explore_all};
+use support::exhaustive::{Looked, base, base_with, explore, explore_all};
 use support::runner::{Op, Run};
-use support::{NAMES, budget, crash_seconds, env_of, small, two_lanes};
+use support::{NAMES, budget, crash_seconds, env_of, packing, small, two_lanes};
 
 #[test]
 fn every_short_history_survives_a_crash_at_every_boundary() {
@@ -35,6 +35,44 @@ fn every_short_history_survives_a_crash_at_every_boundary() {
     // Where a crash run was asked for, its first part is complete, not sampled.
     let at_least = if crash_seconds().is_some_and(|seconds| seconds >= 240.0) { 3 } else { 1 };
     assert!(complete >= at_least, "out of time at histories of {} operations", complete + 1);
+}
+
+/// The same where small logs share files.
+#[test]
+fn every_short_history_of_packs_survives_a_crash_at_every_boundary() {
+    let until = budget(0.25);
+    let done = two_lanes(|lane| {
+        let base = base_with(packing(if lane == 0 { ReadMode::Map } else { ReadMode::Copy })).unwrap();
+        let mut looked = Looked::default();
+        let complete =
+            (1..=3).take_while(|&n| explore_all(&base, n, until, &mut looked).unwrap_or_else(|e| panic!("{e}")));
+        (complete.count(), looked)
+    });
+    let (complete, states) = done.iter().fold((3, 0), |sum, (n, looked)| (sum.0.min(*n), sum.1 + looked.states));
+    println!(
+        "figures: {states} crash states of packs, none wrong; all of up to {complete} operations in both read modes"
+    );
+    assert!(complete >= 1, "out of time at histories of one operation");
+}
+
+/// From the first piece to a file of the log's own and on, a crash at every boundary of every checkpoint.
+#[test]
+fn a_log_survives_a_crash_wherever_it_is_on_its_way_out_of_packs() {
+    let append = |len| Op::Append { log: 0, count: 2, len, settle: true };
+    let lengths = [60, 60, 60, 60, 60, 2000, 2000, 60, 60, 2500, 2500, 60, 60];
+    let mut looked = Looked::default();
+    let mut base = base_with(packing(ReadMode::Copy)).unwrap();
+    for (at, len) in lengths.into_iter().enumerate() {
+        explore(&base, &[append(len), Op::Checkpoint], &mut looked).unwrap_or_else(|e| panic!("checkpoint {at}: {e}"));
+        base.open().unwrap();
+        apply(&mut base, &[append(len), Op::Both { len: 40 }, Op::Checkpoint]);
+        if at == 8 {
+            apply(&mut base, &[Op::Reopen]);
+        }
+        apply(&mut base, &[Op::Kill, Op::Check]);
+        base.store = None;
+    }
+    println!("figures: {} crash states on the way out of packs, none wrong", looked.states);
 }
 
 #[test]

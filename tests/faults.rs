@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, Errno, FaultKind};
-use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start};
+use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start, start_packing};
 use support::runner::{Op, Run};
 use support::two_lanes;
 
@@ -24,7 +24,9 @@ fn every_call_may_fail_with_every_error() {
         let mut visited = Visited::new();
         let (mut runs, mut wrong) = (0, Vec::new());
         for (at, ((name, script), error, kind)) in jobs.iter().enumerate().filter(|(at, _)| at % 2 == lane as usize) {
-            let base = start(if at / 2 % 2 == 0 { ReadMode::Map } else { ReadMode::Copy }).unwrap();
+            let mode = if at / 2 % 2 == 0 { ReadMode::Map } else { ReadMode::Copy };
+            let packs = at / 4 % 2 == 1 || *name == "pieces";
+            let base = if packs { start_packing(mode) } else { start(mode) }.unwrap();
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 each_call(&base, script, *error, *kind, &mut visited)
             }));
@@ -63,14 +65,14 @@ fn a_disk_may_be_full_at_every_write() {
     let mut still_full = 0;
     let mut runs = 0;
     for (name, script) in SCRIPTS {
-        for mode in [ReadMode::Map, ReadMode::Copy] {
-            let base = start(mode).unwrap();
+        for (mode, packs) in [(ReadMode::Map, false), (ReadMode::Copy, false), (ReadMode::Map, true)] {
+            let base = if packs { start_packing(mode) } else { start(mode) }.unwrap();
             for blocks in 0..48 {
                 let disk = base.disk.fork();
                 disk.set_capacity(Some(disk.used_bytes() + blocks * 4096));
                 let mut run = base.on(disk);
                 run.faulty = true;
-                let at = |e: String| format!("{name}, {blocks} blocks free, {mode:?}: {e}");
+                let at = |e: String| format!("{name}, {blocks} blocks free, {mode:?}, packs {packs}: {e}");
                 let outcome = full_then_room(&mut run, script).map_err(at);
                 still_full += u64::from(outcome.unwrap_or_else(|e| panic!("{e}")));
                 runs += 1;

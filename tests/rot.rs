@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use braidlog::env::sim::{Crash, SECTOR, SimDisk, Tape, WriteFault};
 use braidlog::{Error, ReadMode, StartAt};
 use support::oracle::read_from;
-use support::rot::{Outcome, Sample, kind_of, sample};
+use support::rot::{Outcome, Sample, kind_of, sample, sample_with};
 use support::runner::{Op, Run};
-use support::{Verdict, budget, small, two_lanes};
+use support::{Verdict, budget, packing, small, two_lanes};
 
 type Table = BTreeMap<(&'static str, Outcome), u64>;
 
@@ -75,6 +75,29 @@ fn every_flipped_bit_is_harmless_or_told() {
     });
     let silent: u64 = table.iter().filter(|((_, o), _)| *o == Outcome::Shortened).map(|(_, n)| n).sum();
     assert_eq!(silent, 0, "records went missing in silence");
+}
+
+/// The same in the packs of a store where small logs share files, and in the manifests that name their pieces.
+#[test]
+fn every_flipped_bit_of_a_pack_is_harmless_or_told() {
+    let sample = sample_with(packing(ReadMode::Copy)).unwrap();
+    let places: Vec<_> =
+        sample.used_bytes().into_iter().filter(|(path, _)| ["segments", "manifest"].contains(&kind_of(path))).collect();
+    let done = two_lanes(|lane| {
+        let sample = sample_with(packing(ReadMode::Copy)).unwrap();
+        let mut told = 0;
+        for n in (lane..places.len() as u64 * 8).step_by(2) {
+            let (path, at) = &places[n as usize / 8];
+            let bit = at * 8 + n % 8;
+            let flip = |disk: &SimDisk| disk.flip_bit(path, bit).unwrap();
+            let outcome = examine(&sample, path, &format!("bit {bit}"), mode_of(n / 2), flip);
+            let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
+            assert_ne!(outcome, Outcome::Shortened, "{path}, bit {bit}");
+            told += u64::from(outcome == Outcome::Told);
+        }
+        told
+    });
+    assert!(done.iter().sum::<u64>() > 1000, "{done:?} of {} bytes", places.len());
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn fail(plan: &Plan, why: &str) -> ! {
     let (_, history, tape) = plan.run(true);
     let from = history.len().saturating_sub(400);
     println!("{}", history[from..].join("\n"));
-    panic!("seed {} ({}, {:?}): {why}\n{tape}", plan.seed, plan.profile.name, plan.mode);
+    panic!("seed {} ({}, {:?}, packs {}): {why}\n{tape}", plan.seed, plan.profile.name, plan.mode, plan.packs);
 }
 
 fn run_seeds(until: Instant, seeds: impl Iterator<Item = u64>) -> (u64, u64) {

@@ -132,6 +132,9 @@ fn unnamed(ins: &mut Inspection<'_>, path: &str, id: SegmentId, alone: bool, cer
     let read = ins.open(path).ok().and_then(|(file, _)| ins.read(&*file, 0, HEADER_BYTES).ok());
     let header = read.and_then(|bytes| SegmentHeader::parse(&bytes).ok());
     let what = match header {
+        Some(header) if header.origin == ins.origin && header.segment == id && header.is_pack() => {
+            "nothing names it; it says that it is a pack of pieces of many logs".to_owned()
+        }
         Some(header) if header.origin == ins.origin && header.segment == id => {
             format!("nothing names it; it says that it is of log {} from number {} on", header.log, header.base)
         }

@@ -219,10 +219,17 @@ impl Salvager {
                 self.target.create_dir(&folder).map_err(Error::io("make folder", folder))?;
             }
             let file = self.target.open(&path, Access::CreateNew).map_err(Error::io("create", path))?;
-            let front =
-                SegmentHeader { origin: current.origin, log: current.row.id, segment: id, base: header.first }.encode();
+            let front = SegmentHeader {
+                origin: current.origin,
+                log: current.row.id,
+                segment: id,
+                base: header.first,
+                bytes: 0,
+            }
+            .encode();
             let row = SegmentRow {
                 id,
+                start: 0,
                 base: header.first,
                 end: header.first,
                 bytes: HEADER_BYTES as u64,
@@ -280,7 +287,7 @@ impl Salvager {
     }
 
     fn stored_bytes(&self) -> u64 {
-        self.rows.values().flatten().flat_map(|row| &row.segments).map(|segment| segment.bytes).sum()
+        self.rows.values().flatten().flat_map(|row| &row.segments).map(|segment| segment.stored_bytes()).sum()
     }
 
     /// Makes a store of it: folders, then the manifest, and `STORE` last.
@@ -303,7 +310,7 @@ impl Salvager {
             ..Root::default()
         };
         let mut manifest = Manifest::create(self.target.clone(), identity.origin, root.clone())?;
-        manifest.write(root, self.rows)?;
+        manifest.write(root, &self.rows)?;
         recovery::write_identity(&*self.target, identity)?;
         self.report.check = check;
         Ok(self.report)

@@ -12,7 +12,7 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{self, EntryKind};
 use crate::format::manifest::{LogRow, SegmentRow, decode_page};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
-use crate::id::LogId;
+use crate::id::{LogId, SegmentId};
 use crate::manifest::{manifest_path, read_root};
 use crate::options::LogOptions;
 use crate::segment::segment_path;
@@ -25,11 +25,15 @@ use super::replay::InJournal;
 use super::salvage::Salvager;
 use super::walk::{Event, walk};
 
+/// Pieces are looked for in so many bytes at a time.
+const SEARCH_BYTES: u64 = 64 << 10;
+
 /// What is known of one log.
 #[derive(Default)]
 struct Pieces {
     row: Option<LogRow>,
-    segments: Vec<SegmentHeader>,
+    /// Segments and pieces of packs, with where they start.
+    segments: Vec<(u64, SegmentHeader)>,
     batches: Vec<InJournal>,
 }
 
@@ -49,8 +53,15 @@ pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mu
             let mut bytes = [0; HEADER_BYTES];
             let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
             let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());
-            if let Some(header) = header.filter(|h| h.origin == ins.origin && h.segment == id && !salvager.has(h.log)) {
-                logs.entry(header.log).or_default().segments.push(header);
+            let origin = ins.origin;
+            let ours = |h: &SegmentHeader| h.origin == origin && h.segment == id;
+            let found = match header {
+                Some(header) if ours(&header) && !header.is_pack() => vec![(0, header)],
+                // A pack, or a file whose front can't be read and may be one.
+                _ => pieces(ins, id),
+            };
+            for (start, header) in found.into_iter().filter(|(_, header)| ours(header) && !salvager.has(header.log)) {
+                logs.entry(header.log).or_default().segments.push((start, header));
             }
         }
     }
@@ -62,9 +73,9 @@ pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mu
         let row = pieces.row.take().unwrap_or_else(|| unknown(id));
         let end = row.segments.iter().map(|segment| segment.end).max().unwrap_or(0).max(row.end);
         salvager.begin_log(&row, end, ins.origin);
-        pieces.segments.sort_by_key(|h| (h.base, h.segment));
-        for header in &pieces.segments {
-            segment(ins, header, salvager);
+        pieces.segments.sort_by_key(|(start, h)| (h.base, h.segment, *start));
+        for (start, header) in &pieces.segments {
+            segment(ins, *start, header, salvager);
         }
         pieces.batches.sort_by_key(|batch| batch.header.first);
         for batch in &pieces.batches {
@@ -75,13 +86,35 @@ pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mu
     Ok(())
 }
 
-fn segment(ins: &mut Inspection<'_>, header: &SegmentHeader, salvager: &mut Salvager) {
+/// The pieces of a pack, with where they start. Behind a header that can't be read every place is tried.
+fn pieces(ins: &mut Inspection<'_>, id: SegmentId) -> Vec<(u64, SegmentHeader)> {
+    let mut found = Vec::new();
+    let Ok((file, len)) = ins.open(&segment_path(id)) else { return found };
+    let mut at = HEADER_BYTES as u64;
+    while at + HEADER_BYTES as u64 <= len {
+        let n = (len - at).min(SEARCH_BYTES) as usize;
+        let bytes = ins.read(&*file, at, n).unwrap_or_default();
+        let piece = |front: &[u8]| SegmentHeader::parse(front).ok().filter(|h| h.bytes > HEADER_BYTES as u64);
+        let fronts = bytes.windows(HEADER_BYTES).step_by(8).map(piece);
+        match fronts.enumerate().find_map(|(step, header)| Some((step as u64 * 8, header?))) {
+            Some((offset, header)) => {
+                found.push((at + offset, header));
+                at += offset + header.bytes.next_multiple_of(8);
+            }
+            None => at += (n as u64).saturating_sub(HEADER_BYTES as u64) / 8 * 8 + 8,
+        }
+    }
+    found
+}
+
+fn segment(ins: &mut Inspection<'_>, start: u64, header: &SegmentHeader, salvager: &mut Salvager) {
     let Ok((file, len)) = ins.open(&segment_path(header.segment)) else { return };
     let row = SegmentRow {
         id: header.segment,
+        start,
         base: header.base,
         end: u64::MAX,
-        bytes: len,
+        bytes: if start > 0 { len.min(start.saturating_add(header.bytes)) } else { len },
         first_arrival_ms: 0,
         last_arrival_ms: 0,
     };

@@ -104,6 +104,7 @@ fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHea
         tried.insert(next.segment);
         let mut row = SegmentRow {
             id: next.segment,
+            start: 0,
             base: next.base,
             end: next.base,
             bytes: HEADER_BYTES as u64,

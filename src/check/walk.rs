@@ -59,7 +59,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&mut self, file_len: u64) {
         let limit = self.window.limit;
-        let mut position = SEGMENT_HEADER_BYTES as u64;
+        let mut position = self.row.start + SEGMENT_HEADER_BYTES as u64;
         let mut told = position;
         let mut next = self.row.base;
         while position < limit {

@@ -102,6 +102,11 @@ impl Budget {
 
     /// Whether everything should.
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.framed.load(Ordering::Acquire) > self.max / 4 * 3
+        self.framed.load(Ordering::Acquire) > self.max / 2
+    }
+
+    /// How far it is filled with what waits for a segment, in eighths.
+    pub(crate) fn eighths(&self) -> u64 {
+        self.framed.load(Ordering::Acquire) / (self.max / 8).max(1)
     }
 }

@@ -323,10 +323,14 @@ impl Core {
 
     /// Segments that their log left: the next manifest has a row of the log without them, and then they are removed.
     pub(crate) fn retire(&self, log: &Arc<LogState>, segments: Vec<Arc<Segment>>) {
-        if !segments.is_empty() {
-            self.list_for_checkpoint(log);
-            self.retired.lock().extend(segments);
+        if segments.is_empty() {
+            return;
         }
+        self.list_for_checkpoint(log);
+        // The file of a piece goes when no row names any piece in it. Nobody needs this one: its records are elsewhere, or trimmed.
+        let (pieces, segments): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.is_piece());
+        pieces.iter().for_each(|piece| piece.bury());
+        self.retired.lock().extend(segments);
     }
 
     pub(crate) fn put_back_retired(&self, segments: Vec<Arc<Segment>>) {

@@ -150,9 +150,8 @@ fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
     let end = last.end();
     let outcome = {
         let mut writer = log.writer.lock();
-        let newest = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().cloned();
         let batches = std::mem::take(&mut share.batches);
-        let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone(), newest);
+        let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone());
         log.settle_view(begun, &redundant);
         core.retire(log, redundant);
         if outcome.is_err() {

@@ -16,6 +16,7 @@ use crate::env::{AlignedBuf, Completion, DiskOp, WriteQueue};
 use crate::error::{Error, Fault, Result};
 use crate::format::batch::{BatchBuilder, KIND_BULK, KIND_RECORDS};
 use crate::format::journal::{ENTRY_BYTES, EntryKind, FrameHeader};
+use crate::format::manifest::SEGMENT_ROW_BYTES;
 use crate::id::{FrameNumber, LogId, SequenceNumber};
 use crate::log::{LogState, put_options};
 use crate::metrics::{Health, add};
@@ -603,7 +604,7 @@ impl Commit {
         let in_draft = draft.has_batches_of(log);
         let (mut writer, flushed, still_pending) = loop {
             let mut writer = log.writer.lock();
-            let (released, redundant, flushed) = log.flush_with(&mut writer, &core.files, FrameNumber::MAX);
+            let (released, redundant, flushed) = log.flush_with(&mut writer, &core.files, FrameNumber::MAX, true);
             core.budget.flushed(released);
             core.retire(log, redundant);
             let pending = !log.view.read().unwrap_or_else(|p| p.into_inner()).pending.is_empty();
@@ -679,13 +680,14 @@ impl Commit {
         }
         writer.bulk_written(&headers, offset);
         log.settle_view(begun, &[]);
+        // Nobody may write to a segment of the log until its row is taken.
+        let mut row = log.row();
         drop(writer);
         add(&core.counters.bulk_bytes, offset - place.position);
-        let mut row = log.row();
         if let Some((_, header)) = headers.last() {
             row.end = header.end();
             row.last_arrival_ms = row.last_arrival_ms.max(header.last_arrival_ms);
-            self.room_in(draft, 200 + row.segments.len() * 48, 0);
+            self.room_in(draft, 200 + row.segments.len() * SEGMENT_ROW_BYTES, 0);
             draft.row(EntryKind::Settle, 0, &row);
             let records = headers.iter().map(|(_, h)| u64::from(h.count)).sum();
             draft.grow(log, header.end(), records, offset - place.position, 0);

@@ -11,6 +11,7 @@
 mod buffered;
 mod commit;
 mod frame;
+mod packing;
 mod upkeep;
 
 use std::collections::VecDeque;

@@ -10,13 +10,15 @@ use std::time::Duration;
 use crate::core::{Core, RESERVE_PATH};
 use crate::env::DiskFile;
 use crate::error::{Error, Fault, Result, is_no_descriptor};
-use crate::format::manifest::LogRow;
+use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{LogId, SegmentId};
-use crate::log::{LogState, NONE};
+use crate::log::{Gathered, LogState, NONE};
 use crate::metrics::{Health, add};
 use crate::options::Durability;
-use crate::segment::{Segment, index_path, segment_path};
+use crate::segment::{PackWriter, Segment, index_path, segment_path};
 use crate::sync::{Arc, Ordering};
+
+use super::packing::{OWN_BYTES, Packing, plan};
 
 /// Above so many unsynced segments one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 48;
@@ -24,6 +26,8 @@ const SYNC_ALL_FROM: usize = 48;
 const REMOVED_PER_PASS_MAX: usize = 64;
 /// A removed file is shrunk by so much at a time: an unlink of a large file with discard stalls other syncs.
 const SHRINK_STEP_BYTES: u64 = 16 << 20;
+/// Packs may waste as much as they hold, and so many times the bytes of a journal file, which is about what a pack has.
+const WASTED_FILES: u64 = 4;
 /// How many manifest pages of idle logs a retention pass looks at.
 const PAGES_PER_PASS: usize = 64;
 
@@ -34,12 +38,30 @@ struct Grave {
     len: u64,
 }
 
+/// A pack on its way, with what it is for.
+#[derive(Default)]
+struct Pack {
+    writer: Option<PackWriter>,
+    pieces: Vec<(Arc<LogState>, SegmentRow, Gathered)>,
+}
+
+fn pack_fault(error: std::io::Error) -> (Fault, bool) {
+    (Fault::new("write pack", "segments", &error), true)
+}
+
 /// The upkeep machine.
 pub(crate) struct Upkeep {
     core: Arc<Core>,
     graves: Vec<Grave>,
-    /// Segments that no manifest names any more.
+    /// Segments that no manifest names any more, and packs.
     unnamed: Vec<Arc<Segment>>,
+    unnamed_packs: Vec<SegmentId>,
+    /// Packs that no manifest names yet.
+    new_packs: Vec<SegmentId>,
+    /// Packs that little is left of and that were dealt with, whatever came of it.
+    emptied: BTreeSet<SegmentId>,
+    /// How full the budget was when there was nothing large in it, in eighths.
+    nothing_large_at: u64,
     next_retention_ms: u64,
     next_page: usize,
     /// The room kept for a full disk has yet to be taken, or was given up.
@@ -52,6 +74,10 @@ impl Upkeep {
             core,
             graves: Vec::new(),
             unnamed: Vec::new(),
+            unnamed_packs: Vec::new(),
+            new_packs: Vec::new(),
+            emptied: BTreeSet::new(),
+            nothing_large_at: 0,
             next_retention_ms: 0,
             next_page: 0,
             reserve_released: true,
@@ -114,12 +140,23 @@ impl Upkeep {
         self.bury();
     }
 
-    /// Writes large memory tails into segments without a checkpoint, to have room for more.
+    /// Writes large memory tails into segments without a checkpoint, to have room for more; what many small ones have is for
+    /// a checkpoint to put together.
     fn flush_large(&mut self) {
         let core = self.core.clone();
+        let filled = core.budget.eighths();
+        if filled == self.nothing_large_at {
+            return;
+        }
         let (frame, _) = core.durable();
+        let listed = core.listed();
+        let many = listed.len() > core.options.pack_from;
         for large in [true, false] {
-            for log in core.listed() {
+            if many && !large {
+                self.nothing_large_at = core.budget.eighths();
+                return;
+            }
+            for log in &listed {
                 if core.closed_long_ago() {
                     return;
                 }
@@ -127,7 +164,7 @@ impl Upkeep {
                 if pending == 0 || (large && pending < 64 << 10) {
                     continue;
                 }
-                if let Err(fault) = self.flush(&log, frame) {
+                if let Err(fault) = self.flush(log, frame, false) {
                     self.no_room(fault);
                     return;
                 }
@@ -138,8 +175,8 @@ impl Upkeep {
         }
     }
 
-    fn flush(&mut self, log: &Arc<LogState>, frame: u64) -> Result<(), Fault> {
-        let (freed, redundant, outcome) = log.flush(&self.core.files, frame);
+    fn flush(&mut self, log: &Arc<LogState>, frame: u64, gather: bool) -> Result<(), Fault> {
+        let (freed, redundant, outcome) = log.flush(&self.core.files, frame, gather);
         self.core.budget.flushed(freed);
         if crate::seeded_bug!(CompactionInputDeletedEarly) {
             redundant.iter().for_each(|segment| self.remove(segment));
@@ -200,12 +237,12 @@ impl Upkeep {
         // The order of these three matters. A segment is retired after its log left it and was listed, so a row taken from
         // here on does not name it; a log is listed before its frame counts as durable, so every log of a frame up to F is.
         let retired = core.take_retired();
+        let scattered = self.list_scattered();
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
         let given_up = || !clean && core.closed_long_ago();
-        let flushed: Result<(), Fault> =
-            logs.iter().take_while(|_| !given_up()).try_for_each(|log| self.flush(log, frame));
-        let synced = flushed.map_err(|fault| (fault, true)).and_then(|()| match given_up() {
+        let flushed = self.flush_all(&logs, frame, &scattered, &given_up);
+        let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => self.sync(&logs).map_err(|fault| (fault, false)),
         });
@@ -248,6 +285,7 @@ impl Upkeep {
             }
         }
         let touched = core.settle_touched(&changes);
+        let before = core.manifest.lock().root.packs.clone();
         let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone));
         if let Err(error) = outcome {
             logs.iter().for_each(|log| core.list_for_checkpoint(log));
@@ -265,6 +303,11 @@ impl Upkeep {
             core.catalog_forget(log);
         }
         self.unnamed.extend(retired.into_iter().chain(gone));
+        let root = core.manifest.lock().root.clone();
+        // Those that no row came to name were for logs that moved on meanwhile.
+        let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
+        self.unnamed_packs.extend(self.new_packs.drain(..).filter(|pack| !named(pack)));
+        self.unnamed_packs.extend(before.iter().map(|(pack, _)| *pack).filter(|pack| !named(pack)));
         self.remove_unnamed();
         // Everything the journal had for them is in this life's segments now.
         for id in core.take_leftovers() {
@@ -275,6 +318,122 @@ impl Upkeep {
         let _ = core.ring.free_upto(frame);
         add(&core.counters.checkpoints, 1);
         Ok(())
+    }
+
+    /// Writes what the logs have in memory up to a frame: those that have much, or are few, to segments of their own, the others
+    /// together into packs. With a fault, whether it can be tried again.
+    fn flush_all(
+        &mut self,
+        logs: &[Arc<LogState>],
+        frame: u64,
+        scattered: &BTreeSet<LogId>,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<(), (Fault, bool)> {
+        let core = self.core.clone();
+        let tails: Vec<_> = logs.iter().map(|log| log.tail(frame)).collect();
+        let is_small = |at: &usize| {
+            let (log, tail) = (&logs[*at], &tails[*at]);
+            let asked = tail.pending > 0 || scattered.contains(&log.id);
+            let lives = log.deleted_in.load(Ordering::Acquire) > frame;
+            asked && lives && log.durability == Durability::Durable && tail.pending < OWN_BYTES
+        };
+        let small: Vec<usize> = (0..logs.len()).filter(is_small).collect();
+        let mut own = vec![true; logs.len()];
+        if small.len() > core.options.pack_from {
+            let small_tails: Vec<_> = small.iter().map(|at| tails[*at]).collect();
+            let plan = plan(&small_tails, |at| scattered.contains(&logs[small[at]].id));
+            let mut pack = Pack::default();
+            for (at, packing) in small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own) {
+                own[at] = false;
+                if given_up() {
+                    return self.finish_pack(pack);
+                }
+                pack = self.add_to_pack(pack, &logs[at], frame, packing == Packing::Merge)?;
+            }
+            self.finish_pack(pack)?;
+        }
+        for (log, _) in logs.iter().zip(own).filter(|(_, own)| *own).take_while(|_| !given_up()) {
+            self.flush(log, frame, scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
+        }
+        Ok(())
+    }
+
+    fn add_to_pack(
+        &mut self,
+        mut pack: Pack,
+        log: &Arc<LogState>,
+        frame: u64,
+        merge: bool,
+    ) -> Result<Pack, (Fault, bool)> {
+        let files = &self.core.files;
+        let gathered = log.gather(files, frame, merge);
+        if gathered.batches.is_empty() {
+            return Ok(pack);
+        }
+        let begun = match pack.writer.take() {
+            Some(writer) => Ok(writer),
+            None => PackWriter::begin(files),
+        };
+        let mut writer = begun.map_err(pack_fault)?;
+        match writer.add(files, log.id, &gathered.batches) {
+            Ok(row) => pack.pieces.push((log.clone(), row, gathered)),
+            Err(error) => {
+                writer.give_up(files);
+                return Err(pack_fault(error));
+            }
+        }
+        let full = writer.bytes() >= self.core.identity.journal_file_bytes;
+        pack.writer = Some(writer);
+        if full {
+            self.finish_pack(pack)?;
+            return Ok(Pack::default());
+        }
+        Ok(pack)
+    }
+
+    /// Makes a pack durable, and only then shows its pieces: nobody may count on one, nor let go of what it was copied from, before.
+    fn finish_pack(&mut self, pack: Pack) -> Result<(), (Fault, bool)> {
+        let core = self.core.clone();
+        let Some(mut writer) = pack.writer else { return Ok(()) };
+        if let Err(error) = writer.finish(&core.files) {
+            writer.give_up(&core.files);
+            return Err(pack_fault(error));
+        }
+        if !crate::seeded_bug!(PackShownUnsynced) {
+            writer.sync(&core.files).map_err(|error| (pack_fault(error).0, false))?;
+        }
+        self.new_packs.push(writer.id());
+        for (log, row, gathered) in pack.pieces {
+            if let Some(freed) = log.show_piece(&row, &gathered) {
+                core.budget.flushed(freed);
+                core.retire(&log, gathered.merged);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the logs with a piece in the pack that least is left of, if packs waste more than they hold: they are copied
+    /// elsewhere, idle ones too, and the pack goes.
+    fn list_scattered(&mut self) -> BTreeSet<LogId> {
+        let core = self.core.clone();
+        let packs = core.manifest.lock().root.packs.clone();
+        let sized = packs.iter().filter_map(|(pack, left)| Some((*pack, *left, core.files.pack_bytes(*pack).ok()?)));
+        let sized: Vec<(SegmentId, u64, u64)> = sized.collect();
+        let (left, bytes) = sized.iter().fold((0, 0), |sum, (_, left, bytes)| (sum.0 + left, sum.1 + bytes));
+        let least = sized.iter().filter(|(pack, ..)| !self.emptied.contains(pack)).min_by_key(|(_, left, _)| *left);
+        let Some((pack, ..)) = least.filter(|_| bytes > 2 * left + WASTED_FILES * core.identity.journal_file_bytes)
+        else {
+            return BTreeSet::new();
+        };
+        self.emptied.insert(*pack);
+        let names: Vec<String> = {
+            let manifest = core.manifest.lock();
+            let named = |row: &LogRow| row.segments.iter().any(|segment| segment.id == *pack);
+            manifest.rows().filter_map(Result::ok).flatten().filter(named).map(|row| row.name).collect()
+        };
+        let logs: Vec<_> = names.iter().filter_map(|name| core.log_by_name(name).ok()).collect();
+        logs.iter().for_each(|log| core.list_for_checkpoint(log));
+        logs.iter().map(|log| log.id).collect()
     }
 
     /// Makes what was flushed durable: segments, then folders. Answers with a row for each log that claims what this covers
@@ -330,17 +489,17 @@ impl Upkeep {
         root.stored_bytes = core.files.stored_bytes();
         root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
         root.touched = touched;
-        root.retired = retired.map(|s| s.id).collect();
+        root.retired = retired.filter(|segment| !segment.is_piece()).map(|segment| segment.id).collect();
         while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
             root.generations.remove(0);
         }
         let reserved = root.segments_reserved;
-        let mut outcome = manifest.write(root.clone(), changes.clone());
+        let mut outcome = manifest.write(root.clone(), changes);
         if matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_space()) {
             // The last room on the disk was kept for this.
             self.reserve_released = true;
             if core.env.disk.remove(RESERVE_PATH).is_ok() {
-                outcome = manifest.write(root, changes.clone());
+                outcome = manifest.write(root, changes);
             }
         }
         drop(manifest);
@@ -422,11 +581,20 @@ impl Upkeep {
             for segment in std::mem::take(&mut self.unnamed) {
                 self.remove(&segment);
             }
+            for pack in std::mem::take(&mut self.unnamed_packs) {
+                if self.core.files.remove_pack(pack) {
+                    add(&self.core.counters.segments_freed, 1);
+                }
+            }
         }
     }
 
     /// Removes the files of a segment that no manifest names any more.
     fn remove(&mut self, segment: &Arc<Segment>) {
+        if segment.is_piece() {
+            // The file goes when no row names any piece in it.
+            return segment.bury();
+        }
         let file = self.core.files.bury(segment);
         self.core.files.named([&segment.id]);
         let _ = self.core.env.disk.remove(&index_path(segment.id));

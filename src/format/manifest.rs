@@ -120,6 +120,8 @@ pub struct Root {
     pub touched: Vec<LogId>,
     /// Segments that are no longer used but may still have a name.
     pub retired: Vec<SegmentId>,
+    /// The packs that rows name, by rising id, with the bytes of the pieces they name. One that none names is retired.
+    pub packs: Vec<(SegmentId, u64)>,
     /// Where each page is, by rising first bucket; together they cover all buckets that have logs.
     pub pages: Vec<PageRef>,
 }
@@ -165,6 +167,11 @@ impl Root {
         self.touched.iter().for_each(|log| out.put_u64(log.0));
         out.put_u32(self.retired.len() as u32);
         self.retired.iter().for_each(|segment| out.put_u64(segment.0));
+        out.put_u32(self.packs.len() as u32);
+        for (pack, bytes) in &self.packs {
+            out.put_u64(pack.0);
+            out.put_u64(*bytes);
+        }
         out.put_u32(self.pages.len() as u32);
         for page in &self.pages {
             out.put_u16(page.first_bucket);
@@ -209,6 +216,9 @@ impl Root {
         for _ in 0..d.count(8)? {
             root.retired.push(SegmentId(d.counter()?));
         }
+        for _ in 0..d.count(16)? {
+            root.packs.push((SegmentId(d.counter()?), d.counter()?));
+        }
         for _ in 0..d.count(30)? {
             root.pages.push(PageRef {
                 first_bucket: d.u16()?,
@@ -220,7 +230,8 @@ impl Root {
             });
         }
         d.end()?;
-        let rising = root.pages.windows(2).all(|w| w[0].first_bucket < w[1].first_bucket);
+        let rising = root.pages.windows(2).all(|w| w[0].first_bucket < w[1].first_bucket)
+            && root.packs.windows(2).all(|w| w[0].0 < w[1].0);
         let generations = root.generations.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1);
         let ids_left = root.next_log < COUNTER_END >> LogId::BUCKET_BITS;
         if !rising || !generations || !ids_left || root.generations.is_empty() {
@@ -255,8 +266,9 @@ pub enum DurabilityByte {
 /// retention: age in ms (8), bytes (8), held bytes (8)    0 is none
 /// largest segment in bytes (8)
 /// trim horizon (8) | next sequence number (8) | numbers reserved up to (8) | last arrival, ms (8)
-/// number of segments (4), then each:
-///     id (8) | first number (8) | number after the last (8) | end in bytes (8) | first and last arrival, ms (16)
+/// number of segments and pieces (4), then each:
+///     id (8) | start, see below (8) | first number (8) | number after the last (8) | end in bytes (8) |
+///     first and last arrival, ms (16)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogRow {
@@ -293,16 +305,18 @@ pub struct LogRow {
     pub segments: Vec<SegmentRow>,
 }
 
-/// One segment as the manifest knows it.
+/// One segment, or one piece of a pack, as the manifest knows it; see [`super::segment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentRow {
-    /// Its id.
+    /// Id of the file.
     pub id: SegmentId,
+    /// Where its header is: 0 for a segment, more for a piece of a pack.
+    pub start: u64,
     /// Number of its first record.
     pub base: SequenceNumber,
     /// Number after its last record.
     pub end: SequenceNumber,
-    /// How many bytes of it are valid.
+    /// Where it ends in the file: bytes behind that are not its own.
     pub bytes: u64,
     /// Arrival of its first record.
     pub first_arrival_ms: u64,
@@ -310,12 +324,26 @@ pub struct SegmentRow {
     pub last_arrival_ms: u64,
 }
 
-const SEGMENT_ROW_BYTES: usize = 48;
+/// What a segment takes in a row.
+pub const SEGMENT_ROW_BYTES: usize = 56;
+const SEGMENT_HEADER_BYTES: u64 = super::segment::HEADER_BYTES as u64;
 /// A row with a name of one byte and no segment.
 const ROW_BYTES_MIN: usize = 8 + (1 + 1) + 8 + 1 + 1 + 8 * 9 + 4;
 const _: () = assert!(ROW_BYTES_MIN == 96);
 const FLAG_STOPPED: u8 = 1;
 const FLAG_CLOSED: u8 = 2;
+
+impl SegmentRow {
+    /// Whether it is a piece of a pack.
+    pub fn is_piece(&self) -> bool {
+        self.start >= SEGMENT_HEADER_BYTES
+    }
+
+    /// Bytes it takes, header included.
+    pub fn stored_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.start)
+    }
+}
 
 impl LogRow {
     /// Appends the row's bytes.
@@ -338,6 +366,7 @@ impl LogRow {
         out.put_u32(self.segments.len() as u32);
         for segment in &self.segments {
             out.put_u64(segment.id.0);
+            out.put_u64(segment.start);
             out.put_u64(segment.base);
             out.put_u64(segment.end);
             out.put_u64(segment.bytes);
@@ -390,6 +419,7 @@ impl LogRow {
         for _ in 0..count {
             let segment = SegmentRow {
                 id: SegmentId(d.counter()?),
+                start: d.counter()?,
                 base: d.counter()?,
                 end: d.counter()?,
                 bytes: d.counter()?,
@@ -399,7 +429,9 @@ impl LogRow {
             let after_last = row.segments.last().is_none_or(|last| last.end <= segment.base);
             // What stands for the segment in memory grows with its bytes.
             let too_long = segment.bytes > SEGMENT_BYTES_MAX + BATCH_BYTES_MAX as u64;
-            if segment.base > segment.end || !after_last || segment.end > row.end || too_long {
+            let places =
+                segment.start == 0 || segment.is_piece() && segment.start + SEGMENT_HEADER_BYTES <= segment.bytes;
+            if segment.base > segment.end || !after_last || segment.end > row.end || too_long || !places {
                 return Err(Damage::Bounds);
             }
             row.segments.push(segment);
@@ -446,14 +478,26 @@ mod tests {
             horizon: 3,
             stopped_at: Some(30),
             closed: true,
-            segments: vec![SegmentRow {
-                id: SegmentId(8),
-                base: 0,
-                end: 40,
-                bytes: 900,
-                first_arrival_ms: 1,
-                last_arrival_ms: 2,
-            }],
+            segments: vec![
+                SegmentRow {
+                    id: SegmentId(8),
+                    start: 0,
+                    base: 0,
+                    end: 30,
+                    bytes: 900,
+                    first_arrival_ms: 1,
+                    last_arrival_ms: 2,
+                },
+                SegmentRow {
+                    id: SegmentId(9),
+                    start: 640,
+                    base: 30,
+                    end: 40,
+                    bytes: 900,
+                    first_arrival_ms: 2,
+                    last_arrival_ms: 3,
+                },
+            ],
             ..LogRow::default()
         };
         let page = encode_page(&[row.clone(), row.clone()]);
@@ -465,6 +509,7 @@ mod tests {
             journal_files: vec![0, 2],
             touched: vec![LogId(3)],
             retired: vec![SegmentId(1)],
+            packs: vec![(SegmentId(9), 260)],
             pages: vec![PageRef { first_bucket: 0, manifest: 4, position: 64, bytes: 10, checksum: 1, logs: 2 }],
             ..Root::default()
         };
@@ -483,6 +528,12 @@ mod tests {
             ..LogRow { id: LogId::new(5, "a"), name: "a".into(), ..LogRow::default() }
         };
         assert_eq!(decode_page(&encode_page(&[forged])), Err(Damage::Bounds));
+        // A piece that starts within its pack's header, or ends before its own does.
+        for start in [8, 63, 837, 900, 1 << 40] {
+            let mut forged = decode_page(&page).unwrap();
+            forged[0].segments[1].start = start;
+            assert_eq!(decode_page(&encode_page(&forged)), Err(Damage::Bounds), "{start}");
+        }
         // Found by `whole_store_open`: the frame after the last one there can be.
         for forged in [Root { frame: u64::MAX, ..root.clone() }, Root { next_log: 1 << 52, ..root }] {
             assert_eq!(Root::decode(&forged.encode()), Err(Damage::Bounds));

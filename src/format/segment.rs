@@ -1,4 +1,4 @@
-//! The header of a segment file. Batches follow it, see [`super::batch`].
+//! The header of a segment, or of a piece of a pack. Batches follow it, see [`super::batch`].
 //!
 //! ```text
 //!         0     1     2     3     4     5     6     7
@@ -8,10 +8,15 @@
 //!    24 | log id                                          |
 //!    32 | segment id                                      |
 //!    40 | first sequence number                           |
-//!    48 | zero                                            |
+//!    48 | bytes of the piece, this header included; or 0  |
 //!    56 | zero                  | checksum of bytes 0..60 |
 //!       +-----+-----+-----+-----+-----+-----+-----+-----+
 //! ```
+//!
+//! A *segment* is a file of one log. A *pack* is a file of many: what a checkpoint had of logs of which each had little. It
+//! begins with a header whose log is 0, and *pieces* follow it without a gap, each a header that says its log, its first
+//! number and its length, then the batches. A row of the log names the file and where in it the piece starts; a segment
+//! starts at 0.
 //!
 //! How far a segment is valid is not in it but in the manifest and the journal: bytes beyond that end mean nothing, even
 //! if they look like batches. Between batches there may be zeros up to the next 4 KiB boundary, see
@@ -40,10 +45,22 @@ pub struct SegmentHeader {
     pub segment: SegmentId,
     /// Number of its first record.
     pub base: SequenceNumber,
+    /// Of a piece of a pack: its bytes, this header included. 0 for a file.
+    pub bytes: u64,
 }
 
 impl SegmentHeader {
-    /// The bytes at the front of the file.
+    /// The header at the front of a pack.
+    pub fn of_pack(origin: StoreId, segment: SegmentId) -> SegmentHeader {
+        SegmentHeader { origin, log: LogId(0), segment, base: 0, bytes: 0 }
+    }
+
+    /// Whether it is the front of a pack.
+    pub fn is_pack(&self) -> bool {
+        self.log == LogId(0)
+    }
+
+    /// The bytes at the front of the file, or of the piece.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.put_bytes(&MAGIC);
@@ -53,7 +70,7 @@ impl SegmentHeader {
         out.put_u64(self.log.0);
         out.put_u64(self.segment.0);
         out.put_u64(self.base);
-        out.put_u64(0);
+        out.put_u64(self.bytes);
         out.put_u32(0);
         out.put_u32(Salt::segment(self.origin, self.segment).checksum(&out));
         let mut header = [0; HEADER_BYTES];
@@ -75,15 +92,16 @@ impl SegmentHeader {
             log: LogId(d.counter()?),
             segment: SegmentId(d.counter()?),
             base: d.counter()?,
+            bytes: d.counter()?,
         };
-        let zeros = (d.u64()?, d.u32()?);
+        let zeros = d.u32()?;
         if Salt::segment(header.origin, header.segment).checksum(&bytes[..60]) != d.u32()? {
             return Err(Damage::Checksum);
         }
         if version != VERSION {
             return Err(Damage::TooNew(version));
         }
-        if zero != 0 || zeros != (0, 0) {
+        if zero != 0 || zeros != 0 {
             return Err(Damage::Reserved);
         }
         Ok(header)
@@ -102,14 +120,16 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_header_is_detected() {
-        let header =
-            SegmentHeader { origin: StoreId([7; 16]), log: LogId(0x5001), segment: SegmentId(9), base: 1 << 40 };
-        let bytes = header.encode();
-        assert_eq!(SegmentHeader::parse(&bytes), Ok(header));
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes;
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(SegmentHeader::parse(&flipped).is_err(), "bit {bit}");
+        let (origin, segment) = (StoreId([7; 16]), SegmentId(9));
+        let header = SegmentHeader { origin, log: LogId(0x5001), segment, base: 1 << 40, bytes: 0 };
+        for header in [header, SegmentHeader { bytes: 640, ..header }, SegmentHeader::of_pack(origin, segment)] {
+            let bytes = header.encode();
+            assert_eq!(SegmentHeader::parse(&bytes), Ok(header));
+            for bit in 0..bytes.len() * 8 {
+                let mut flipped = bytes;
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(SegmentHeader::parse(&flipped).is_err(), "bit {bit}");
+            }
         }
     }
 }

@@ -273,7 +273,7 @@ impl Log {
         let view = self.state.view.read().unwrap_or_else(|p| p.into_inner());
         LogInfo {
             segments: view.segments.len(),
-            segment_bytes: view.segments.iter().map(|s| s.bytes()).sum(),
+            segment_bytes: view.segments.iter().map(|s| s.stored_bytes()).sum(),
             pending_bytes: view.pending_bytes,
             first_arrival_ms: view
                 .segments

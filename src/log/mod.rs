@@ -25,7 +25,7 @@ pub(crate) use watch::{Registration, Watch};
 use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
 use crate::format::checksum::Salt;
-use crate::format::manifest::{DurabilityByte, LogRow};
+use crate::format::manifest::{DurabilityByte, LogRow, SegmentRow};
 use crate::id::{FrameNumber, LogId, SequenceNumber, StoreId};
 use crate::options::{Durability, LogOptions};
 use crate::segment::{Segment, SegmentFiles, SegmentWriter, WriterContext};
@@ -48,6 +48,38 @@ pub(crate) struct View {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) pending: VecDeque<PendingBatch>,
     pub(crate) pending_bytes: u64,
+}
+
+impl View {
+    /// Batches below `end` are in a segment now. Answers with their bytes.
+    fn let_go(&mut self, end: SequenceNumber) -> u64 {
+        let mut freed = 0;
+        while self.pending.front().is_some_and(|b| b.header.end() <= end) {
+            freed += self.pending.pop_front().map_or(0, |b| b.bytes.len() as u64);
+        }
+        self.pending_bytes -= freed;
+        freed
+    }
+}
+
+/// What a checkpoint would have to write of a log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tail {
+    /// Bytes in memory.
+    pub(crate) pending: u64,
+    /// How many pieces of packs the log ends in.
+    pub(crate) pieces: usize,
+    /// Their bytes.
+    pub(crate) piece_bytes: u64,
+}
+
+/// What goes into a piece of a pack.
+pub(crate) struct Gathered {
+    /// Pieces whose records are in it, too: it takes their place.
+    pub(crate) merged: Vec<Arc<Segment>>,
+    /// The first number that comes from memory.
+    pending: Option<SequenceNumber>,
+    pub(crate) batches: Vec<(BatchHeader, Bytes)>,
 }
 
 /// A log as the whole engine shares it.
@@ -276,15 +308,17 @@ impl LogState {
         }
     }
 
-    /// Writes the durable batches in memory up to frame `upto` into segments, through the page cache, and lets go of them.
+    /// Writes the durable batches in memory up to frame `upto` into segments, through the page cache, and lets go of them; what
+    /// the log has in packs comes along, with `gather` also if nothing else is to be written.
     /// Returns the bytes let go and the segments this made redundant. On an error what was written so far counts.
     pub(crate) fn flush(
         &self,
         files: &SegmentFiles,
         upto: FrameNumber,
+        gather: bool,
     ) -> (u64, Vec<Arc<Segment>>, std::io::Result<()>) {
         let mut writer = self.writer.lock();
-        self.flush_with(&mut writer, files, upto)
+        self.flush_with(&mut writer, files, upto, gather)
     }
 
     pub(crate) fn flush_with(
@@ -292,20 +326,26 @@ impl LogState {
         writer: &mut SegmentWriter,
         files: &SegmentFiles,
         upto: FrameNumber,
+        gather: bool,
     ) -> (u64, Vec<Arc<Segment>>, std::io::Result<()>) {
         let dropped = self.drop_trimmed(upto);
-        let high = self.high();
-        let (mut batches, last): (Vec<_>, _) = {
-            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
-            let due = view.pending.iter().take_while(|b| b.header.frame <= upto && b.header.end() <= high);
-            (due.map(|b| (b.header, b.bytes.clone())).collect(), view.segments.last().cloned())
-        };
-        if batches.is_empty() {
+        let batches = self.due(upto);
+        let in_pack =
+            || self.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().is_some_and(|s| s.is_piece());
+        if batches.is_empty() && !(gather && in_pack()) {
             return (dropped, Vec::new(), Ok(()));
         }
-        let (begun, redundant, outcome) = self.write_out(writer, files, std::mem::take(&mut batches), last);
+        let (begun, redundant, outcome) = self.write_out(writer, files, batches);
         let freed = dropped + self.settle_view(begun, &redundant);
         (freed, redundant, outcome)
+    }
+
+    /// The durable batches in memory up to frame `upto`.
+    fn due(&self, upto: FrameNumber) -> Vec<(BatchHeader, Bytes)> {
+        let high = self.high();
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        let due = view.pending.iter().take_while(|b| b.header.frame <= upto && b.header.end() <= high);
+        due.map(|b| (b.header, b.bytes.clone())).collect()
     }
 
     /// Lets go of durable batches that were trimmed before any segment had them: on a full disk there may be no room for them.
@@ -320,35 +360,91 @@ impl LogState {
         dropped
     }
 
-    /// Writes batches behind `last`, the log's newest segment. Answers with the segments begun, those made redundant, and
-    /// how it went; how far it got can be read off the segments.
+    /// Writes batches to the log's own segments. What the log has in packs right before them is copied in front of them, and so
+    /// is a small last segment of an earlier life. Answers with the segments begun, those made redundant, and how it went; how
+    /// far it got can be read off the segments.
     pub(crate) fn write_out(
         &self,
         writer: &mut SegmentWriter,
         files: &SegmentFiles,
-        mut batches: Vec<(BatchHeader, Bytes)>,
-        last: Option<Arc<Segment>>,
+        batches: Vec<(BatchHeader, Bytes)>,
     ) -> (Vec<Arc<Segment>>, Vec<Arc<Segment>>, std::io::Result<()>) {
-        let mut redundant = Vec::new();
-        let small = crate::segment::TAKE_OVER_BYTES.min(self.segment_bytes_max() / 2);
-        if writer.is_fresh()
-            && let Some(old) = last.filter(|old| old.bytes() <= small)
-            && batches.first().is_some_and(|(first, _)| first.first == old.end())
-            && let Ok(mut taken) = old.take_over(files)
-        {
-            taken.append(&mut batches);
-            batches = taken;
-            redundant.push(old);
-        }
+        let own = writer.is_fresh().then(|| crate::segment::TAKE_OVER_BYTES.min(self.segment_bytes_max() / 2));
+        let (redundant, batches) = self.take_over(files, batches, own);
         let mut begun = Vec::new();
+        let before = writer.active_row();
         let outcome = writer.write(&self.writer_context(files), &batches, &mut begun);
-        // While a segment is taken over it is all or nothing: a part of a copy goes, the old one stays.
-        let partial = |old: &Arc<Segment>| begun.last().is_none_or(|s| s.end() <= old.end());
-        if outcome.is_err() && redundant.first().is_some_and(partial) {
-            *writer = SegmentWriter::default();
+        // A copy is all or nothing: a part of one goes, the old ones stay.
+        let reached = writer.active_row().map_or(0, |row| row.end);
+        if outcome.is_err() && redundant.last().is_some_and(|old| reached <= old.end()) {
+            writer.go_back(before, &begun);
             return (Vec::new(), begun, outcome);
         }
         (begun, redundant, outcome)
+    }
+
+    /// Copies out the pieces of packs that end where `batches` begin, and, with `own`, a segment of at most so many bytes before
+    /// them. Answers with what was copied, oldest first, and with its batches in front of the others.
+    fn take_over(
+        &self,
+        files: &SegmentFiles,
+        mut batches: Vec<(BatchHeader, Bytes)>,
+        own: Option<u64>,
+    ) -> (Vec<Arc<Segment>>, Vec<(BatchHeader, Bytes)>) {
+        let mut next = batches.first().map(|(first, _)| first.first);
+        let mut taken = Vec::new();
+        let segments = self.view.read().unwrap_or_else(|p| p.into_inner()).segments.clone();
+        for segment in segments.into_iter().rev() {
+            let small = segment.is_piece() || own.is_some_and(|own| segment.bytes() <= own);
+            // What can't be read stays where it is.
+            let joins = small && next.is_none_or(|next| next == segment.end());
+            let Some(mut copied) = joins.then(|| segment.take_over(files).ok()).flatten() else { break };
+            copied.append(&mut batches);
+            (batches, next) = (copied, Some(segment.base));
+            let last = !segment.is_piece();
+            taken.insert(0, segment);
+            if last {
+                break;
+            }
+        }
+        (taken, batches)
+    }
+
+    /// What the next checkpoint would have to write of it.
+    pub(crate) fn tail(&self, upto: FrameNumber) -> Tail {
+        let high = self.high();
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        let due = view.pending.iter().take_while(|b| b.header.frame <= upto && b.header.end() <= high);
+        let mut tail = Tail { pending: due.map(|b| b.bytes.len() as u64).sum(), ..Tail::default() };
+        for piece in view.segments.iter().rev().take_while(|segment| segment.is_piece()) {
+            tail.pieces += 1;
+            tail.piece_bytes += piece.stored_bytes();
+        }
+        tail
+    }
+
+    /// The durable batches in memory up to frame `upto` for a piece of a pack; with `merge`, behind those of its last pieces.
+    pub(crate) fn gather(&self, files: &SegmentFiles, upto: FrameNumber, merge: bool) -> Gathered {
+        let batches = self.due(upto);
+        let pending = batches.first().map(|(first, _)| first.first);
+        let (merged, batches) = if merge { self.take_over(files, batches, None) } else { (Vec::new(), batches) };
+        Gathered { merged, pending, batches }
+    }
+
+    /// Shows a piece whose pack is durable, in the place of what was gathered for it. Answers with the bytes let go; `None` if
+    /// the log moved on meanwhile and the piece is not needed.
+    pub(crate) fn show_piece(&self, row: &SegmentRow, gathered: &Gathered) -> Option<u64> {
+        let _nobody_writes = self.writer.lock();
+        let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
+        let kept = view.segments.len().checked_sub(gathered.merged.len())?;
+        let same = view.segments[kept..].iter().zip(&gathered.merged).all(|(a, b)| Arc::ptr_eq(a, b));
+        let first = view.pending.front().map(|b| b.header.first);
+        if !same || gathered.pending.is_some_and(|pending| first != Some(pending)) {
+            return None;
+        }
+        view.segments.truncate(kept);
+        view.segments.push(Arc::new(Segment::existing(self.salt, row)));
+        Some(view.let_go(row.end))
     }
 
     /// Recovery only: the log's segments and end become what a row says, and batches that they hold go. Returns their bytes.
@@ -356,11 +452,7 @@ impl LogState {
         let segments = row.segments.iter().map(|s| Arc::new(Segment::existing(self.salt, s))).collect();
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
         view.segments = segments;
-        let mut freed = 0;
-        while view.pending.front().is_some_and(|b| b.header.end() <= row.end) {
-            freed += view.pending.pop_front().map_or(0, |b| b.bytes.len() as u64);
-        }
-        view.pending_bytes -= freed;
+        let freed = view.let_go(row.end);
         drop(view);
         self.set_high(row.end);
         self.trim(row.horizon);
@@ -378,16 +470,10 @@ impl LogState {
     /// New segments come in, segments they replace and batches they hold go.
     pub(crate) fn settle_view(&self, begun: Vec<Arc<Segment>>, redundant: &[Arc<Segment>]) -> u64 {
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
-        view.segments.retain(|s| redundant.iter().all(|r| r.id != s.id));
+        view.segments.retain(|s| redundant.iter().all(|r| !Arc::ptr_eq(r, s)));
         view.segments.extend(begun);
         let written = view.segments.last().map_or(0, |s| s.end());
-        let mut freed = 0;
-        while view.pending.front().is_some_and(|b| b.header.end() <= written) {
-            if let Some(batch) = view.pending.pop_front() {
-                freed += batch.bytes.len() as u64;
-            }
-        }
-        view.pending_bytes -= freed;
+        let freed = view.let_go(written);
         drop(view);
         if !redundant.is_empty() {
             self.let_go();

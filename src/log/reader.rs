@@ -393,8 +393,10 @@ impl Reader {
                     None => return Err(self.lost(number)),
                 }
             }
-            let at = view.segments.partition_point(|s| s.end() <= number);
-            match view.segments.get(at) {
+            // By where they begin: one that is being written can reach over the pieces that are copied into it.
+            let after = view.segments.partition_point(|s| s.base <= number);
+            let holds = after > 0 && view.segments[after - 1].end() > number;
+            match view.segments.get(after - usize::from(holds)) {
                 Some(segment) if segment.base <= number => segment.clone(),
                 Some(segment) => {
                     self.next = segment.base;

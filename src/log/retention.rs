@@ -170,7 +170,7 @@ impl LogState {
             }
         }
         for segment in segments.iter().rev().filter(|s| s.base < upto) {
-            let start = crate::format::segment::HEADER_BYTES as u64;
+            let start = segment.first_batch();
             let end = if segment.end() > upto { segment.locate(files, upto)?.position } else { segment.bytes() };
             let bytes = end.saturating_sub(start);
             match left.checked_sub(bytes) {
@@ -228,6 +228,6 @@ impl LogState {
     /// Takes segments out of the readers' sight.
     pub(crate) fn remove_segments(&self, gone: &[Arc<Segment>]) {
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
-        view.segments.retain(|s| gone.iter().all(|g| g.id != s.id));
+        view.segments.retain(|s| gone.iter().all(|g| !Arc::ptr_eq(g, s)));
     }
 }

@@ -9,8 +9,10 @@ use crate::env::{Access, Disk};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::checksum::Salt;
-use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, decode_page, encode_page};
-use crate::id::{LogId, StoreId};
+use crate::format::manifest::{
+    HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, SEGMENT_ROW_BYTES, decode_page, encode_page,
+};
+use crate::id::{LogId, SegmentId, StoreId};
 use crate::sync::Arc;
 
 /// A page is split once it is longer than this, if it has more than one bucket.
@@ -117,7 +119,7 @@ impl Manifest {
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
         let mut manifest = Manifest { disk, origin, number: 0, root: Root::default(), previous: BTreeSet::new() };
-        manifest.write(root, BTreeMap::new())?;
+        manifest.write(root, &BTreeMap::new())?;
         Ok(manifest)
     }
 
@@ -149,22 +151,37 @@ impl Manifest {
         Ok(self.rows_of(page)?.into_iter().find(|row| row.id == id))
     }
 
+    /// The first bucket of the page that would hold this log.
+    pub(crate) fn page_around(&self, id: LogId) -> u16 {
+        self.page_of(id.bucket()).map_or(0, |page| page.first_bucket)
+    }
+
+    /// The rows of the page with this first bucket.
+    pub(crate) fn rows_of_page(&self, first_bucket: u16) -> Result<Vec<LogRow>> {
+        match self.root.pages.iter().find(|page| page.first_bucket == first_bucket) {
+            Some(page) => self.rows_of(page),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// All rows, a page at a time.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Result<Vec<LogRow>>> + '_ {
         self.root.pages.iter().map(|page| self.rows_of(page))
     }
 
     /// Writes the next manifest: `root` with its pages worked out from today's and `changes` (a row, or `None` for a log that
-    /// is gone). Durable when it returns. On an error today's manifest stays in force.
-    pub(crate) fn write(&mut self, mut root: Root, changes: BTreeMap<LogId, Option<LogRow>>) -> Result<()> {
+    /// is gone). What its packs have left follows from the same rows; a pack that has nothing left joins those retired.
+    /// Durable when it returns. On an error today's manifest stays in force.
+    pub(crate) fn write(&mut self, mut root: Root, changes: &BTreeMap<LogId, Option<LogRow>>) -> Result<()> {
         let number = self.number + 1;
         let salt = Salt::manifest(self.origin, number);
         let files: BTreeSet<u64> = self.root.pages.iter().map(|p| p.manifest).collect();
         let rewrite_all = files.len() > FILES_MAX;
-        let mut by_page: BTreeMap<u16, Vec<(LogId, Option<LogRow>)>> = BTreeMap::new();
+        let mut packs: BTreeMap<SegmentId, u64> = root.packs.iter().copied().collect();
+        let mut by_page: BTreeMap<u16, Vec<(LogId, Option<&LogRow>)>> = BTreeMap::new();
         for (id, row) in changes {
             let page = self.page_of(id.bucket()).map_or(0, |p| p.first_bucket);
-            by_page.entry(page).or_default().push((id, row));
+            by_page.entry(page).or_default().push((*id, row.as_ref()));
         }
         let mut pages = Vec::new();
         let mut body: Vec<u8> = vec![0; HEADER_BYTES];
@@ -195,10 +212,17 @@ impl Manifest {
                 rows.extend(self.rows_of(page)?.into_iter().map(|row| ((row.id.bucket(), row.id), row)));
             }
             for (id, row) in changed.into_iter().flatten() {
-                match row {
-                    Some(row) => rows.insert((id.bucket(), id), row),
+                let before = match row {
+                    Some(row) => rows.insert((id.bucket(), id), row.clone()),
                     None => rows.remove(&(id.bucket(), id)),
                 };
+                for piece in row.iter().flat_map(|row| &row.segments).filter(|segment| segment.is_piece()) {
+                    *packs.entry(piece.id).or_default() += piece.stored_bytes();
+                }
+                for piece in before.iter().flat_map(|row| &row.segments).filter(|segment| segment.is_piece()) {
+                    let left = packs.entry(piece.id).or_default();
+                    *left = left.saturating_sub(piece.stored_bytes());
+                }
             }
             let rows: Vec<LogRow> = rows.into_values().collect();
             let mut start = 0;
@@ -210,12 +234,15 @@ impl Manifest {
                     put(&mut body, &mut pages, first_bucket, &rows[start..i]);
                     (start, first_bucket, bytes) = (i, rows[i].id.bucket(), 0);
                 }
-                bytes += 130 + rows[i].name.len() + rows[i].segments.len() * 48;
+                bytes += 130 + rows[i].name.len() + rows[i].segments.len() * SEGMENT_ROW_BYTES;
             }
             // A page that is left empty stays, to cover its buckets.
             put(&mut body, &mut pages, first_bucket, &rows[start..]);
         }
         root.pages = pages;
+        root.retired.extend(packs.iter().filter(|(_, left)| **left == 0).map(|(pack, _)| *pack));
+        packs.retain(|_, left| *left > 0);
+        root.packs = packs.into_iter().collect();
         let root_bytes = root.encode();
         let header = ManifestHeader {
             origin: self.origin,

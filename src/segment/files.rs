@@ -27,6 +27,9 @@ fn folder(id: SegmentId) -> String {
     format!("segments/{:02x}", id.0 & 0xff)
 }
 
+/// Packs that are kept open to copy pieces from.
+const OPEN_PACKS_MAX: usize = 128;
+
 /// How many ids a manifest reserves beyond the next: more than one checkpoint ever uses.
 pub(crate) const RESERVE_IDS: u64 = 1 << 20;
 
@@ -76,7 +79,14 @@ impl Segment {
         !slot.earlier.is_empty()
     }
 
-    /// Whether its file was removed: what a reader looks for is somewhere else by now, or trimmed.
+    /// What it has is somewhere else by now, or trimmed: nobody opens it again.
+    pub(crate) fn bury(&self) {
+        let mut slot = self.open.lock();
+        slot.buried = true;
+        slot.put_aside();
+    }
+
+    /// Whether its file was removed, or it is a piece that its log left: what a reader looks for is somewhere else by now, or trimmed.
     pub(crate) fn is_buried(&self) -> bool {
         self.open.lock().buried
     }
@@ -95,6 +105,8 @@ pub(crate) struct SegmentFiles {
     open_max: usize,
     stored: AtomicU64,
     opened: Mutex<VecDeque<Weak<Segment>>>,
+    /// The packs that pieces were copied from last, the newest at the back.
+    packs: Mutex<VecDeque<(SegmentId, Arc<dyn DiskFile>)>>,
     /// Folders known to exist, and folders with entries that are not durable yet.
     folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
 }
@@ -119,6 +131,7 @@ impl SegmentFiles {
             open_max,
             stored: AtomicU64::new(stored),
             opened: Mutex::default(),
+            packs: Mutex::default(),
             folders: Mutex::default(),
         }
     }
@@ -181,6 +194,34 @@ impl SegmentFiles {
         let file = self.disk.open(&segment_path(id), Access::CreateNew)?;
         self.folders.lock().1.insert(folder(id));
         Ok(file)
+    }
+
+    /// The file of a pack, to copy pieces from: pieces of many logs lie in few packs, so a few descriptors serve them all.
+    pub(super) fn pack(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
+        let mut packs = self.packs.lock();
+        if let Some((_, file)) = packs.iter().find(|(open, _)| *open == id) {
+            return Ok(file.clone());
+        }
+        let file = self.disk.open(&segment_path(id), Access::Read)?;
+        if packs.len() >= OPEN_PACKS_MAX {
+            packs.pop_front();
+        }
+        packs.push_back((id, file.clone()));
+        Ok(file)
+    }
+
+    /// Bytes of the file of a pack.
+    pub(crate) fn pack_bytes(&self, id: SegmentId) -> io::Result<u64> {
+        self.disk.open(&segment_path(id), Access::Read)?.len()
+    }
+
+    /// Removes a pack that no row names a piece of. Who has it mapped keeps it.
+    pub(crate) fn remove_pack(&self, id: SegmentId) -> bool {
+        let bytes = self.pack_bytes(id).unwrap_or(0);
+        self.stored.fetch_sub(bytes.min(self.stored_bytes()), Ordering::Relaxed);
+        self.packs.lock().retain(|(open, _)| *open != id);
+        self.named([&id]);
+        self.disk.remove(&segment_path(id)).is_ok()
     }
 
     /// Makes every folder entry made so far durable.

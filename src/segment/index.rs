@@ -49,12 +49,20 @@ fn push(entries: &mut Vec<IndexEntry>, base: u64, base_arrival_ms: u64, position
     }
 }
 
+/// Forgets entries at and behind a position.
+pub(super) fn cut(segment: &Segment, position: u64) {
+    let mut cell = segment.index.write().unwrap_or_else(|p| p.into_inner());
+    if let IndexCell::Growing(entries) = &mut *cell {
+        entries.retain(|entry| u64::from(entry.position) < position);
+    }
+}
+
 /// The segment is sealed: writes the index file. It is a cache, so a failure is no failure.
 pub(super) fn seal(segment: &Segment, files: &SegmentFiles) {
     let mut cell = segment.index.write().unwrap_or_else(|p| p.into_inner());
     let IndexCell::Growing(entries) = &mut *cell else { return };
     let entries = std::mem::take(entries);
-    if segment.bytes() >= INDEX_FILE_FROM_BYTES {
+    if segment.stored_bytes() >= INDEX_FILE_FROM_BYTES {
         let index = SegmentIndex {
             segment: segment.id,
             base: segment.base,
@@ -84,7 +92,7 @@ pub(super) fn forget(segment: &Segment) {
 /// The position of the last indexed batch for which `before` holds; of the first batch if it holds for none. `before` must
 /// hold for a front part of the entries only.
 pub(super) fn start(segment: &Arc<Segment>, files: &SegmentFiles, before: impl Fn(&IndexEntry) -> bool) -> Result<u64> {
-    let first = crate::format::segment::HEADER_BYTES as u64;
+    let first = segment.first_batch();
     let look = |entries: &[IndexEntry]| {
         let n = entries.partition_point(&before);
         if n == 0 { first } else { u64::from(entries[n - 1].position) }
@@ -106,7 +114,8 @@ pub(super) fn start(segment: &Arc<Segment>, files: &SegmentFiles, before: impl F
 
 /// Loads the index file, if there is one that is whole and about this very segment.
 fn load(segment: &Segment, files: &SegmentFiles) -> Result<Option<Vec<IndexEntry>>> {
-    if segment.bytes() < INDEX_FILE_FROM_BYTES {
+    // A piece of a pack has none: it is small, and the file is not its own.
+    if segment.is_piece() || segment.stored_bytes() < INDEX_FILE_FROM_BYTES {
         return Ok(None);
     }
     let bytes_max = 64 + segment.bytes() / INDEX_INTERVAL_BYTES * 16 + 64;
@@ -122,7 +131,7 @@ fn load(segment: &Segment, files: &SegmentFiles) -> Result<Option<Vec<IndexEntry
 /// Walks the segment's batch headers.
 fn rebuild(segment: &Arc<Segment>, files: &SegmentFiles) -> Result<Vec<IndexEntry>> {
     let mut entries = Vec::new();
-    let mut walk = segment.walk(files, crate::format::segment::HEADER_BYTES as u64)?;
+    let mut walk = segment.walk(files, segment.first_batch())?;
     while let Some((position, header)) = walk.next_header()? {
         push(&mut entries, segment.base, segment.first_arrival_ms(), position, &header);
     }

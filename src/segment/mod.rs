@@ -9,6 +9,7 @@
 
 mod files;
 mod index;
+mod pack;
 mod reader;
 mod scan;
 mod writer;
@@ -17,6 +18,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segment_path};
+pub(crate) use pack::PackWriter;
 pub(crate) use reader::Location;
 pub(crate) use scan::{next_batch, scan_tail};
 pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, WriterContext};
@@ -30,6 +32,8 @@ use crate::sync::Mutex;
 /// A segment as readers and writer share it.
 pub(crate) struct Segment {
     pub(crate) id: SegmentId,
+    /// Where its header is in the file: 0, or more for a piece of a pack.
+    start: u64,
     /// Number of its first record.
     pub(crate) base: SequenceNumber,
     /// Salt of its batches.
@@ -51,6 +55,7 @@ impl Segment {
     pub(crate) fn existing(salt: Salt, row: &SegmentRow) -> Segment {
         Segment {
             id: row.id,
+            start: row.start,
             base: row.base,
             salt,
             bytes_max: row.bytes,
@@ -67,8 +72,8 @@ impl Segment {
 
     /// A segment that this life is about to write.
     fn fresh(id: SegmentId, salt: Salt, base: SequenceNumber, bytes_max: u64) -> Segment {
-        let row =
-            SegmentRow { id, base, end: base, bytes: HEADER_BYTES as u64, first_arrival_ms: 0, last_arrival_ms: 0 };
+        let bytes = HEADER_BYTES as u64;
+        let row = SegmentRow { id, start: 0, base, end: base, bytes, first_arrival_ms: 0, last_arrival_ms: 0 };
         Segment {
             bytes_max,
             index: std::sync::RwLock::new(index::IndexCell::Growing(Vec::new())),
@@ -81,9 +86,24 @@ impl Segment {
         self.end.load(Ordering::Acquire)
     }
 
-    /// How many bytes of it are valid.
+    /// Where it ends in the file: what lies behind is not valid, or not its own.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
+    }
+
+    /// Where its first batch starts.
+    pub(crate) fn first_batch(&self) -> u64 {
+        self.start + HEADER_BYTES as u64
+    }
+
+    /// Bytes it takes, its header included.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.bytes() - self.start
+    }
+
+    /// Whether it is a piece of a pack, whose file is not its own.
+    pub(crate) fn is_piece(&self) -> bool {
+        self.start > 0
     }
 
     pub(crate) fn first_arrival_ms(&self) -> u64 {
@@ -97,6 +117,7 @@ impl Segment {
     pub(crate) fn row(&self) -> SegmentRow {
         SegmentRow {
             id: self.id,
+            start: self.start,
             base: self.base,
             end: self.end(),
             bytes: self.bytes(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch::{BatchHeader, HEADER_BYTES};
-use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES as SEGMENT_HEADER_BYTES, next_batch};
+use crate::format::segment::{BULK_ALIGNMENT, next_batch};
 use crate::id::SequenceNumber;
 use crate::sync::Arc;
 
@@ -191,7 +191,7 @@ impl Segment {
 
     /// All batches of a small segment with their whole bytes, to be written into another one.
     pub(super) fn copy_out(self: &Arc<Self>, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
-        let mut walk = self.walk(files, SEGMENT_HEADER_BYTES as u64)?;
+        let mut walk = self.walk(files, self.first_batch())?;
         let mut batches = Vec::new();
         while let Some((position, header)) = walk.next_header()? {
             let mut bytes = vec![0; header.padded_len()];
@@ -207,7 +207,7 @@ impl Segment {
             (header.first == next).then(|| header.end())
         });
         if complete != Some(self.end()) {
-            return Err(self.damaged(SEGMENT_HEADER_BYTES as u64, Damage::Missing));
+            return Err(self.damaged(self.first_batch(), Damage::Missing));
         }
         Ok(batches)
     }

@@ -8,6 +8,7 @@ use crate::env::{Access, DiskFile};
 use crate::error::Result;
 use crate::format::batch::{BatchHeader, KIND_BULK};
 use crate::format::checksum::Salt;
+use crate::format::manifest::SegmentRow;
 use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES, SegmentHeader, next_batch};
 use crate::id::{LogId, SequenceNumber};
 use crate::sync::Arc;
@@ -173,6 +174,23 @@ impl SegmentWriter {
         self.syncing.clear();
     }
 
+    /// The segment being written, as it is.
+    pub(crate) fn active_row(&self) -> Option<SegmentRow> {
+        self.active.as_ref().map(|active| active.segment.row())
+    }
+
+    /// Forgets what was written since the segment being written was as `before` says, and goes on in a new one: of a copy
+    /// there is all or nothing. What others saw meanwhile stays where it is.
+    pub(crate) fn go_back(&mut self, before: Option<SegmentRow>, begun: &[Arc<Segment>]) {
+        self.unsynced.retain(|segment| begun.iter().all(|b| b.id != segment.id));
+        self.active = None;
+        if let Some(row) = before
+            && let Some(segment) = self.unsynced.iter().find(|segment| segment.id == row.id)
+        {
+            segment.go_back(&row);
+        }
+    }
+
     /// Whether this is the segment being written.
     pub(crate) fn is_active(&self, segment: &Arc<Segment>) -> bool {
         self.active.as_ref().is_some_and(|active| active.segment.id == segment.id)
@@ -195,7 +213,8 @@ impl SegmentWriter {
         };
         if roll {
             let (id, file) = context.files.create()?;
-            let header = SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first };
+            let header =
+                SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first, bytes: 0 };
             file.write_at(&header.encode(), 0)?;
             let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
             let segment = Arc::new(Segment::fresh(id, context.salt, first, bytes_max));
@@ -223,8 +242,17 @@ impl Segment {
         self.bytes.store(bytes, Release);
     }
 
-    /// The batches of a small segment of an earlier life, for the first segment of this one.
+    /// What came after `row` is forgotten. The bytes stay, and nothing is written over them.
+    fn go_back(&self, row: &SegmentRow) {
+        use std::sync::atomic::Ordering::Release;
+        index::cut(self, row.bytes);
+        self.end.store(row.end, Release);
+        self.bytes.store(row.bytes, Release);
+        self.last_arrival_ms.store(row.last_arrival_ms, Release);
+    }
+
+    /// The batches of a piece, or of a small segment of an earlier life, for another segment or piece.
     pub(crate) fn take_over(self: &Arc<Self>, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
-        self.copy_out(files)
+        if self.is_piece() { self.copy_piece(files) } else { self.copy_out(files) }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, SimDisk, Tape};
+use braidlog::{ReadMode, StoreOptions};
 
 use super::crashes::{crash_inside_recovery, recover_and_crash_again};
 use super::runner::{Op, Run};
@@ -31,7 +31,12 @@ const UNITS_MAX: usize = 8;
 
 /// A closed store with a few records, to start from.
 pub fn base(mode: ReadMode) -> Verdict<Run> {
-    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(mode))?;
+    base_with(small(mode))
+}
+
+/// The same with these options.
+pub fn base_with(options: StoreOptions) -> Verdict<Run> {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), options)?;
     run.create_logs()?;
     run.apply(Op::Both { len: 120 })?;
     run.apply(Op::Append { log: 3, count: 1, len: 50, settle: true })?;

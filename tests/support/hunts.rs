@@ -11,7 +11,7 @@ use braidlog::{Durability, Log, LogOptions, ReadMode, Record, StartAt};
 use super::oracle::{read_checked, read_from};
 use super::plan::Plan;
 use super::runner::{Op, Run};
-use super::{Verdict, exhaustive, is_payload, nth, rot, small};
+use super::{Verdict, exhaustive, is_payload, nth, packing, rot, small};
 use crate::ensure;
 
 /// What finds a seeded bug: a harness that answers with a violation.
@@ -24,6 +24,14 @@ pub fn histories() -> Verdict {
 pub fn short_histories() -> Verdict {
     let until = Instant::now() + Duration::from_secs(30);
     let base = exhaustive::base(ReadMode::Map)?;
+    let mut looked = exhaustive::Looked::default();
+    (1..=2).try_for_each(|n| exhaustive::explore_all(&base, n, until, &mut looked).map(drop))
+}
+
+/// Short histories where small logs share files.
+pub fn packs() -> Verdict {
+    let until = Instant::now() + Duration::from_secs(30);
+    let base = exhaustive::base_with(packing(ReadMode::Map))?;
     let mut looked = exhaustive::Looked::default();
     (1..=2).try_for_each(|n| exhaustive::explore_all(&base, n, until, &mut looked).map(drop))
 }

@@ -64,6 +64,11 @@ pub fn small(mode: ReadMode) -> StoreOptions {
         .read_mode(mode)
 }
 
+/// The same, with a checkpoint that puts logs together into packs however few they are.
+pub fn packing(mode: ReadMode) -> StoreOptions {
+    small(mode).pack_from(0)
+}
+
 /// The logs of every history: two durable ones, one that forgets after a minute, and a buffered one.
 pub const NAMES: [&str; 4] = ["alpha", "bravo", "aging", "buffered"];
 pub const AGE_MS: u64 = 60_000;

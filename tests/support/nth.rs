@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use braidlog::env::sim::{Crash, Errno, FaultKind, Tape};
 use braidlog::{Error, Health, ReadMode};
 
-use super::Verdict;
-use super::exhaustive::base;
+use super::exhaustive::{base, base_with};
 use super::oracle::read_checked;
 use super::runner::{Op, Run};
+use super::{Verdict, packing};
 use crate::ensure;
 
 pub const ERRORS: [Errno; 7] =
@@ -21,8 +21,22 @@ const BULK: Op = Op::Append { log: 0, count: 1, len: 6000, settle: true };
 const BUFFERED: Op = Op::Append { log: 3, count: 2, len: 70, settle: true };
 const MIDDLE: Op = Op::Append { log: 1, count: 3, len: 1100, settle: true };
 
+/// Where small logs share files: pieces until they are copied together, and in the end into a file of the log's own.
+const PIECES: [Op; 16] = {
+    let mut ops = [Op::Checkpoint; 16];
+    let mut at = 0;
+    while at < 10 {
+        ops[at] = SMALL;
+        at += 2;
+    }
+    ops[10] = MIDDLE;
+    ops[12] = MIDDLE;
+    ops[14] = Op::Append { log: 0, count: 6, len: 2700, settle: true };
+    ops
+};
+
 /// The scripts: one for each thing a store does.
-pub const SCRIPTS: [(&str, &[Op]); 16] = [
+pub const SCRIPTS: [(&str, &[Op]); 17] = [
     ("open", &[]),
     ("append", &[SMALL, SMALL]),
     ("bulk", &[BULK, SMALL, BULK]),
@@ -30,6 +44,7 @@ pub const SCRIPTS: [(&str, &[Op]); 16] = [
     ("transaction", &[Op::Transaction { len: 50, trim: true, stale: false }, SMALL]),
     ("two in flight", &[Op::TwoInFlight { len: 200 }, SMALL]),
     ("checkpoint", &[SMALL, Op::Checkpoint, SMALL]),
+    ("pieces", &PIECES),
     ("roll", &[MIDDLE, MIDDLE, MIDDLE, Op::Checkpoint, MIDDLE, MIDDLE, Op::Checkpoint, SMALL]),
     ("trim", &[MIDDLE, MIDDLE, MIDDLE, MIDDLE, MIDDLE, Op::Checkpoint, Op::Trim { log: 1, quarters: 3 }, Op::Upkeep]),
     (
@@ -138,6 +153,11 @@ pub fn each_call(base: &Run, script: &[Op], error: Errno, kind: FaultKind, visit
 /// The store that all scripts start from.
 pub fn start(mode: ReadMode) -> Verdict<Run> {
     base(mode)
+}
+
+/// The same where small logs share files.
+pub fn start_packing(mode: ReadMode) -> Verdict<Run> {
+    base_with(packing(mode))
 }
 
 /// Whether an error says that there is no room.

@@ -5,13 +5,15 @@ use braidlog::env::sim::{Crash, Profile, SimDisk, Tape};
 
 use super::crashes::{crash_inside_recovery, recover_and_crash_again};
 use super::runner::{Op, Run, draw};
-use super::{Verdict, small};
+use super::{Verdict, packing, small};
 
 pub struct Plan {
     pub seed: u64,
     pub profile: Profile,
     pub mode: ReadMode,
     pub ops: usize,
+    /// Small logs share files.
+    pub packs: bool,
 }
 
 impl Plan {
@@ -22,6 +24,7 @@ impl Plan {
             profile: profiles[(seed % 4) as usize],
             mode: if (seed / 4).is_multiple_of(2) { ReadMode::Map } else { ReadMode::Copy },
             ops: 50 + (seed * 37 % 451) as usize,
+            packs: (seed / 8) % 2 == 1,
         }
     }
 
@@ -40,7 +43,8 @@ impl Plan {
 
     fn go(&self, disk: &SimDisk, tape: &Tape, history: &mut Vec<String>) -> Verdict<u64> {
         let mut states = 0;
-        let mut run = Run::create(disk.clone(), small(self.mode))?;
+        let options = if self.packs { packing(self.mode) } else { small(self.mode) };
+        let mut run = Run::create(disk.clone(), options)?;
         run.create_logs()?;
         for at in 0..self.ops {
             let op = draw(tape);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use braidlog::env::sim::{Crash, SimDisk, Tape};
 use braidlog::manual::ManualStore;
-use braidlog::{Error, Health, ReadMode, Record, StartAt, Store};
+use braidlog::{Error, Health, ReadMode, Record, StartAt, Store, StoreOptions};
 
 use super::runner::{Op, Run};
 use super::{Verdict, env_of, small};
@@ -60,7 +60,12 @@ const HISTORY: [Op; 13] = [
 
 /// A store whose owner died: a part of it in segments, bulk among them, a part in the journal, and a mark that says so.
 pub fn sample() -> Verdict<Sample> {
-    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy))?;
+    sample_with(small(ReadMode::Copy))
+}
+
+/// The same with these options.
+pub fn sample_with(options: StoreOptions) -> Verdict<Sample> {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), options)?;
     run.create_logs()?;
     HISTORY.into_iter().try_for_each(|op| run.apply(op))?;
     run.store = None;

@@ -131,6 +131,7 @@ pub(super) fn row(f: &mut Fields<'_, '_>, part: &str) -> Walk {
     for n in 0..count {
         f.part(format!("{part}, segment {n}"))?;
         f.word("segment id", 8, |id| format!("{id} ({})", SegmentId(id)))?;
+        f.word("start", 8, |n| if n == 0 { "0: a segment".to_owned() } else { format!("{n}: a piece of a pack") })?;
         f.u64("first number")?;
         f.u64("number after the last")?;
         f.u64("end in bytes")?;
@@ -167,6 +168,10 @@ fn root(f: &mut Fields<'_, '_>) -> Walk {
     }
     for _ in 0..f.u32("number of retired segments")? {
         f.word("retired segment", 8, |id| format!("{id} ({})", SegmentId(id)))?;
+    }
+    for _ in 0..f.u32("number of packs")? {
+        f.word("pack", 8, |id| format!("{id} ({})", SegmentId(id)))?;
+        f.u64("its bytes that rows name")?;
     }
     let count = f.u32("number of pages")?;
     for n in 0..count {

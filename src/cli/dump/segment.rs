@@ -1,4 +1,4 @@
-//! `*.seg`.
+//! `*.seg`: segments, and packs with their pieces.
 
 use super::fields::{Fields, Walk, whole};
 use super::printer::{Check, Printer};
@@ -35,7 +35,50 @@ pub(super) fn dump(
             None
         }
     };
-    batches(printer, source, salt, records)
+    if SegmentHeader::parse(&bytes).is_ok_and(|header| header.is_pack()) {
+        return pieces(printer, source, origin, records);
+    }
+    batches(printer, source, salt, records, HEADER_BYTES as u64..source.len())
+}
+
+/// The pieces of a pack, one behind the other.
+fn pieces(printer: &mut Printer<'_>, source: &Source, origin: Option<StoreId>, records: bool) -> Result<(), Failure> {
+    let mut at = HEADER_BYTES as u64;
+    let mut n = 0;
+    while at < source.len() && !printer.is_over(at) {
+        let bytes = source.get(at, HEADER_BYTES);
+        let parsed = SegmentHeader::parse(&bytes).ok().filter(|header| header.bytes >= HEADER_BYTES as u64);
+        let Some(found) = parsed else {
+            let next = resync_piece(source, at + 8);
+            printer.stretch(at, next, &format!("no piece: {}", glimpse(&bytes)))?;
+            at = next;
+            continue;
+        };
+        printer.part(at, format!("piece {n}"))?;
+        if whole(header(&mut Fields::new(printer, at, &bytes), &bytes, origin))?.is_none() {
+            return Ok(());
+        }
+        let salt = Salt::batches(origin.unwrap_or(found.origin), found.log);
+        let end = at.saturating_add(found.bytes).min(source.len());
+        batches(printer, source, Some(salt), records, at + HEADER_BYTES as u64..end)?;
+        (at, n) = (end, n + 1);
+    }
+    Ok(())
+}
+
+/// The next position, on 8 bytes, where a header verifies.
+fn resync_piece(source: &Source, from: u64) -> u64 {
+    let mut at = from.next_multiple_of(8);
+    while at < source.len() {
+        let bytes = source.get(at, WINDOW_BYTES);
+        let found = bytes.windows(HEADER_BYTES).step_by(8).position(|front| SegmentHeader::parse(front).is_ok());
+        match found {
+            Some(steps) => return at + steps as u64 * 8,
+            None if bytes.len() < WINDOW_BYTES => break,
+            None => at += (WINDOW_BYTES - HEADER_BYTES) as u64,
+        }
+    }
+    source.len()
 }
 
 fn header(f: &mut Fields<'_, '_>, bytes: &[u8], origin: Option<StoreId>) -> Walk {
@@ -49,7 +92,7 @@ fn header(f: &mut Fields<'_, '_>, bytes: &[u8], origin: Option<StoreId>) -> Walk
     f.id("log id")?;
     let segment = SegmentId(f.word("segment id", 8, |id| format!("{id} ({})", SegmentId(id)))?);
     f.u64("first sequence number")?;
-    f.zero(8)?;
+    f.word("bytes of the piece", 8, |n| if n == 0 { "0: not a piece".to_owned() } else { n.to_string() })?;
     f.zero(4)?;
     let stored = bytes.get(60..64).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     let good = bytes.get(..60).map(|front| Some(Salt::segment(own, segment).checksum(front)) == stored);
@@ -57,21 +100,27 @@ fn header(f: &mut Fields<'_, '_>, bytes: &[u8], origin: Option<StoreId>) -> Walk
     Ok(())
 }
 
-fn batches(printer: &mut Printer<'_>, source: &Source, salt: Option<Salt>, records: bool) -> Result<(), Failure> {
-    let mut at = HEADER_BYTES as u64;
+fn batches(
+    printer: &mut Printer<'_>,
+    source: &Source,
+    salt: Option<Salt>,
+    records: bool,
+    range: std::ops::Range<u64>,
+) -> Result<(), Failure> {
+    let mut at = range.start;
     let mut n = 0;
-    while at < source.len() && !printer.is_over(at) {
+    while at < range.end && !printer.is_over(at) {
         let front = source.get(at, BATCH_HEADER_BYTES);
         if front.iter().all(|b| *b == 0) && !front.is_empty() {
             // Zeros: padding before or behind a bulk write, or room that nothing was written to.
-            let upto = source.first_not_zero(at, source.len()).unwrap_or(source.len());
-            let upto = if upto < source.len() { upto - upto % 8 } else { upto };
+            let upto = source.first_not_zero(at, range.end).unwrap_or(range.end);
+            let upto = if upto < range.end { upto - upto % 8 } else { upto };
             printer.stretch(at, upto, "zeros")?;
             at = upto;
             continue;
         }
         if front.len() < BATCH_HEADER_BYTES || &front[40..42] != b"Bb" {
-            let next = resync(source, at + 8, salt);
+            let next = resync(source, at + 8, salt).min(range.end);
             let what = format!("no batch: {}", glimpse(&front));
             printer.stretch(at, next, &what)?;
             at = next;
@@ -82,7 +131,7 @@ fn batches(printer: &mut Printer<'_>, source: &Source, salt: Option<Salt>, recor
         let Some(found) = batch(printer, at, &bytes, salt, records, &format!("batch {n}"))? else { break };
         n += 1;
         if !found.is_plausible() {
-            let next = resync(source, at + 8, salt);
+            let next = resync(source, at + 8, salt).min(range.end);
             printer.stretch(at, next, "skipped up to the next batch that verifies")?;
             at = next;
             continue;

@@ -79,6 +79,8 @@ seeded_bugs! {
     PreconditionAtCallTime = 33,
     /// A frame of the ring's previous lap is taken for a current one.
     PreviousLapAccepted = 34,
+    /// A pack's pieces are counted on before it is durable.
+    PackShownUnsynced = 35,
 }
 
 impl SeededBug {
