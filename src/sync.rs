@@ -69,3 +69,17 @@ pub(crate) fn step_until(ready: impl Fn() -> bool) -> Option<bool> {
 pub(crate) fn step_until(_: impl Fn() -> bool) -> Option<bool> {
     None
 }
+
+/// For every step of work that can be about every log there is: lets others have the processor now and then. A thread that
+/// computes without a pause is made to stop at the next tick only, and that is milliseconds for whoever it keeps from an append.
+#[cfg(not(loom))]
+pub(crate) fn give_way(step: usize) {
+    const STEPS: usize = 32;
+    if step % STEPS == STEPS - 1 {
+        std::thread::yield_now();
+    }
+}
+
+/// No model computes for long.
+#[cfg(loom)]
+pub(crate) fn give_way(_: usize) {}

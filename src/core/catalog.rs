@@ -1,6 +1,6 @@
 //! Which logs there are: those in use by name and id, the rest in the pages of the manifest until somebody asks.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::format::manifest::LogRow;
@@ -15,7 +15,8 @@ use super::{Core, RESERVED_NUMBERS};
 #[derive(Default)]
 pub(super) struct Catalog {
     pub(super) by_name: HashMap<Arc<str>, Arc<LogState>>,
-    pub(super) by_id: HashMap<LogId, Arc<LogState>>,
+    /// In an order that is the same each time a history runs, unlike that of a hash.
+    pub(super) by_id: BTreeMap<LogId, Arc<LogState>>,
     /// Created, but the frame that says so is not durable yet.
     creating: HashSet<LogId>,
     /// Deleted in this life; a manifest page may still have them.
@@ -96,11 +97,7 @@ impl Core {
     }
 
     pub(crate) fn loaded_logs(&self) -> Vec<Arc<LogState>> {
-        let mut logs: Vec<Arc<LogState>> =
-            self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_id.values().cloned().collect();
-        // Not in the order of a hash: a history must run the same way twice.
-        logs.sort_unstable_by_key(|log| log.id);
-        logs
+        self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_id.values().cloned().collect()
     }
 
     fn find(&self, name: &str) -> Result<Option<Arc<LogState>>> {

@@ -16,7 +16,7 @@ use crate::log::{Gathered, LogState, NONE};
 use crate::metrics::{Health, add};
 use crate::options::Durability;
 use crate::segment::{PackWriter, Segment, index_path, segment_path};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, give_way};
 
 use super::packing::{OWN_BYTES, Packing, plan};
 
@@ -156,7 +156,8 @@ impl Upkeep {
                 self.nothing_large_at = core.budget.eighths();
                 return;
             }
-            for log in &listed {
+            for (step, log) in listed.iter().enumerate() {
+                give_way(step);
                 if core.closed_long_ago() {
                     return;
                 }
@@ -266,7 +267,8 @@ impl Upkeep {
         };
         let mut changes: BTreeMap<LogId, Option<LogRow>> = BTreeMap::new();
         let mut gone: Vec<Arc<Segment>> = Vec::new();
-        for (log, row) in logs.iter().zip(rows) {
+        for (step, (log, row)) in logs.iter().zip(rows).enumerate() {
+            give_way(step);
             let deleted_in = log.deleted_in.load(Ordering::Acquire);
             let created_in = log.created_in.load(Ordering::Acquire);
             if deleted_in <= frame {
@@ -330,7 +332,11 @@ impl Upkeep {
         given_up: &dyn Fn() -> bool,
     ) -> Result<(), (Fault, bool)> {
         let core = self.core.clone();
-        let tails: Vec<_> = logs.iter().map(|log| log.tail(frame)).collect();
+        let tail_of = |(step, log): (usize, &Arc<LogState>)| {
+            give_way(step);
+            log.tail(frame)
+        };
+        let tails: Vec<_> = logs.iter().enumerate().map(tail_of).collect();
         let is_small = |at: &usize| {
             let (log, tail) = (&logs[*at], &tails[*at]);
             let asked = tail.pending > 0 || scattered.contains(&log.id);
@@ -343,7 +349,9 @@ impl Upkeep {
             let small_tails: Vec<_> = small.iter().map(|at| tails[*at]).collect();
             let plan = plan(&small_tails, |at| scattered.contains(&logs[small[at]].id));
             let mut pack = Pack::default();
-            for (at, packing) in small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own) {
+            let packed = small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own);
+            for (step, (at, packing)) in packed.enumerate() {
+                give_way(step);
                 own[at] = false;
                 if given_up() {
                     return self.finish_pack(pack);
@@ -403,7 +411,8 @@ impl Upkeep {
             writer.sync(&core.files).map_err(|error| (pack_fault(error).0, false))?;
         }
         self.new_packs.push(writer.id());
-        for (log, row, gathered) in pack.pieces {
+        for (step, (log, row, gathered)) in pack.pieces.into_iter().enumerate() {
+            give_way(step);
             if let Some(freed) = log.show_piece(&row, &gathered) {
                 core.budget.flushed(freed);
                 core.retire(&log, gathered.merged);
@@ -443,11 +452,12 @@ impl Upkeep {
         let unsynced: usize = logs.iter().map(|log| log.writer.lock().unsynced().len()).sum();
         let fault = |error: std::io::Error| Fault::new("sync segments", "segments", &error);
         // A failure stops the store, so the lists need not be put right after one.
-        let begin = |log: &Arc<LogState>| {
+        let begin = |(step, log): (usize, &Arc<LogState>)| {
+            give_way(step);
             let mut writer = log.writer.lock();
             (writer.begin_sync(), log.row())
         };
-        let (lists, rows): (Vec<_>, Vec<_>) = logs.iter().map(begin).unzip();
+        let (lists, rows): (Vec<_>, Vec<_>) = logs.iter().enumerate().map(begin).unzip();
         if unsynced > SYNC_ALL_FROM {
             core.env.disk.sync_all().map_err(fault)?;
         } else {
@@ -529,7 +539,8 @@ impl Upkeep {
         let mut left = REMOVED_PER_PASS_MAX;
         let now = core.trusted_now_ms();
         let mut removed = false;
-        for log in core.loaded_logs() {
+        for (step, log) in core.loaded_logs().into_iter().enumerate() {
+            give_way(step);
             if left == 0 || log.is_deleted() {
                 continue;
             }

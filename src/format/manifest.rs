@@ -449,10 +449,10 @@ impl LogRow {
 }
 
 /// The bytes of a page.
-pub fn encode_page(rows: &[LogRow]) -> Vec<u8> {
+pub fn encode_page(rows: &[impl std::borrow::Borrow<LogRow>]) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u32(rows.len() as u32);
-    rows.iter().for_each(|row| row.encode(&mut out));
+    rows.iter().for_each(|row| row.borrow().encode(&mut out));
     out
 }
 

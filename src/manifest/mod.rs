@@ -2,6 +2,7 @@
 //!
 //! Opening reads the root alone. A page is read when one of its logs is asked for, so idle logs cost nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -13,7 +14,7 @@ use crate::format::manifest::{
     HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, SEGMENT_ROW_BYTES, decode_page, encode_page,
 };
 use crate::id::{LogId, SegmentId, StoreId};
-use crate::sync::Arc;
+use crate::sync::{Arc, give_way};
 
 /// A page is split once it is longer than this, if it has more than one bucket.
 const PAGE_BYTES: usize = 16 << 10;
@@ -179,13 +180,16 @@ impl Manifest {
         let rewrite_all = files.len() > FILES_MAX;
         let mut packs: BTreeMap<SegmentId, u64> = root.packs.iter().copied().collect();
         let mut by_page: BTreeMap<u16, Vec<(LogId, Option<&LogRow>)>> = BTreeMap::new();
-        for (id, row) in changes {
+        for (step, (id, row)) in changes.iter().enumerate() {
+            give_way(step);
             let page = self.page_of(id.bucket()).map_or(0, |p| p.first_bucket);
             by_page.entry(page).or_default().push((*id, row.as_ref()));
         }
         let mut pages = Vec::new();
-        let mut body: Vec<u8> = vec![0; HEADER_BYTES];
-        let put = |body: &mut Vec<u8>, pages: &mut Vec<PageRef>, first_bucket: u16, rows: &[LogRow]| {
+        let pages_bytes: usize = self.root.pages.iter().map(|page| page.bytes as usize).sum();
+        let mut body: Vec<u8> = Vec::with_capacity(HEADER_BYTES + pages_bytes / 8 * 9);
+        body.resize(HEADER_BYTES, 0);
+        let put = |body: &mut Vec<u8>, pages: &mut Vec<PageRef>, first_bucket: u16, rows: &[Cow<'_, LogRow>]| {
             let bytes = encode_page(rows);
             pages.push(PageRef {
                 first_bucket,
@@ -199,7 +203,9 @@ impl Manifest {
         };
         let none = PageRef { first_bucket: 0, manifest: 0, position: 0, bytes: 0, checksum: 0, logs: 0 };
         let today = if self.root.pages.is_empty() { vec![none] } else { self.root.pages.clone() };
-        for page in &today {
+        for (step, page) in today.iter().enumerate() {
+            // A page has as many rows as are a step elsewhere.
+            give_way(step * 32 + 31);
             let changed = by_page.remove(&page.first_bucket);
             if changed.is_none() && !rewrite_all {
                 if page.logs > 0 {
@@ -207,13 +213,13 @@ impl Manifest {
                 }
                 continue;
             }
-            let mut rows: BTreeMap<(u16, LogId), LogRow> = BTreeMap::new();
+            let mut rows: BTreeMap<(u16, LogId), Cow<'_, LogRow>> = BTreeMap::new();
             if page.logs > 0 {
-                rows.extend(self.rows_of(page)?.into_iter().map(|row| ((row.id.bucket(), row.id), row)));
+                rows.extend(self.rows_of(page)?.into_iter().map(|row| ((row.id.bucket(), row.id), Cow::Owned(row))));
             }
             for (id, row) in changed.into_iter().flatten() {
                 let before = match row {
-                    Some(row) => rows.insert((id.bucket(), id), row.clone()),
+                    Some(row) => rows.insert((id.bucket(), id), Cow::Borrowed(row)),
                     None => rows.remove(&(id.bucket(), id)),
                 };
                 for piece in row.iter().flat_map(|row| &row.segments).filter(|segment| segment.is_piece()) {
@@ -224,7 +230,7 @@ impl Manifest {
                     *left = left.saturating_sub(piece.stored_bytes());
                 }
             }
-            let rows: Vec<LogRow> = rows.into_values().collect();
+            let rows: Vec<Cow<'_, LogRow>> = rows.into_values().collect();
             let mut start = 0;
             let mut first_bucket = page.first_bucket;
             let mut bytes = 0;
