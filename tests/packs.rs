@@ -72,7 +72,7 @@ fn logs_keep_every_record_from_their_first_piece_to_a_file_of_their_own() {
             assert_eq!(rest, (1..n).collect::<Vec<_>>());
             if n == 5 {
                 let files = segment_files(dir.path()).len();
-                assert!(files <= 10, "{files} files of {LOGS} logs with 5 records each");
+                assert!(files <= 30, "{files} files of {LOGS} logs with 5 records each");
             }
             if n % 15 == 0 {
                 verify(&logs, n);
@@ -207,7 +207,7 @@ fn closed(dir: &Path, rounds: usize) {
 fn damage_in_a_pack_is_told_of_the_log_whose_piece_it_is() {
     let dir = tempfile::tempdir().unwrap();
     closed(dir.path(), 1);
-    let path = segment_files(dir.path()).into_iter().next().unwrap();
+    let path = segment_files(dir.path()).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let whole = fs::read(&path).unwrap();
     let mut logs = BTreeSet::new();
     for at in [9, 64 + 9, 64 + 64 + 100, whole.len() / 2, whole.len() - 20] {
@@ -224,8 +224,9 @@ fn damage_in_a_pack_is_told_of_the_log_whose_piece_it_is() {
     fs::remove_file(&path).unwrap();
     assert!(!look(dir.path()).is_sound());
     let store = Store::open_with(dir.path(), options(ReadMode::Map)).unwrap();
-    let lost = store.log(&format!("log-{}", 0)).unwrap().read(StartAt::TrimHorizon).unwrap().next().unwrap();
-    assert!(lost.is_err());
+    let first = |n: usize| store.log(&format!("log-{n}")).unwrap().read(StartAt::TrimHorizon).unwrap().next().unwrap();
+    let lost = (0..LOGS).filter(|n| first(*n).is_err()).count();
+    assert!(lost > 100 && lost < LOGS, "{lost} logs");
 }
 
 #[test]

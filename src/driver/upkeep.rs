@@ -390,6 +390,7 @@ impl Upkeep {
                 return Err(pack_fault(error));
             }
         }
+        writer.sync_some().map_err(|error| (pack_fault(error).0, false))?;
         let full = writer.bytes() >= self.core.identity.journal_file_bytes;
         pack.writer = Some(writer);
         if full {

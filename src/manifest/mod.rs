@@ -20,6 +20,9 @@ use crate::sync::{Arc, give_way};
 const PAGE_BYTES: usize = 16 << 10;
 /// Everything is rewritten into one file once pages lie in more files than this.
 const FILES_MAX: usize = 24;
+/// A large manifest is synced in steps of so many bytes: a device that gets it all at once keeps the journal's writes waiting for
+/// as long as that takes.
+const SYNC_STEP_BYTES: usize = 4 << 20;
 /// No manifest is read beyond this size.
 const MANIFEST_BYTES_MAX: u64 = 4 << 30;
 
@@ -265,8 +268,12 @@ impl Manifest {
         let write = || -> io::Result<()> {
             let file = self.disk.open(&path, Access::CreateNew)?;
             // The header comes last: where it verifies, everything it leads to is on stable storage. Open reads no page.
-            file.write_at(&body[HEADER_BYTES..], HEADER_BYTES as u64)?;
-            file.sync_data()?;
+            let mut at = HEADER_BYTES;
+            for piece in body[HEADER_BYTES..].chunks(SYNC_STEP_BYTES) {
+                file.write_at(piece, at as u64)?;
+                file.sync_data()?;
+                at += piece.len();
+            }
             file.write_at(&body[..HEADER_BYTES], 0)?;
             file.sync_data()?;
             self.disk.sync_dir("manifest")

@@ -21,6 +21,9 @@ use super::{Segment, SegmentFiles, segment_path};
 
 /// Pieces are written together up to so many bytes.
 const WRITE_BYTES: usize = 512 << 10;
+/// A pack is synced in steps of so many bytes: a device that gets all of one at once keeps the journal's writes waiting for as
+/// long as that takes.
+const SYNC_STEP_BYTES: u64 = 4 << 20;
 
 /// A pack that nobody sees yet.
 pub(crate) struct PackWriter {
@@ -28,6 +31,8 @@ pub(crate) struct PackWriter {
     file: Arc<dyn DiskFile>,
     /// Where `buffer` goes.
     position: u64,
+    /// Up to here it is durable.
+    synced: u64,
     buffer: Vec<u8>,
 }
 
@@ -35,7 +40,7 @@ impl PackWriter {
     pub(crate) fn begin(files: &SegmentFiles) -> io::Result<PackWriter> {
         let (id, file) = files.create()?;
         let buffer = SegmentHeader::of_pack(files.origin, id).encode().to_vec();
-        Ok(PackWriter { id, file, position: 0, buffer })
+        Ok(PackWriter { id, file, position: 0, synced: 0, buffer })
     }
 
     pub(crate) fn id(&self) -> SegmentId {
@@ -79,6 +84,18 @@ impl PackWriter {
         self.file.write_at(&self.buffer, self.position)?;
         self.position += self.buffer.len() as u64;
         self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes what was written durable if it is much.
+    ///
+    /// # Errors
+    /// A failed sync, after which the store stops.
+    pub(crate) fn sync_some(&mut self) -> io::Result<()> {
+        if self.position - self.synced >= SYNC_STEP_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.position;
+        }
         Ok(())
     }
 
