@@ -30,7 +30,9 @@ fn record(log: usize, number: u64) -> Vec<u8> {
 fn round(logs: &[Log]) {
     let append = |(n, log): (usize, &Log)| log.append_ticket(&record(n, log.end())).unwrap();
     let tickets: Vec<_> = logs.iter().enumerate().map(append).collect();
-    tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
 }
 
 fn verify(logs: &[Log], expected: u64) {
@@ -144,7 +146,9 @@ fn what_is_left_in_packs_is_copied_out_when_they_hold_little() {
     for _ in 0..3 {
         // More than one pack has: about 20 pieces each.
         let tickets: Vec<_> = logs.iter().map(|log| log.append_ticket(&[b'x'; 3000]).unwrap()).collect();
-        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        for ticket in tickets {
+            ticket.wait().unwrap();
+        }
         store.checkpoint().unwrap();
     }
     let before = segment_files(dir.path()).len();
@@ -162,7 +166,7 @@ fn what_is_left_in_packs_is_copied_out_when_they_hold_little() {
     let after = segment_files(dir.path());
     let bytes: u64 = after.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     let left = 5 * 3 * 3200;
-    assert!(bytes <= 2 * left + (5 * 64 << 10), "{bytes} bytes in {} files for {left}", after.len());
+    assert!(bytes <= 2 * left + 5 * (64 << 10), "{bytes} bytes in {} files for {left}", after.len());
     for n in (0..LOGS).filter(|n| spread(*n)) {
         let found = store.log(&format!("log-{n}")).unwrap().read(StartAt::TrimHorizon).unwrap().count();
         assert_eq!(found, 3, "log {n}");

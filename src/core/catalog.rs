@@ -1,6 +1,7 @@
 //! Which logs there are: those in use by name and id, the rest in the pages of the manifest until somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
 use crate::error::{Error, Result};
 use crate::format::manifest::LogRow;
@@ -94,6 +95,13 @@ impl Core {
 
     pub(crate) fn catalog_forget(&self, log: &LogState) {
         self.catalog.write().unwrap_or_else(|p| p.into_inner()).by_id.remove(&log.id);
+    }
+
+    /// Some of the logs in use, those whose ids come after one.
+    pub(crate) fn loaded_logs_after(&self, id: Option<LogId>) -> Vec<Arc<LogState>> {
+        let from = (id.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
+        catalog.by_id.range(from).take(super::LOOK_AT).map(|(_, log)| log.clone()).collect()
     }
 
     pub(crate) fn loaded_logs(&self) -> Vec<Arc<LogState>> {

@@ -21,7 +21,7 @@ use crate::manifest::Manifest;
 use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
 use crate::segment::{Segment, SegmentFiles};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, give_way};
 use crate::ticket::{Pending, Slot};
 
 use budget::Budget;
@@ -31,6 +31,8 @@ pub(crate) use pool::BufferPool;
 
 /// A store that closes gives up what takes longer: less than a dropped handle waits for.
 const CLOSING_PATIENCE_MS: u64 = 2_000;
+/// How many logs are taken from a list at a time.
+const LOOK_AT: usize = 256;
 /// Room kept for the last manifest on a full disk.
 pub(crate) const RESERVE_PATH: &str = "RESERVE";
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -311,13 +313,22 @@ impl Core {
         }
     }
 
-    pub(crate) fn listed(&self) -> Vec<Arc<LogState>> {
-        self.listed.lock().clone()
+    /// How many logs are listed.
+    pub(crate) fn listed_count(&self) -> usize {
+        self.listed.lock().len()
+    }
+
+    /// Some of the listed logs, from a place in the list on: all of them at once would keep the list from the commit thread.
+    pub(crate) fn listed_from(&self, place: usize) -> Vec<Arc<LogState>> {
+        self.listed.lock().iter().skip(place).take(LOOK_AT).cloned().collect()
     }
 
     pub(crate) fn take_listed(&self) -> Vec<Arc<LogState>> {
         let logs = std::mem::take(&mut *self.listed.lock());
-        logs.iter().for_each(|log| log.listed.store(false, Ordering::Release));
+        for (step, log) in logs.iter().enumerate() {
+            give_way(step);
+            log.listed.store(false, Ordering::Release);
+        }
         logs
     }
 

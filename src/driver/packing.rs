@@ -32,15 +32,22 @@ pub(crate) fn plan(tails: &[Tail], scattered: impl Fn(usize) -> bool) -> Vec<Pac
         (0..tails.len()).map(|at| if scattered(at) { Packing::Merge } else { Packing::Add }).collect();
     let total = |at: usize| tails[at].pending + tails[at].piece_bytes;
     let mut own: Vec<usize> = (0..tails.len()).filter(|at| total(*at) >= OWN_BYTES).collect();
-    own.sort_by_key(|at| std::cmp::Reverse(total(*at)));
-    own.truncate(share(tails.len(), OWN_SHARE));
+    keep_largest(&mut own, share(tails.len(), OWN_SHARE), total);
     own.into_iter().for_each(|at| plan[at] = Packing::Own);
     let mut merge: Vec<usize> =
         (0..tails.len()).filter(|at| plan[*at] == Packing::Add && tails[*at].pieces >= MERGE_FROM).collect();
-    merge.sort_by_key(|at| std::cmp::Reverse(tails[*at].pieces));
-    merge.truncate(share(tails.len(), MERGE_SHARE));
+    keep_largest(&mut merge, share(tails.len(), MERGE_SHARE), |at| tails[at].pieces as u64);
     merge.into_iter().for_each(|at| plan[at] = Packing::Merge);
     plan
+}
+
+/// Keeps so many of those for which most is said, in time that grows with how many there are.
+fn keep_largest(places: &mut Vec<usize>, count: usize, of: impl Fn(usize) -> u64) {
+    if count < places.len() {
+        // The place decides where they are alike: the same logs each time a history runs.
+        places.select_nth_unstable_by_key(count, |at| (std::cmp::Reverse(of(*at)), *at));
+        places.truncate(count);
+    }
 }
 
 /// A part of the logs; of a few, all.

@@ -149,25 +149,32 @@ impl Upkeep {
             return;
         }
         let (frame, _) = core.durable();
-        let listed = core.listed();
-        let many = listed.len() > core.options.pack_from;
+        let many = core.listed_count() > core.options.pack_from;
         for large in [true, false] {
             if many && !large {
                 self.nothing_large_at = core.budget.eighths();
                 return;
             }
-            for (step, log) in listed.iter().enumerate() {
-                give_way(step);
-                if core.closed_long_ago() {
-                    return;
+            let mut place = 0;
+            loop {
+                let listed = core.listed_from(place);
+                place += listed.len();
+                if listed.is_empty() {
+                    break;
                 }
-                let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
-                if pending == 0 || (large && pending < 64 << 10) {
-                    continue;
-                }
-                if let Err(fault) = self.flush(log, frame, false) {
-                    self.no_room(fault);
-                    return;
+                for (step, log) in listed.iter().enumerate() {
+                    give_way(step);
+                    if core.closed_long_ago() {
+                        return;
+                    }
+                    let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
+                    if pending == 0 || (large && pending < 64 << 10) {
+                        continue;
+                    }
+                    if let Err(fault) = self.flush(log, frame, false) {
+                        self.no_room(fault);
+                        return;
+                    }
                 }
             }
             if !core.budget.wants_flush() {
@@ -319,6 +326,8 @@ impl Upkeep {
         // A file that could not be removed is superfluous, not wrong.
         let _ = core.ring.free_upto(frame);
         add(&core.counters.checkpoints, 1);
+        changes.into_iter().enumerate().for_each(|(step, _)| give_way(step));
+        logs.into_iter().enumerate().for_each(|(step, _)| give_way(step));
         Ok(())
     }
 
@@ -493,8 +502,11 @@ impl Upkeep {
         root.chain = chain;
         root.clean = clean;
         root.next_log = core.next_log.load(Ordering::Acquire);
-        let named: BTreeSet<SegmentId> =
-            changes.values().flatten().flat_map(|row| row.segments.iter().map(|segment| segment.id)).collect();
+        let mut named: BTreeSet<SegmentId> = BTreeSet::new();
+        for (step, row) in changes.values().flatten().enumerate() {
+            give_way(step);
+            named.extend(row.segments.iter().map(|segment| segment.id));
+        }
         (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
         root.stamp_ms = core.last_stamp();
         root.stored_bytes = core.files.stored_bytes();
@@ -540,29 +552,38 @@ impl Upkeep {
         let mut left = REMOVED_PER_PASS_MAX;
         let now = core.trusted_now_ms();
         let mut removed = false;
-        for (step, log) in core.loaded_logs().into_iter().enumerate() {
-            give_way(step);
-            if left == 0 || log.is_deleted() {
-                continue;
+        let mut logs = core.loaded_logs_after(None);
+        while let Some(last) = logs.last().map(|log| log.id).filter(|_| left > 0) {
+            for (step, log) in logs.iter().enumerate() {
+                give_way(step);
+                let gone = self.expire(log, now, left);
+                left -= gone;
+                removed |= gone > 0;
             }
-            // A log that can't be looked at keeps what it has.
-            let Ok(horizon) = log.horizon(&core.files, now) else { continue };
-            let gone = log.take_expired(horizon, left);
-            if gone.is_empty() {
-                continue;
-            }
-            left -= gone.len();
-            removed = true;
-            add(&core.counters.records_trimmed, gone.iter().map(|s| s.end() - s.base).sum());
-            if crate::seeded_bug!(UnlinkBeforeLowWater) {
-                gone.iter().for_each(|segment| self.remove(segment));
-            } else {
-                core.retire(&log, gone);
-            }
+            logs = core.loaded_logs_after(Some(last));
         }
         if removed {
             let _ = self.checkpoint(false);
         }
+    }
+
+    /// Takes expired segments of one log out of sight, at most `max`; how many.
+    fn expire(&mut self, log: &Arc<LogState>, now: u64, max: usize) -> usize {
+        let core = self.core.clone();
+        if max == 0 || log.is_deleted() {
+            return 0;
+        }
+        // A log that can't be looked at keeps what it has.
+        let Ok(horizon) = log.horizon(&core.files, now) else { return 0 };
+        let gone = log.take_expired(horizon, max);
+        let count = gone.len();
+        add(&core.counters.records_trimmed, gone.iter().map(|s| s.end() - s.base).sum());
+        if crate::seeded_bug!(UnlinkBeforeLowWater) {
+            gone.iter().for_each(|segment| self.remove(segment));
+        } else {
+            core.retire(log, gone);
+        }
+        count
     }
 
     /// Loads idle logs whose age rule has tripped, a few manifest pages a pass.
