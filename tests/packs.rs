@@ -74,7 +74,8 @@ fn logs_keep_every_record_from_their_first_piece_to_a_file_of_their_own() {
             assert_eq!(rest, (1..n).collect::<Vec<_>>());
             if n == 5 {
                 let files = segment_files(dir.path()).len();
-                assert!(files <= 30, "{files} files of {LOGS} logs with 5 records each");
+                // Some of them wait to be freed.
+                assert!(files < LOGS / 2, "{files} files of {LOGS} logs with 5 records each");
             }
             if n % 15 == 0 {
                 verify(&logs, n);
