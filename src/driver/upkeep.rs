@@ -688,7 +688,8 @@ impl LogState {
         let appending = self.durability == Durability::Buffered && self.appender.lock().next() != self.high();
         let all = idle && !appending;
         let gone = self.expired_segments(horizon, all, max);
-        if all && gone.last().is_some_and(|last| writer.is_active(last)) {
+        // Pieces of packs may come behind it, so that it isn't always the last.
+        if gone.iter().any(|segment| writer.is_active(segment)) {
             *writer = Default::default();
         }
         // Before they go out of sight: a reader must find out that they were trimmed, not that there is a gap.
