@@ -88,6 +88,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
         retired: Vec::new(),
         touched: Vec::new(),
         packs: Vec::new(),
+        stored_bytes: report.bytes,
         pages: Vec::new(),
         chain: 0,
         ..root

@@ -63,9 +63,12 @@ pub struct StoreOptions {
     /// journal. Default 1 MiB, 64 KiB and more.
     pub bulk_bytes: u64,
     /// A checkpoint of more small logs than this puts them together into shared files, for making and syncing a file for each
-    /// takes time; of fewer, each is written to its own. Default 48.
+    /// takes time; of fewer, each is written to its own. Default 48. What is deleted or trimmed in a shared file keeps its bytes
+    /// there until little enough is left of the file to copy that out: such files take at most twice what is left in them and
+    /// four times [`StoreOptions::journal_file_bytes`], in a store that is full only the former.
     pub pack_from: usize,
-    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16.
+    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16. Of files that small logs share up
+    /// to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`]. Default 30 s.
     pub append_deadline: Duration,

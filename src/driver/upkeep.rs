@@ -28,6 +28,8 @@ const REMOVED_PER_PASS_MAX: usize = 64;
 const SHRINK_STEP_BYTES: u64 = 16 << 20;
 /// Packs may waste as much as they hold, and so many times the bytes of a journal file, which is about what a pack has.
 const WASTED_FILES: u64 = 4;
+/// Copies of what is in packs take at most such a part of the room there is.
+const COPIES_PART: u64 = 4;
 /// How many manifest pages of idle logs a retention pass looks at.
 const PAGES_PER_PASS: usize = 64;
 
@@ -43,6 +45,13 @@ struct Grave {
 struct Pack {
     writer: Option<PackWriter>,
     pieces: Vec<(Arc<LogState>, SegmentRow, Gathered)>,
+}
+
+/// A pack that little is left of, and the logs that have a piece in it.
+#[derive(Default)]
+struct Scattered {
+    pack: Option<SegmentId>,
+    logs: BTreeSet<LogId>,
 }
 
 fn pack_fault(error: std::io::Error) -> (Fault, bool) {
@@ -220,6 +229,10 @@ impl Upkeep {
             core.health.set(Health::Full { why: format!("{} bytes are left on the disk", space.available) });
         } else if quota > 0 && used >= quota {
             core.health.set(Health::Full { why: format!("{used} bytes of a quota of {quota} are used") });
+            // What was deleted or trimmed since gives its room back with a checkpoint, and no append asks for one.
+            if core.listed_count() > 0 {
+                let _ = self.checkpoint(false);
+            }
         } else if matches!(core.health.get(), Health::Full { .. }) && space.available > tight && !self.reserve_released
         {
             // There may be room again; a checkpoint that goes through says so.
@@ -249,7 +262,8 @@ impl Upkeep {
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
         let given_up = || !clean && core.closed_long_ago();
-        let flushed = self.flush_all(&logs, frame, &scattered, &given_up);
+        let mut copied = true;
+        let flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => self.sync(&logs).map_err(|fault| (fault, false)),
@@ -295,7 +309,7 @@ impl Upkeep {
         }
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
-        let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone));
+        let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone).cloned());
         if let Err(error) = outcome {
             logs.iter().for_each(|log| core.list_for_checkpoint(log));
             core.put_back_retired(retired);
@@ -317,6 +331,12 @@ impl Upkeep {
         let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
         self.unnamed_packs.extend(self.new_packs.drain(..).filter(|pack| !named(pack)));
         self.unnamed_packs.extend(before.iter().map(|(pack, _)| *pack).filter(|pack| !named(pack)));
+        self.emptied.extend(scattered.pack.filter(|_| copied));
+        self.emptied.retain(named);
+        // Where nothing else asks for checkpoints, a pack that little is left of does.
+        if copied && (core.budget.used() == 0 || self.is_full()) && self.emptiest().is_some() {
+            core.ask_checkpoint();
+        }
         self.remove_unnamed();
         // Everything the journal had for them is in this life's segments now.
         for id in core.take_leftovers() {
@@ -332,12 +352,14 @@ impl Upkeep {
     }
 
     /// Writes what the logs have in memory up to a frame: those that have much, or are few, to segments of their own, the others
-    /// together into packs. With a fault, whether it can be tried again.
+    /// together into packs. Those scattered give up the pieces they have. Where there is no room for copies of what is in packs,
+    /// none are made, and `copied` says so. With a fault, whether it can be tried again.
     fn flush_all(
         &mut self,
         logs: &[Arc<LogState>],
         frame: u64,
         scattered: &BTreeSet<LogId>,
+        copied: &mut bool,
         given_up: &dyn Fn() -> bool,
     ) -> Result<(), (Fault, bool)> {
         let core = self.core.clone();
@@ -352,25 +374,35 @@ impl Upkeep {
             let lives = log.deleted_in.load(Ordering::Acquire) > frame;
             asked && lives && log.durability == Durability::Durable && tail.pending < OWN_BYTES
         };
+        // Old pieces give back their room only when a manifest names the new ones.
+        let room = core.env.disk.space().map_or(u64::MAX, |space| space.available);
+        let has_room = |copies: u64| copies <= room / COPIES_PART;
+        let held = logs.iter().zip(&tails).filter(|(log, _)| scattered.contains(&log.id));
+        *copied = has_room(held.map(|(_, tail)| tail.piece_bytes).sum());
         let small: Vec<usize> = (0..logs.len()).filter(is_small).collect();
         let mut own = vec![true; logs.len()];
         if small.len() > core.options.pack_from {
             let small_tails: Vec<_> = small.iter().map(|at| tails[*at]).collect();
-            let plan = plan(&small_tails, |at| scattered.contains(&logs[small[at]].id));
+            let mut plan = plan(&small_tails, |at| scattered.contains(&logs[small[at]].id));
+            let copies = small_tails.iter().zip(&plan).filter(|(_, packing)| **packing != Packing::Add);
+            *copied = *copied && has_room(copies.map(|(tail, _)| tail.piece_bytes).sum());
+            if !*copied {
+                plan.fill(Packing::Add);
+            }
             let mut pack = Pack::default();
             let packed = small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own);
             for (step, (at, packing)) in packed.enumerate() {
                 give_way(step);
                 own[at] = false;
                 if given_up() {
-                    return self.finish_pack(pack);
+                    return self.finish_pack(pack, frame);
                 }
                 pack = self.add_to_pack(pack, &logs[at], frame, packing == Packing::Merge)?;
             }
-            self.finish_pack(pack)?;
+            self.finish_pack(pack, frame)?;
         }
         for (log, _) in logs.iter().zip(own).filter(|(_, own)| *own).take_while(|_| !given_up()) {
-            self.flush(log, frame, scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
+            self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
         }
         Ok(())
     }
@@ -403,14 +435,14 @@ impl Upkeep {
         let full = writer.bytes() >= self.core.identity.journal_file_bytes;
         pack.writer = Some(writer);
         if full {
-            self.finish_pack(pack)?;
+            self.finish_pack(pack, frame)?;
             return Ok(Pack::default());
         }
         Ok(pack)
     }
 
     /// Makes a pack durable, and only then shows its pieces: nobody may count on one, nor let go of what it was copied from, before.
-    fn finish_pack(&mut self, pack: Pack) -> Result<(), (Fault, bool)> {
+    fn finish_pack(&mut self, pack: Pack, frame: u64) -> Result<(), (Fault, bool)> {
         let core = self.core.clone();
         let Some(mut writer) = pack.writer else { return Ok(()) };
         if let Err(error) = writer.finish(&core.files) {
@@ -423,36 +455,47 @@ impl Upkeep {
         self.new_packs.push(writer.id());
         for (step, (log, row, gathered)) in pack.pieces.into_iter().enumerate() {
             give_way(step);
-            if let Some(freed) = log.show_piece(&row, &gathered) {
-                core.budget.flushed(freed);
-                core.retire(&log, gathered.merged);
+            match log.show_piece(&row, &gathered) {
+                Some(freed) => {
+                    core.budget.flushed(freed);
+                    core.retire(&log, gathered.merged);
+                }
+                // A large append wrote what it passed to a segment, or a trim let go of it. What either left in memory must
+                // be in a segment all the same: the checkpoint frees the frames up to this one.
+                None => self.flush(&log, frame, false).map_err(|fault| (fault, true))?,
             }
         }
         Ok(())
     }
 
-    /// Lists the logs with a piece in the pack that least is left of, if packs waste more than they hold: they are copied
-    /// elsewhere, idle ones too, and the pack goes.
-    fn list_scattered(&mut self) -> BTreeSet<LogId> {
-        let core = self.core.clone();
+    fn is_full(&self) -> bool {
+        matches!(self.core.health.get(), Health::Full { .. })
+    }
+
+    /// The pack that least is left of, if packs waste more than they hold.
+    fn emptiest(&self) -> Option<SegmentId> {
+        let core = &self.core;
         let packs = core.manifest.lock().root.packs.clone();
         let sized = packs.iter().filter_map(|(pack, left)| Some((*pack, *left, core.files.pack_bytes(*pack).ok()?)));
         let sized: Vec<(SegmentId, u64, u64)> = sized.collect();
         let (left, bytes) = sized.iter().fold((0, 0), |sum, (_, left, bytes)| (sum.0 + left, sum.1 + bytes));
         let least = sized.iter().filter(|(pack, ..)| !self.emptied.contains(pack)).min_by_key(|(_, left, _)| *left);
-        let Some((pack, ..)) = least.filter(|_| bytes > 2 * left + WASTED_FILES * core.identity.journal_file_bytes)
-        else {
-            return BTreeSet::new();
-        };
-        self.emptied.insert(*pack);
+        let patience = if self.is_full() { 0 } else { WASTED_FILES * core.identity.journal_file_bytes };
+        least.filter(|_| bytes > 2 * left + patience).map(|(pack, ..)| *pack)
+    }
+
+    /// Lists the logs with a piece in the emptiest pack: they are copied elsewhere, idle ones too, and the pack goes.
+    fn list_scattered(&mut self) -> Scattered {
+        let core = self.core.clone();
+        let Some(pack) = self.emptiest() else { return Scattered::default() };
         let names: Vec<String> = {
             let manifest = core.manifest.lock();
-            let named = |row: &LogRow| row.segments.iter().any(|segment| segment.id == *pack);
+            let named = |row: &LogRow| row.segments.iter().any(|segment| segment.id == pack);
             manifest.rows().filter_map(Result::ok).flatten().filter(named).map(|row| row.name).collect()
         };
         let logs: Vec<_> = names.iter().filter_map(|name| core.log_by_name(name).ok()).collect();
         logs.iter().for_each(|log| core.list_for_checkpoint(log));
-        logs.iter().map(|log| log.id).collect()
+        Scattered { pack: Some(pack), logs: logs.iter().map(|log| log.id).collect() }
     }
 
     /// Makes what was flushed durable: segments, then folders. Answers with a row for each log that claims what this covers
@@ -486,16 +529,19 @@ impl Upkeep {
         })
     }
 
-    fn write_manifest<'a>(
+    fn write_manifest(
         &mut self,
         frame: u64,
         chain: u32,
         clean: bool,
         changes: &BTreeMap<LogId, Option<LogRow>>,
         touched: Vec<LogId>,
-        retired: impl Iterator<Item = &'a Arc<Segment>>,
+        retired: impl Iterator<Item = Arc<Segment>>,
     ) -> Result<()> {
         let core = self.core.clone();
+        // Those of an earlier checkpoint, too, that a backup still reads.
+        let files = |segment: &Arc<Segment>| !segment.is_piece();
+        let retired: Vec<_> = retired.chain(self.unnamed.iter().cloned()).filter(files).collect();
         let mut manifest = core.manifest.lock();
         let mut root = manifest.root.clone();
         root.frame = frame;
@@ -509,10 +555,13 @@ impl Upkeep {
         }
         (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
         root.stamp_ms = core.last_stamp();
-        root.stored_bytes = core.files.stored_bytes();
+        // What is retired by this manifest or an earlier one goes, whatever life that is left to.
+        let packs = self.unnamed_packs.iter().filter_map(|pack| core.files.pack_bytes(*pack).ok());
+        let going = retired.iter().map(|segment| segment.bytes()).sum::<u64>() + packs.sum::<u64>();
+        root.stored_bytes = core.files.stored_bytes().saturating_sub(going);
         root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
         root.touched = touched;
-        root.retired = retired.filter(|segment| !segment.is_piece()).map(|segment| segment.id).collect();
+        root.retired = retired.iter().map(|segment| segment.id).chain(self.unnamed_packs.iter().copied()).collect();
         while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
             root.generations.remove(0);
         }

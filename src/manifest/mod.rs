@@ -14,6 +14,7 @@ use crate::format::manifest::{
     HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, SEGMENT_ROW_BYTES, decode_page, encode_page,
 };
 use crate::id::{LogId, SegmentId, StoreId};
+use crate::segment::segment_path;
 use crate::sync::{Arc, give_way};
 
 /// A page is split once it is longer than this, if it has more than one bucket.
@@ -174,7 +175,8 @@ impl Manifest {
     }
 
     /// Writes the next manifest: `root` with its pages worked out from today's and `changes` (a row, or `None` for a log that
-    /// is gone). What its packs have left follows from the same rows; a pack that has nothing left joins those retired.
+    /// is gone). What its packs have left follows from the same rows; a pack that has nothing left joins those retired, and no
+    /// longer counts as stored.
     /// Durable when it returns. On an error today's manifest stays in force.
     pub(crate) fn write(&mut self, mut root: Root, changes: &BTreeMap<LogId, Option<LogRow>>) -> Result<()> {
         let number = self.number + 1;
@@ -249,7 +251,11 @@ impl Manifest {
             put(&mut body, &mut pages, first_bucket, &rows[start..]);
         }
         root.pages = pages;
-        root.retired.extend(packs.iter().filter(|(_, left)| **left == 0).map(|(pack, _)| *pack));
+        for pack in packs.iter().filter(|(_, left)| **left == 0).map(|(pack, _)| *pack) {
+            root.retired.push(pack);
+            let bytes = self.disk.open(&segment_path(pack), Access::Read).and_then(|file| file.len()).unwrap_or(0);
+            root.stored_bytes = root.stored_bytes.saturating_sub(bytes);
+        }
         packs.retain(|_, left| *left > 0);
         root.packs = packs.into_iter().collect();
         let root_bytes = root.encode();

@@ -132,36 +132,39 @@ impl Segment {
 }
 
 /// Which batches were verified in this life: one bit for every 32 bytes, of which no two batches share one, made for the
-/// megabytes that are read.
+/// megabytes that are read; of a small segment, or piece of a pack, as many as it has bytes for.
 #[derive(Default)]
 struct Verified(OnceLock<Box<[VerifiedChunk]>>);
 
 /// The bits of one megabyte.
-type VerifiedChunk = OnceLock<Box<[AtomicU64; 512]>>;
+type VerifiedChunk = OnceLock<Box<[AtomicU64]>>;
 
 const VERIFIED_CHUNK: u64 = 1 << 20;
+/// Bytes that a word of bits stands for.
+const VERIFIED_WORD: u64 = 64 * 32;
 
 impl Verified {
     fn contains(&self, position: u64) -> bool {
-        self.0
-            .get()
-            .and_then(|chunks| chunks.get((position / VERIFIED_CHUNK) as usize))
+        let chunk = self.0.get().and_then(|chunks| chunks.get((position / VERIFIED_CHUNK) as usize));
+        chunk
             .and_then(OnceLock::get)
-            .is_some_and(|bits| {
-                let bit = position % VERIFIED_CHUNK / 32;
-                bits[(bit / 64) as usize].load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
-            })
+            .and_then(|bits| bits.get((position % VERIFIED_CHUNK / VERIFIED_WORD) as usize))
+            .is_some_and(|word| word.load(Ordering::Relaxed) >> (position / 32 % 64) & 1 == 1)
     }
 
     fn insert(&self, position: u64, bytes_max: u64) {
+        let bytes_max = bytes_max.max(position + 1);
         let chunks = self.0.get_or_init(|| {
-            let n = bytes_max.max(position + 1).div_ceil(VERIFIED_CHUNK) as usize;
+            let n = bytes_max.div_ceil(VERIFIED_CHUNK) as usize;
             std::iter::repeat_with(OnceLock::new).take(n).collect()
         });
-        if let Some(chunk) = chunks.get((position / VERIFIED_CHUNK) as usize) {
-            let bits = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| AtomicU64::new(0))));
-            let bit = position % VERIFIED_CHUNK / 32;
-            bits[(bit / 64) as usize].fetch_or(1 << (bit % 64), Ordering::Relaxed);
+        let at = position / VERIFIED_CHUNK;
+        if let Some(chunk) = chunks.get(at as usize) {
+            let words = (bytes_max - at * VERIFIED_CHUNK).min(VERIFIED_CHUNK).div_ceil(VERIFIED_WORD);
+            let bits = chunk.get_or_init(|| std::iter::repeat_with(AtomicU64::default).take(words as usize).collect());
+            if let Some(word) = bits.get((position % VERIFIED_CHUNK / VERIFIED_WORD) as usize) {
+                word.fetch_or(1 << (position / 32 % 64), Ordering::Relaxed);
+            }
         }
     }
 }

@@ -109,9 +109,9 @@ impl Segment {
         let damaged = |what| self.damaged(position, what);
         let records = match &open.map {
             Some(map) => {
-                if !self.verified.contains(position) {
+                if !self.verified.contains(position - self.start) {
                     self.verify_mapped(&**map, &header, at).map_err(damaged)?;
-                    self.verified.insert(position, self.bytes_max);
+                    self.verified.insert(position - self.start, self.bytes_max - self.start);
                 }
                 map.bytes(at, len).ok_or_else(|| damaged(Damage::Short))?
             }

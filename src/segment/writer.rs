@@ -216,6 +216,7 @@ impl SegmentWriter {
             let header =
                 SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first, bytes: 0 };
             file.write_at(&header.encode(), 0)?;
+            context.files.note_stored(HEADER_BYTES as u64);
             let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
             let segment = Arc::new(Segment::fresh(id, context.salt, first, bytes_max));
             context.files.adopt(&segment, file)?;
