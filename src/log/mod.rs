@@ -444,7 +444,12 @@ impl LogState {
         }
         view.segments.truncate(kept);
         view.segments.push(Arc::new(Segment::existing(self.salt, row)));
-        Some(view.let_go(row.end))
+        let freed = view.let_go(row.end);
+        drop(view);
+        if !gathered.merged.is_empty() {
+            self.let_go();
+        }
+        Some(freed)
     }
 
     /// Recovery only: the log's segments and end become what a row says, and batches that they hold go. Returns their bytes.
