@@ -217,3 +217,47 @@ fn an_iterator_ends_after_an_error_and_goes_on_after_a_seek() {
     assert_eq!(reader.skip_trimmed().unwrap(), 2);
     assert_eq!(reader.map(|record| record.unwrap().data).collect::<Vec<_>>(), ["c"]);
 }
+
+/// Small appends reach segments behind the journal, large ones directly.
+#[test]
+fn what_a_store_holds_is_counted_however_it_was_written() {
+    use braidlog::env::Env;
+    use braidlog::env::sim::{ManualClock, SeededRandom, SimDisk, Tape};
+    use braidlog::manual::ManualStore;
+    use std::sync::Arc;
+    for size in [500, 20_000] {
+        let disk = SimDisk::new(Tape::seeded(1));
+        let clock = Arc::new(ManualClock::at(1_000_000));
+        let env = Env { disk: Arc::new(disk.clone()), clock: clock.clone(), random: Arc::new(SeededRandom::new(7)) };
+        let options = small().journal_file_bytes(64 << 10).bulk_bytes(4096).quota_bytes(2 << 20);
+        let mut store = ManualStore::open(env, options).unwrap();
+        let mut created = store.create_log("clicks", LogOptions::new().segment_bytes_max(256 << 10)).unwrap();
+        store.settle();
+        let log = created.try_get().unwrap().unwrap();
+        let record = vec![7; size];
+        let mut appended = 0;
+        while appended < 8 << 20 {
+            match log.try_append_batch(&[record[..].into()]) {
+                Ok(_) => appended += size,
+                Err(Error::Full { .. }) => break,
+                Err(Error::Busy { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            store.settle();
+            store.upkeep_step();
+        }
+        let held = store.store().stats().store_bytes as usize;
+        assert!(appended < 2 << 20, "{size}: {appended} bytes went in, the quota is 2 MiB, and it says it holds {held}");
+        assert!(appended > 1 << 20, "{size}: {appended} bytes went in, and it says it holds {held}");
+        // What is trimmed gives it back.
+        let _trimmed = store.trim(&log, log.end()).unwrap();
+        for _ in 0..10 {
+            store.settle();
+            clock.advance(Duration::from_secs(60));
+            store.upkeep_step();
+        }
+        let held = store.store().stats().store_bytes;
+        assert!(held < 1 << 20, "{size}: {held} bytes are held after all was trimmed");
+        assert_eq!(store.store().health(), braidlog::Health::Ok);
+    }
+}

@@ -678,7 +678,7 @@ impl Commit {
             let synced = writer.sync(&core.files).and_then(|()| core.files.sync_folders());
             synced.map_err(|error| fault(&error))?;
         }
-        writer.bulk_written(&headers, offset);
+        writer.bulk_written(&core.files, &headers, offset);
         log.settle_view(begun, &[]);
         // Nobody may write to a segment of the log until its row is taken.
         let mut row = log.row();

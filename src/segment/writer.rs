@@ -87,8 +87,7 @@ impl SegmentWriter {
             let segment = active.segment.clone();
             context.files.for_writing(&segment)?.write_pieces_at(&pieces, active.position)?;
             for (header, bytes) in &rest[..n] {
-                segment.grow(active.position, header, active.position + bytes.len() as u64);
-                context.files.note_stored(bytes.len() as u64);
+                context.files.note_stored(segment.grow(active.position, header, active.position + bytes.len() as u64));
                 // What follows a bulk batch, here one that was taken over, starts on a boundary.
                 active.position = next_batch(active.position, header);
             }
@@ -124,12 +123,12 @@ impl SegmentWriter {
     }
 
     /// A bulk write and its sync are done: the batches, each with its position, are part of the segment now.
-    pub(crate) fn bulk_written(&mut self, headers: &[(u64, BatchHeader)], end: u64) {
+    pub(crate) fn bulk_written(&mut self, files: &SegmentFiles, headers: &[(u64, BatchHeader)], end: u64) {
         if let Some(active) = &mut self.active {
             let last = headers.len().saturating_sub(1);
             for (i, (position, header)) in headers.iter().enumerate() {
                 let next = if i == last { end } else { headers[i + 1].0 };
-                active.segment.grow(*position, header, next);
+                files.note_stored(active.segment.grow(*position, header, next));
             }
             active.position = end;
         }
@@ -231,16 +230,17 @@ impl SegmentWriter {
 }
 
 impl Segment {
-    /// A batch is in the file: index, arrival and end move over it. Only the log's writer calls this.
-    fn grow(&self, position: u64, header: &BatchHeader, bytes: u64) {
-        use std::sync::atomic::Ordering::Release;
+    /// A batch is in the file: index, arrival and end move over it. Only the log's writer calls this. Answers with the bytes that
+    /// the segment got longer by.
+    fn grow(&self, position: u64, header: &BatchHeader, bytes: u64) -> u64 {
+        use std::sync::atomic::Ordering::{AcqRel, Release};
         if self.end() == self.base {
             self.first_arrival_ms.store(header.first_arrival_ms, Release);
         }
         index::note(self, position, header);
         self.last_arrival_ms.store(header.last_arrival_ms, Release);
         self.end.store(header.end(), Release);
-        self.bytes.store(bytes, Release);
+        bytes.saturating_sub(self.bytes.swap(bytes, AcqRel))
     }
 
     /// What came after `row` is forgotten. The bytes stay, and nothing is written over them.
