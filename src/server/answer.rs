@@ -15,7 +15,7 @@ use super::body::{self, AnswerBody, Unread};
 use super::guard::Activity;
 use super::metrics::Refusal;
 use super::options::Limits;
-use super::service::{ApiBody, ApiRequest, Service};
+use super::service::{ApiBody, ApiRequest, REQUEST_ID, Service};
 use super::{Room, admin};
 
 /// The header that names the operation of AWS' JSON and CBOR protocols.
@@ -50,7 +50,8 @@ pub(super) async fn answer<S: Service>(
     if let Some(Logged { method, path, target }) = logged {
         let status = response.status().as_u16();
         let micros = began.elapsed().as_micros() as u64;
-        tracing::debug!(%peer, %method, path, target, status, micros, "request");
+        let request_id = response.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        tracing::debug!(%peer, %method, path, target, status, micros, request_id, "request");
     }
     if in_stream {
         in_flight.goes_into_stream();
@@ -189,7 +190,7 @@ pub(super) fn fault(status: StatusCode, code: &str, message: &str, request_id: &
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert("x-amzn-requestid", id);
+        headers.insert(REQUEST_ID, id);
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

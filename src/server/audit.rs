@@ -47,6 +47,26 @@ pub(super) struct Entry {
     pub(super) micros: u64,
 }
 
+impl Entry {
+    /// Of a request that nothing else is known of yet.
+    pub(super) fn new(request_id: String, peer: SocketAddr, operation: &'static str, status: u16) -> Entry {
+        Entry {
+            time_ms: 0,
+            request_id,
+            peer,
+            account: None,
+            access_key: None,
+            operation,
+            resource: None,
+            status,
+            error: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            micros: 0,
+        }
+    }
+}
+
 /// Takes entries. The thread that puts them ends, and with it the last entries are there, when it is dropped.
 pub(super) struct Audit {
     sender: Option<SyncSender<Entry>>,

@@ -20,7 +20,7 @@ use super::kinesis::{About, Kinesis, Reply};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::request_id;
-use super::service::{ApiBody, ApiRequest, Service};
+use super::service::{ApiBody, ApiRequest, REQUEST_ID, Service};
 
 /// Frames of a subscription that may wait for a slow client; behind them its reader waits.
 const EVENTS_WAITING: usize = 2;
@@ -158,10 +158,23 @@ fn failure(protocol: Protocol, error: &ApiError) -> Response<ApiBody> {
 
 fn named(mut response: Response<ApiBody>, request_id: &str) -> Response<ApiBody> {
     if let Ok(value) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert("x-amzn-requestid", value.clone());
+        response.headers_mut().insert(REQUEST_ID, value.clone());
         response.headers_mut().insert("x-amz-id-2", value);
     }
     response
+}
+
+impl AwsService {
+    /// Counts a request that is answered, and writes it down.
+    fn note(&self, started: Instant, mut entry: Entry) {
+        let elapsed = started.elapsed();
+        let (bytes_in, bytes_out) = (entry.bytes_in as u64, entry.bytes_out as u64);
+        self.metrics.request(entry.operation, entry.status, elapsed.as_secs_f64(), bytes_in, bytes_out);
+        if let Some(audit) = &self.audit {
+            (entry.time_ms, entry.micros) = (self.now_ms(), elapsed.as_micros() as u64);
+            audit.note(entry);
+        }
+    }
 }
 
 impl Service for AwsService {
@@ -172,24 +185,8 @@ impl Service for AwsService {
         match self.look_at(head) {
             Ok((operation, protocol, caller)) => Ok(Admitted { operation, protocol, caller, started, request_id }),
             Err((protocol, error)) => {
-                let elapsed = started.elapsed();
-                self.metrics.request("unknown", error.status, elapsed.as_secs_f64(), 0, 0);
-                if let Some(audit) = &self.audit {
-                    audit.note(Entry {
-                        time_ms: self.now_ms(),
-                        request_id: request_id.clone(),
-                        peer,
-                        account: None,
-                        access_key: None,
-                        operation: "unknown",
-                        resource: None,
-                        status: error.status,
-                        error: Some(error.code),
-                        bytes_in: 0,
-                        bytes_out: 0,
-                        micros: elapsed.as_micros() as u64,
-                    });
-                }
+                let entry = Entry::new(request_id.clone(), peer, "unknown", error.status);
+                self.note(started, Entry { error: Some(error.code), ..entry });
                 Err(Box::new(named(failure(protocol, &error), &request_id)))
             }
         }
@@ -214,28 +211,21 @@ impl Service for AwsService {
                 failure(protocol, &error)
             }
         };
-        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
         let answered = if let ApiBody::Whole(body) = response.body() { body.len() } else { 0 };
-        self.metrics.request(operation.name(), status, elapsed.as_secs_f64(), bytes as u64, answered as u64);
-        let operation = operation.name();
-        tracing::debug!(operation, status, bytes, answered, peer = %request.peer, request_id, ?elapsed, "answered");
-        if let Some(audit) = &self.audit {
-            let (account, access_key) = known.caller.map(|caller| (caller.account, caller.access_key)).unzip();
-            audit.note(Entry {
-                time_ms: self.now_ms(),
-                request_id: request_id.clone(),
-                peer: request.peer,
+        let (account, access_key) = known.caller.map(|caller| (caller.account, caller.access_key)).unzip();
+        let entry = Entry::new(request_id.clone(), request.peer, operation.name(), response.status().as_u16());
+        self.note(
+            started,
+            Entry {
                 account,
                 access_key: access_key.flatten(),
-                operation,
                 resource: known.about,
-                status,
                 error: code,
                 bytes_in: bytes,
                 bytes_out: answered,
-                micros: elapsed.as_micros() as u64,
-            });
-        }
+                ..entry
+            },
+        );
         named(response, &request_id)
     }
 }

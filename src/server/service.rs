@@ -7,6 +7,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use tokio::sync::mpsc;
 
+/// The header that names a request, in its answer.
+pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
+
 /// What one request asks for, read whole.
 pub(crate) struct ApiRequest {
     /// The body, at most as long as [`Limits::body_bytes`](super::Limits::body_bytes) allows.
