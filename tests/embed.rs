@@ -247,7 +247,10 @@ fn what_a_store_holds_is_counted_however_it_was_written() {
             store.upkeep_step();
         }
         let held = store.store().stats().store_bytes as usize;
-        assert!(appended < 2 << 20, "{size}: {appended} bytes went in, the quota is 2 MiB, and it says it holds {held}");
+        assert!(
+            appended < 2 << 20,
+            "{size}: {appended} bytes went in, the quota is 2 MiB, and it says it holds {held}"
+        );
         assert!(appended > 1 << 20, "{size}: {appended} bytes went in, and it says it holds {held}");
         // What is trimmed gives it back.
         let _trimmed = store.trim(&log, log.end()).unwrap();
