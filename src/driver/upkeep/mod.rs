@@ -1,0 +1,373 @@
+//! What goes on behind the appends: flushing, checkpoints, journal files, retention, and giving space back.
+
+mod checkpoint;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::env::DiskFile;
+use crate::error::{Error, Fault, Result, is_no_descriptor};
+use crate::format::manifest::{LogRow, SegmentRow};
+use crate::id::SegmentId;
+use crate::log::LogState;
+use crate::metrics::{Health, add};
+use crate::options::Durability;
+use crate::segment::{Segment, index_path, segment_path};
+use crate::sync::{Arc, Ordering, give_way};
+
+/// How many segments one retention pass may remove: what a clock that lies can cost.
+const REMOVED_PER_PASS_MAX: usize = 64;
+/// A removed file is shrunk by so much at a time: an unlink of a large file with discard stalls other syncs.
+const SHRINK_STEP_BYTES: u64 = 16 << 20;
+/// How many manifest pages of idle logs a retention pass looks at.
+const PAGES_PER_PASS: usize = 64;
+
+/// A segment that has no name any more, until its last reader lets go and its space is given back.
+struct Grave {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+/// The upkeep machine.
+pub(crate) struct Upkeep {
+    core: Arc<Core>,
+    graves: Vec<Grave>,
+    /// Segments that no manifest names any more, and packs.
+    unnamed: Vec<Arc<Segment>>,
+    unnamed_packs: Vec<SegmentId>,
+    /// Packs that no manifest names yet.
+    new_packs: Vec<SegmentId>,
+    /// Packs that little is left of and that were dealt with, whatever came of it.
+    emptied: BTreeSet<SegmentId>,
+    /// How full the budget was when there was nothing large in it, in eighths.
+    nothing_large_at: u64,
+    next_retention_ms: u64,
+    next_page: usize,
+    /// The room kept for a full disk has yet to be taken, or was given up.
+    reserve_released: bool,
+}
+
+impl Upkeep {
+    pub(crate) fn new(core: Arc<Core>) -> Upkeep {
+        Upkeep {
+            core,
+            graves: Vec::new(),
+            unnamed: Vec::new(),
+            unnamed_packs: Vec::new(),
+            new_packs: Vec::new(),
+            emptied: BTreeSet::new(),
+            nothing_large_at: 0,
+            next_retention_ms: 0,
+            next_page: 0,
+            reserve_released: true,
+        }
+    }
+
+    /// Runs until told to end. For a thread of its own.
+    pub(crate) fn run(mut self) {
+        self.sweep_retired();
+        loop {
+            let wait = if self.graves.is_empty() { Duration::from_millis(200) } else { Duration::from_millis(5) };
+            let over = self.core.upkeep.wait(wait);
+            if over {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// One look at everything that may be due.
+    pub(crate) fn step(&mut self) {
+        let core = self.core.clone();
+        if !core.health.may_write() {
+            self.bury();
+            return;
+        }
+        if self.reserve_released {
+            // Before anything is let in again: without it the store could not be opened for writing on a full disk.
+            match core.make_reserve() {
+                Err(Error::Io(fault)) if fault.is_no_space() => {
+                    core.health.set(Health::Full { why: fault.to_string() });
+                }
+                made => self.reserve_released = made.is_err(),
+            }
+        }
+        self.look_at_space();
+        while core.ring.wants_file() {
+            if let Err(error) = core.ring.make_file() {
+                let fault = Fault::new("make journal file", "journal", &error);
+                if !fault.is_no_space() {
+                    self.no_room(fault);
+                }
+                // Without room the ring goes on with the files it has; a checkpoint frees them.
+                break;
+            }
+        }
+        if core.budget.wants_flush() {
+            self.flush_large();
+        }
+        let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel);
+        if asked || core.ring.wants_checkpoint() || core.budget.wants_checkpoint() {
+            let _ = self.checkpoint(false);
+        }
+        let now = core.env.clock.monotonic_ms();
+        if core.retention_asked.swap(false, Ordering::AcqRel) || now >= self.next_retention_ms {
+            self.next_retention_ms = now + core.options.retention_interval.as_millis() as u64;
+            self.retention();
+        }
+        self.remove_unnamed();
+        self.bury();
+    }
+
+    /// Writes large memory tails into segments without a checkpoint, to have room for more; what many small ones have is for
+    /// a checkpoint to put together.
+    fn flush_large(&mut self) {
+        let core = self.core.clone();
+        let filled = core.budget.eighths();
+        if filled == self.nothing_large_at {
+            return;
+        }
+        let (frame, _) = core.durable();
+        let many = core.listed_count() > core.options.pack_from;
+        for large in [true, false] {
+            if many && !large {
+                self.nothing_large_at = core.budget.eighths();
+                return;
+            }
+            let mut place = 0;
+            loop {
+                let listed = core.listed_from(place);
+                place += listed.len();
+                if listed.is_empty() {
+                    break;
+                }
+                for (step, log) in listed.iter().enumerate() {
+                    give_way(step);
+                    if core.closed_long_ago() {
+                        return;
+                    }
+                    let pending = log.view.read().unwrap_or_else(|p| p.into_inner()).pending_bytes;
+                    if pending == 0 || (large && pending < 64 << 10) {
+                        continue;
+                    }
+                    if let Err(fault) = self.flush(log, frame, false) {
+                        self.no_room(fault);
+                        return;
+                    }
+                }
+            }
+            if !core.budget.wants_flush() {
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, log: &Arc<LogState>, frame: u64, gather: bool) -> Result<(), Fault> {
+        let (freed, redundant, outcome) = log.flush(&self.core.files, frame, gather);
+        self.core.budget.flushed(freed);
+        if crate::seeded_bug!(CompactionInputDeletedEarly) {
+            redundant.iter().for_each(|segment| self.remove(segment));
+        } else {
+            self.core.retire(log, redundant);
+        }
+        outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))
+    }
+
+    /// Something could not be written. Without room the store turns full and goes on trying; anything else stops it.
+    fn no_room(&mut self, fault: Fault) {
+        let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
+        if fault.is_no_space() {
+            self.core.health.set(Health::Full { why: fault.to_string() });
+        } else if is_no_descriptor(fault.code) || passing.contains(&fault.kind) {
+            // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now
+            // is still short then.
+            self.core.checkpoint_asked.store(true, Ordering::Release);
+        } else {
+            self.core.stop(fault);
+        }
+    }
+
+    /// Whether appends may go on, as far as space is concerned.
+    fn look_at_space(&mut self) {
+        let core = &self.core;
+        let Ok(space) = core.env.disk.space() else { return };
+        let used = core.files.stored_bytes() + core.ring.bytes() + core.budget.used();
+        core.counters.store_bytes.store(used, std::sync::atomic::Ordering::Relaxed);
+        let quota = core.options.quota_bytes;
+        let tight = core.options.reserve_bytes.min(space.total / 8);
+        if space.available < tight / 2 {
+            core.health.set(Health::Full { why: format!("{} bytes are left on the disk", space.available) });
+        } else if quota > 0 && used >= quota {
+            core.health.set(Health::Full { why: format!("{used} bytes of a quota of {quota} are used") });
+            // What was deleted or trimmed since gives its room back with a checkpoint, and no append asks for one.
+            if core.listed_count() > 0 {
+                let _ = self.checkpoint(false);
+            }
+        } else if matches!(core.health.get(), Health::Full { .. }) && space.available > tight && !self.reserve_released
+        {
+            // There may be room again; a checkpoint that goes through says so.
+            if self.checkpoint(false).is_ok() {
+                self.core.health.set(Health::Ok);
+            }
+        }
+    }
+
+    /// Takes expired segments out of sight; the next manifest forgets them, and then they are removed.
+    fn retention(&mut self) {
+        let core = self.core.clone();
+        if !core.clock_agrees() && !crate::seeded_bug!(RetentionTrustsWallClock) {
+            core.counters.retention_held.store(1, std::sync::atomic::Ordering::Relaxed);
+            return;
+        }
+        core.counters.retention_held.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.wake_idle_logs();
+        let mut left = REMOVED_PER_PASS_MAX;
+        let now = core.trusted_now_ms();
+        let mut removed = false;
+        let mut logs = core.loaded_logs_after(None);
+        while let Some(last) = logs.last().map(|log| log.id).filter(|_| left > 0) {
+            for (step, log) in logs.iter().enumerate() {
+                give_way(step);
+                let gone = self.expire(log, now, left);
+                left -= gone;
+                removed |= gone > 0;
+            }
+            logs = core.loaded_logs_after(Some(last));
+        }
+        if removed {
+            let _ = self.checkpoint(false);
+        }
+    }
+
+    /// Takes expired segments of one log out of sight, at most `max`; how many.
+    fn expire(&mut self, log: &Arc<LogState>, now: u64, max: usize) -> usize {
+        let core = self.core.clone();
+        if max == 0 || log.is_deleted() {
+            return 0;
+        }
+        // A log that can't be looked at keeps what it has.
+        let Ok(horizon) = log.horizon(&core.files, now) else { return 0 };
+        let gone = log.take_expired(horizon, max);
+        let count = gone.len();
+        add(&core.counters.records_trimmed, gone.iter().map(|s| s.end() - s.base).sum());
+        if crate::seeded_bug!(UnlinkBeforeLowWater) {
+            gone.iter().for_each(|segment| self.remove(segment));
+        } else {
+            core.retire(log, gone);
+        }
+        count
+    }
+
+    /// Loads idle logs whose age rule has tripped, a few manifest pages a pass.
+    fn wake_idle_logs(&mut self) {
+        let core = self.core.clone();
+        let now = core.trusted_now_ms();
+        let due: Vec<LogRow> = {
+            let manifest = core.manifest.lock();
+            let pages = manifest.root.pages.clone();
+            let from = if self.next_page >= pages.len() { 0 } else { self.next_page };
+            let upto = (from + PAGES_PER_PASS).min(pages.len());
+            self.next_page = upto;
+            let tripped = |row: &LogRow| {
+                let old = |s: &SegmentRow| s.last_arrival_ms.saturating_add(row.retention_ms) < now;
+                row.retention_ms > 0 && row.segments.first().is_some_and(old)
+            };
+            let rows = pages[from..upto].iter().filter_map(|page| manifest.rows_of(page).ok()).flatten();
+            rows.filter(tripped).collect()
+        };
+        for row in due {
+            let _ = core.log_by_name(&row.name);
+        }
+    }
+
+    fn remove_unnamed(&mut self) {
+        if !self.core.files_are_kept() {
+            for segment in std::mem::take(&mut self.unnamed) {
+                self.remove(&segment);
+            }
+            for pack in std::mem::take(&mut self.unnamed_packs) {
+                if self.core.files.remove_pack(pack) {
+                    add(&self.core.counters.segments_freed, 1);
+                }
+            }
+        }
+    }
+
+    /// Removes the files of a segment that no manifest names any more.
+    fn remove(&mut self, segment: &Arc<Segment>) {
+        if segment.is_piece() {
+            // The file goes when no row names any piece in it.
+            return segment.bury();
+        }
+        let file = self.core.files.bury(segment);
+        self.core.files.named([&segment.id]);
+        let _ = self.core.env.disk.remove(&index_path(segment.id));
+        if self.core.env.disk.remove(&segment.path()).is_ok() {
+            add(&self.core.counters.segments_freed, 1);
+        }
+        if let Some(file) = file {
+            let len = file.len().unwrap_or(0);
+            self.graves.push(Grave { segment: segment.clone(), file, len });
+        }
+    }
+
+    /// Segments that a manifest retired and that a crash left with a name.
+    pub(crate) fn sweep_retired(&mut self) {
+        let retired: Vec<SegmentId> = self.core.manifest.lock().root.retired.clone();
+        for id in retired {
+            let _ = self.core.env.disk.remove(&index_path(id));
+            let _ = self.core.env.disk.remove(&segment_path(id));
+        }
+    }
+
+    /// Gives back the space of removed files that nobody reads any more, a step each.
+    fn bury(&mut self) {
+        let mut pinned = 0;
+        self.graves.retain_mut(|grave| {
+            if grave.segment.is_pinned() {
+                if crate::seeded_bug!(MapUnlinkedAndTruncated) {
+                    let _ = grave.file.shrink(0);
+                }
+                pinned += grave.len;
+                return true;
+            }
+            grave.len = grave.len.saturating_sub(SHRINK_STEP_BYTES);
+            grave.len > 0 && grave.file.shrink(grave.len).is_ok()
+        });
+        self.core.counters.bytes_pinned.store(pinned, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = std::io::Error::other("the upkeep thread ended");
+            self.core.stop(Fault::new("look after the store", self.core.env.disk.root(), &ended));
+        }
+    }
+}
+
+impl LogState {
+    /// Expired segments, at most `max`, out of the readers' sight. The newest goes too if all of it expired and nothing of
+    /// the log waits in memory: the next append then begins another.
+    fn take_expired(&self, horizon: u64, max: usize) -> Vec<Arc<Segment>> {
+        let mut writer = self.writer.lock();
+        let idle = {
+            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+            view.pending.is_empty() && view.segments.last().is_some_and(|s| s.end() <= horizon)
+        };
+        let appending = self.durability == Durability::Buffered && self.appender.lock().next() != self.high();
+        let all = idle && !appending;
+        let gone = self.expired_segments(horizon, all, max);
+        // Pieces of packs may come behind it, so that it isn't always the last.
+        if gone.iter().any(|segment| writer.is_active(segment)) {
+            *writer = Default::default();
+        }
+        // Before they go out of sight: a reader must find out that they were trimmed, not that there is a gap.
+        self.trim(gone.iter().map(|s| s.end()).max().unwrap_or(0));
+        self.remove_segments(&gone);
+        gone
+    }
+}
