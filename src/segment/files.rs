@@ -6,7 +6,7 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::env::{Access, Disk, DiskFile, Mapping};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
 use crate::sync::{Arc, Mutex};
@@ -292,7 +292,7 @@ impl SegmentFiles {
     }
 
     /// The open file of a segment that is being written.
-    pub(crate) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
+    pub(super) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
         segment.recently_used.store(true, Ordering::Relaxed);
         if let Some(open) = segment.open.lock().current.as_ref().filter(|open| open.writable) {
             return Ok(open.file.clone());
@@ -304,7 +304,11 @@ impl SegmentFiles {
 
     /// Makes a segment's data durable.
     pub(crate) fn sync(&self, segment: &Arc<Segment>) -> io::Result<()> {
-        self.for_writing(segment)?.sync_data()
+        match self.for_writing(segment) {
+            // The call that makes all durable needs no descriptor.
+            Err(error) if is_no_descriptor(error.raw_os_error()) => self.disk.sync_all(),
+            file => file?.sync_data(),
+        }
     }
 
     /// Second chance: a segment used since it was last looked at stays open.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::RESERVE_PATH;
 use crate::driver::packing::{OWN_BYTES, Packing, plan};
-use crate::error::{Error, Fault, Result, is_no_descriptor};
+use crate::error::{Error, Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{LogId, SegmentId};
 use crate::log::{Gathered, LogState, NONE};
@@ -316,19 +316,11 @@ impl Upkeep {
         if unsynced > SYNC_ALL_FROM {
             core.env.disk.sync_all().map_err(fault)?;
         } else {
-            self.sync_each(lists.iter().flatten()).map_err(fault)?;
+            lists.iter().flatten().try_for_each(|segment| core.files.sync(segment)).map_err(fault)?;
         }
         logs.iter().for_each(|log| log.writer.lock().end_sync());
         core.files.sync_folders().map_err(fault)?;
         Ok(rows)
-    }
-
-    fn sync_each<'a>(&self, mut segments: impl Iterator<Item = &'a Arc<Segment>>) -> std::io::Result<()> {
-        segments.try_for_each(|segment| match self.core.files.for_writing(segment) {
-            // The call that makes all durable needs none.
-            Err(error) if is_no_descriptor(error.raw_os_error()) => self.core.env.disk.sync_all(),
-            file => file?.sync_data(),
-        })
     }
 
     fn write_manifest(
