@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -142,6 +142,20 @@ fn a_device_that_fails_stops_the_store_and_costs_nothing_acknowledged() {
 
 fn freeze(mounted: &Mounted, on: bool) -> Result<(), String> {
     run("fsfreeze", &[if on { "--freeze" } else { "--unfreeze" }, mounted.point().to_str().unwrap()])
+}
+
+/// Freezes the file system below a child and tells it to go on; where that can't be, says so and ends it.
+fn freeze_below(owner: &mut Child, mounted: &Mounted) -> bool {
+    let frozen = freeze(mounted, true);
+    match &frozen {
+        Ok(()) => owner.stdin.as_mut().unwrap().write_all(b"go\n").unwrap(),
+        Err(why) => {
+            owner.kill().unwrap();
+            owner.wait().unwrap();
+            println!("skipped: the file system can't be frozen ({why})");
+        }
+    }
+    frozen.is_ok()
 }
 
 #[test]
@@ -276,12 +290,9 @@ fn what_waits_for_a_stalled_device_takes_no_more_memory_than_it_was_given() {
         said.expect("the owner ended")
     };
     await_word("ready");
-    if let Err(why) = freeze(&mounted, true) {
-        owner.kill().unwrap();
-        owner.wait().unwrap();
-        return println!("skipped: the file system can't be frozen ({why})");
+    if !freeze_below(&mut owner, &mounted) {
+        return;
     }
-    owner.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     let figures = await_word("figures ");
     // Before anything can fail: see above.
     freeze(&mounted, false).unwrap();
@@ -309,12 +320,9 @@ fn an_owner_that_dies_with_writes_under_way_is_followed_only_when_they_have_land
     let mut said = BufReader::new(owner.stdout.take().unwrap()).lines();
     let mut await_word = |word: &str| assert!(said.by_ref().any(|line| line.unwrap() == word), "the owner ended");
     await_word("ready");
-    if let Err(why) = freeze(&mounted, true) {
-        owner.kill().unwrap();
-        owner.wait().unwrap();
-        return println!("skipped: the file system can't be frozen ({why})");
+    if !freeze_below(&mut owner, &mounted) {
+        return;
     }
-    owner.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     await_word("asked");
     owner.kill().unwrap();
     let thawed = AtomicBool::new(false);

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::Failure;
 
 /// A file of certificates to trust instead of the system's; the AWS CLI and SDKs read it, too.
-pub(super) const TRUSTED_VARIABLE: &str = "AWS_CA_BUNDLE";
+const TRUSTED_VARIABLE: &str = "AWS_CA_BUNDLE";
 const HEAD_BYTES_MAX: u64 = 64 << 10;
 /// 10 MiB of records in base64 and what is around them, and then some.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -38,18 +38,18 @@ impl Endpoint {
     /// `http://HOST:PORT` or `https://HOST:PORT`; the port may be left out, and a `/` may follow.
     pub(super) fn parse(url: &str) -> Result<Endpoint, Failure> {
         let bad = |why: &str| Failure::Usage(format!("{url:?} is no endpoint: {why}"));
-        let (rest, port) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
-            (Some(rest), _) => (rest, 80),
-            (_, Some(rest)) => (rest, 443),
+        let (rest, tls, port) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+            (Some(rest), _) => (rest, false, 80),
+            (_, Some(rest)) => (rest, true, 443),
             _ => return Err(bad("it must begin with http:// or https://")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.is_empty() || authority.bytes().any(|b| b"/?#@".contains(&b) || !b.is_ascii_graphic()) {
-            return Err(bad("it must be http://HOST:PORT"));
+            return Err(bad("it must be http://HOST:PORT or https://HOST:PORT"));
         }
         let split = authority.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
         let host = split.map_or(authority, |(host, _)| host);
-        let secure = (port == 443).then(|| {
+        let secure = tls.then(|| {
             let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             ServerName::try_from(name).map_err(|error| bad(&error.to_string()))
         });

@@ -27,7 +27,8 @@ const SHARDS_PAGE: i32 = 1_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default test), for the region in AWS_REGION (default
-us-east-1). AWS_CA_BUNDLE names a file of certificates to trust instead of the system's. To read a store that no server has open, use `braidlog cat --stream`.")]
+us-east-1). AWS_CA_BUNDLE names a file of certificates to trust instead of the system's. To read a store that no server has
+open, use `braidlog cat --stream`.")]
 pub(crate) struct Args {
     /// The stream: all of its shards, and what splits and merges make of them
     stream: String,
