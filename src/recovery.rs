@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
 use crate::env::real::is_unreadable;
-use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, WriteQueue};
+use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Wait, WriteQueue};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
@@ -721,7 +721,7 @@ fn rewrite(disk: &dyn Disk, queue: &mut dyn WriteQueue, files: &[(u64, Bytes)], 
         data.extend_from_slice(&bytes[place.offset..place.offset + length]);
         queue.submit(place.header.frame, DiskOp::Write { file, offset: place.offset as u64, data, durable: true });
         while queue.in_flight() > 0 {
-            queue.reap(true, &mut done);
+            queue.reap(Wait::Completion, &mut done);
         }
         for completion in done.drain(..) {
             completion.result.map_err(Error::io("write journal frame again", &path))?;

@@ -1,11 +1,12 @@
 //! An open store: opening and closing, its logs, transactions, snapshots, health.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::backup;
 use crate::core::Core;
-use crate::driver::{Buffered, BufferedLane, Commit, Request, Upkeep};
+use crate::driver::{Buffered, BufferedLane, Commit, CommitMachine, Request, Upkeep};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::id::StoreId;
@@ -15,7 +16,7 @@ use crate::options::{LogOptions, ReadMode, StoreOptions, check_name, check_not_i
 use crate::recovery::{self, OpenReport};
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Mutex, Ordering};
-use crate::ticket::Pending;
+use crate::ticket::{Pending, Turn};
 use crate::transaction::{Committed, Transaction};
 
 /// The thread behind the others.
@@ -32,6 +33,8 @@ pub(crate) struct Machines {
 /// Ends the threads with the last handle.
 struct Life {
     core: Arc<Core>,
+    /// Where machines run on threads of their own.
+    commit: OnceLock<CommitMachine>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// The threads that write hold it too: whoever outlives the last handle must not meet the next owner.
     lock: std::sync::Arc<dyn crate::env::DiskLock>,
@@ -95,7 +98,8 @@ impl Store {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("start thread", name))
         };
-        let commit = spawn("braidlog-commit", Box::new(move || commit.run()))?;
+        let machine = store.life.commit.get_or_init(|| CommitMachine::new(store.life.core.clone(), commit)).clone();
+        let commit = spawn("braidlog-commit", Box::new(move || machine.run()))?;
         let lock = store.life.lock.clone();
         let run_upkeep = move || {
             upkeep.run();
@@ -122,8 +126,7 @@ impl Store {
         core.counters.records_recovered.store(opened.report.records_recovered, std::sync::atomic::Ordering::Relaxed);
         let commit = Commit::new(core.clone(), opened.queue, opened.generation, opened.end);
         let upkeep = Upkeep::new(core.clone());
-        let life =
-            Life { core, threads: Mutex::default(), lock: opened.lock.into(), report: opened.report, read_only: false };
+        let life = Life::new(core, opened.lock.into(), opened.report, false);
         Ok((Store { life: Arc::new(life) }, Machines { commit, upkeep }))
     }
 
@@ -150,8 +153,7 @@ impl Store {
         let core = Arc::new(Core::new(opened.parts));
         core.commit_lane.refuse(core.refusal());
         core.buffered_lane.refuse(core.refusal());
-        let life =
-            Life { core, threads: Mutex::default(), lock: opened.lock.into(), report: opened.report, read_only: true };
+        let life = Life::new(core, opened.lock.into(), opened.report, true);
         Ok(Store { life: Arc::new(life) })
     }
 
@@ -167,6 +169,12 @@ impl Store {
     /// The store's identity: random, made when it was created.
     pub fn id(&self) -> StoreId {
         self.life.core.identity.id
+    }
+
+    /// Has the calling thread see a turn of durable appends through itself if nobody else is at work, for at most `patience`;
+    /// what is left of that.
+    pub(crate) fn lead(&self, turn: &Arc<Turn>, patience: Duration) -> Duration {
+        self.life.commit.get().map_or(patience, |commit| commit.lead(turn, patience))
     }
 
     /// Starts the thread of the buffered lane, once.
@@ -371,6 +379,15 @@ impl std::fmt::Debug for Store {
 }
 
 impl Life {
+    fn new(
+        core: Arc<Core>,
+        lock: std::sync::Arc<dyn crate::env::DiskLock>,
+        report: OpenReport,
+        read_only: bool,
+    ) -> Life {
+        Life { core, commit: OnceLock::new(), threads: Mutex::default(), lock, report, read_only }
+    }
+
     fn end(&self, clean: bool) -> Result<()> {
         let core = &self.core;
         if core.close(clean) {

@@ -221,6 +221,10 @@ impl Ticket {
         Ticket { turn, appended }
     }
 
+    pub(crate) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
     /// The numbers the records will have if the append succeeds.
     pub fn provisional(&self) -> Appended {
         self.appended

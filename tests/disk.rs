@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use braidlog::env::sim::{SimDisk, Tape};
 use braidlog::env::{
-    Access, AlignedBuf, BLOCK, Completion, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, RealDisk, WriteQueue,
+    Access, AlignedBuf, BLOCK, Completion, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, RealDisk, Wait,
+    WriteQueue,
 };
 
 /// A disk to test, and its folder if it is a real one.
@@ -131,7 +132,7 @@ fn finish(queue: &mut dyn WriteQueue) -> Vec<Completion> {
     let mut done = Vec::new();
     while queue.in_flight() > 0 {
         let before = done.len();
-        queue.reap(true, &mut done);
+        queue.reap(Wait::Completion, &mut done);
         assert!(done.len() > before, "waiting brought nothing");
     }
     done.sort_by_key(|c| c.token);
@@ -232,7 +233,7 @@ fn a_durable_write_reads_back(rig: &Rig) {
     let expected = [1, 9, 9, 1].map(|byte| [byte; BLOCK]).concat();
     assert!(all == expected);
     let mut nothing = Vec::new();
-    queue.reap(true, &mut nothing);
+    queue.reap(Wait::Completion, &mut nothing);
     assert!(nothing.is_empty(), "with nothing in flight there is nothing to wait for");
 }
 
@@ -252,7 +253,7 @@ fn more_in_flight_than_the_queue_is_deep(rig: &Rig) {
         };
         queue.submit(token, op);
         if token % 10 == 9 {
-            queue.reap(false, &mut done);
+            queue.reap(Wait::No, &mut done);
         }
         assert_eq!(queue.in_flight() + done.len(), token as usize + 1);
     }

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::core::Core;
-use crate::env::{AlignedBuf, Completion, DiskOp, WriteQueue};
+use crate::env::{AlignedBuf, Completion, DiskOp, Wait, WriteQueue};
 use crate::error::{Error, Fault, Result};
 use crate::format::batch::{BatchBuilder, KIND_BULK, KIND_RECORDS};
 use crate::format::journal::{ENTRY_BYTES, EntryKind, FrameHeader};
@@ -37,7 +37,7 @@ const BULK_PIECE_BYTES: usize = 512 << 10;
 const BULK_DEPTH: usize = 8;
 /// After so long without anything to do, a frame that says what is durable closes the window in which the last frames can't
 /// be told from a torn tail.
-const IDLE: Duration = Duration::from_millis(20);
+pub(super) const IDLE: Duration = Duration::from_millis(20);
 
 /// Gathering from so many logs takes no longer than a wake-up or two.
 const LOGS_FEW: usize = 128;
@@ -46,7 +46,7 @@ const LOGS_FEW: usize = 128;
 /// it; up to so many, for waking more takes about as long as a sync.
 const RETURNS_MAX: usize = 8;
 /// How long they may take.
-const GRACE: Duration = Duration::from_micros(100);
+pub(super) const GRACE: Duration = Duration::from_micros(100);
 
 /// Whether those who are woken come back with more. After a time when they didn't, the next turns don't wait for them: twice as
 /// many each time.
@@ -69,7 +69,23 @@ impl Returns {
     }
 }
 
-/// The commit machine.
+/// What the machine's thread waits for.
+pub(super) enum Pause {
+    /// Nothing: there is more to do.
+    None,
+    /// Room in the journal.
+    Room,
+    /// Those who were just woken, so that they share the next sync: so much pressure, for a short time.
+    Returns { due: usize },
+    /// Something to do, for a while; then a frame is owed that says what is durable, if none came since frame `telling`.
+    Idle { telling: FrameNumber },
+    /// Something to do.
+    Rest,
+    /// Nothing any more.
+    End,
+}
+
+/// The commit machine. Whoever holds its lock takes a step: its thread, or a caller (see `leader.rs`).
 pub(crate) struct Commit {
     core: Arc<Core>,
     queue: Box<dyn WriteQueue>,
@@ -97,6 +113,8 @@ pub(crate) struct Commit {
     bulk_failed: Option<std::io::Error>,
     /// The turn that is being framed: in no frame yet, and no longer in the lane.
     gathering: Option<Arc<Turn>>,
+    /// Its thread sleeps until it is woken.
+    rests: bool,
     /// Empty, for their memory.
     spare_draft: Draft,
     spare_batches: Vec<BatchBuilder>,
@@ -126,45 +144,91 @@ impl Commit {
             bulk_in_flight: 0,
             bulk_failed: None,
             gathering: None,
+            rests: false,
             spare_draft: Draft::default(),
             spare_batches: Vec::new(),
         }
     }
 
-    /// Runs until the lane closes. For a thread of its own.
-    pub(crate) fn run(mut self) {
-        loop {
-            if self.step(true) {
-                continue;
-            }
-            if !self.frames.is_empty() {
-                // Nothing in flight and frames waiting: the journal has no room.
-                self.core.upkeep.ring();
-                self.core.ring.wait_freed(Duration::from_millis(50));
-                if self.core.closed_long_ago() {
-                    self.give_up_waiting(&Error::Closed);
-                }
-                continue;
-            }
-            if self.due > 0 {
-                self.core.commit_lane.wait(self.due, Some(GRACE));
-                self.returns.note(self.core.commit_lane.pressure() >= self.due);
-                self.due = 0;
-                continue;
-            }
-            if self.core.commit_lane.is_closing() || self.core.health.is_stopped() {
-                return;
-            }
-            if self.claimed < self.telling {
-                self.core.commit_lane.wait(0, Some(IDLE));
-                if !self.gather_next() && !self.core.commit_lane.is_closing() {
-                    self.mark();
-                }
-                self.publish();
-            } else {
-                self.core.commit_lane.wait(0, None);
+    /// Takes steps until there is nothing to do, and says what the thread should wait for then.
+    pub(super) fn step_on(&mut self) -> Pause {
+        self.rests = false;
+        if self.step(true) {
+            return Pause::None;
+        }
+        if !self.frames.is_empty() {
+            // Nothing in flight and frames waiting: the journal has no room.
+            return Pause::Room;
+        }
+        if self.due > 0 {
+            return Pause::Returns { due: self.due };
+        }
+        if self.core.commit_lane.is_closing() || self.core.health.is_stopped() {
+            return Pause::End;
+        }
+        if self.claimed < self.telling {
+            return Pause::Idle { telling: self.telling };
+        }
+        self.rests = true;
+        Pause::Rest
+    }
+
+    /// After [`Pause::Room`]: who waits for a journal that nobody makes room in any more is told.
+    pub(super) fn waited_for_room(&mut self) {
+        if self.core.closed_long_ago() {
+            self.give_up_waiting(&Error::Closed);
+        }
+    }
+
+    /// After [`Pause::Returns`].
+    pub(super) fn waited_for_returns(&mut self) {
+        self.returns.note(self.core.commit_lane.pressure() >= self.due);
+        self.due = 0;
+    }
+
+    /// After [`Pause::Idle`]: if nothing came meanwhile, what is durable is said.
+    pub(super) fn waited_idly(&mut self, telling: FrameNumber) {
+        if self.telling == telling && !self.gather_next() && !self.core.commit_lane.is_closing() {
+            self.mark();
+        }
+        self.publish();
+    }
+
+    /// Sees `turn` through, if it is small, the next one, and nobody is at anything: for a caller that would otherwise wait for
+    /// two switches between threads. Gives up at `until`. Whether the thread has to be told, of what is left or of the
+    /// mark that is owed.
+    ///
+    /// It takes no other turn: whoever comes meanwhile has the thread at work by then, and what a caller sent to the ring and
+    /// did not wait for completes only when that caller enters the kernel again.
+    pub(super) fn lead(&mut self, turn: &Arc<Turn>, until: Instant) -> bool {
+        let free = self.frames.is_empty() && self.due <= 1 && self.queue.keeps_time();
+        let Some(taken) = free.then(|| self.core.commit_lane.take_small(turn, LOGS_FEW)).flatten() else {
+            return false;
+        };
+        if taken.logs.iter().any(|log| log.appender.lock().due_bytes() as u64 >= self.core.options.bulk_bytes) {
+            self.core.commit_lane.put_back(taken);
+            return true;
+        }
+        self.due = 0;
+        self.gathering = Some(taken.turn.clone());
+        self.gather(taken);
+        self.gathering = None;
+        while self.submit() || self.queue.in_flight() > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.frames.is_empty() || !self.reap(Wait::AtMost(left)) {
+                break;
             }
         }
+        self.publish();
+        !self.frames.is_empty() || std::mem::take(&mut self.rests)
+    }
+
+    /// Whoever stepped it panicked: nobody knows what was done, so nothing follows, and who waits is told.
+    pub(super) fn broke_off(&mut self) {
+        // A precondition is a caller's code, and may be what panicked.
+        let gathering = self.gathering.take();
+        let ended = std::io::Error::other("a step of the commit machine panicked");
+        self.stop(Fault::new("commit", self.core.env.disk.root(), &ended), gathering.as_ref());
     }
 
     /// One step: submits, gathers or reaps. False when there is nothing to do, or frames wait for room in the journal.
@@ -178,7 +242,7 @@ impl Commit {
         let mut progress = self.submit();
         progress |= self.gather_next();
         if !progress && self.queue.in_flight() > 0 {
-            progress = self.reap(wait);
+            progress = self.reap(if wait { Wait::Completion } else { Wait::No });
             // What was appended meanwhile goes to the disk first: moving marks and waking take as long as some writes, and run
             // beside them.
             self.gather_next();
@@ -507,7 +571,7 @@ impl Commit {
     }
 
     /// Takes completions; what is durable, in order, is to be published.
-    fn reap(&mut self, wait: bool) -> bool {
+    fn reap(&mut self, wait: Wait) -> bool {
         let mut done = std::mem::take(&mut self.done);
         self.queue.reap(wait, &mut done);
         let progress = !done.is_empty();
@@ -614,7 +678,7 @@ impl Commit {
                 break (writer, flushed, pending && !crate::seeded_bug!(SmallOvertakesBulk));
             }
             drop(writer);
-            self.reap(true);
+            self.reap(Wait::Completion);
             self.publish();
             if core.health.is_stopped() {
                 return Err(Fault::new("write journal frame", "journal", &std::io::Error::other("the store stopped")));
@@ -666,7 +730,7 @@ impl Commit {
         }
         if !crate::seeded_bug!(BulkFramedBeforeData) {
             while self.bulk_in_flight > 0 {
-                self.reap(true);
+                self.reap(Wait::Completion);
             }
             let fault = |error: &std::io::Error| Fault::new("write segment", place.segment.path(), error);
             if let Some(error) = self.bulk_failed.take() {
@@ -707,25 +771,11 @@ impl Commit {
 
     fn submit_piece(&mut self, file: &Arc<dyn crate::env::DiskFile>, offset: u64, data: AlignedBuf) -> u64 {
         while self.bulk_in_flight >= BULK_DEPTH {
-            self.reap(true);
+            self.reap(Wait::Completion);
         }
         let next = offset + data.len() as u64;
         self.bulk_in_flight += 1;
         self.queue.submit(BULK_TOKEN, DiskOp::Write { file: file.clone(), offset, data, durable: false });
         next
-    }
-}
-
-impl Drop for Commit {
-    /// The thread ended, in order or by a panic: whoever still waits learns that nobody will answer.
-    fn drop(&mut self) {
-        let ended = std::io::Error::other("the commit thread ended");
-        if std::thread::panicking() {
-            // A precondition is a caller's code, and may be what panicked.
-            let gathering = self.gathering.take();
-            self.stop(Fault::new("commit", self.core.env.disk.root(), &ended), gathering.as_ref());
-        } else {
-            self.core.commit_lane.refuse(Error::Closed);
-        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | machine | does | thread |
 //! |---|---|---|
-//! | [`Commit`] | takes a turn of appends and requests, frames it, writes and syncs it, acknowledges it | `braidlog-commit` |
+//! | [`Commit`] | takes a turn of appends and requests, frames it, writes and syncs it, acknowledges it | `braidlog-commit`, or a caller |
 //! | [`BufferedLane`] | the same for buffered logs, without journal and sync | `braidlog-buffered`, once there is such a log |
 //! | [`Upkeep`] | flushes, checkpoints, makes journal files, applies retention, frees space | `braidlog-upkeep` |
 //!
@@ -11,6 +11,7 @@
 mod buffered;
 mod commit;
 mod frame;
+mod leader;
 mod packing;
 mod upkeep;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub(crate) use buffered::{Buffered, BufferedLane, step_by_caller};
 pub(crate) use commit::Commit;
+pub(crate) use leader::CommitMachine;
 pub(crate) use upkeep::Upkeep;
 
 use crate::error::{Error, Result};
@@ -163,6 +165,26 @@ impl Lane {
     pub(crate) fn take(&self, pressure: usize) -> Option<Taken> {
         let mut queue = self.queue.lock();
         if queue.has(pressure) { queue.turns.pop_front() } else { None }
+    }
+
+    /// Takes `turn` if it is the oldest, about a few logs' appends and nothing else, and not large.
+    pub(crate) fn take_small(&self, turn: &Arc<Turn>, logs_max: usize) -> Option<Taken> {
+        let mut queue = self.queue.lock();
+        let small = |taken: &Taken| {
+            taken.requests.is_empty() && taken.logs.len() <= logs_max && taken.turn.pressure() < Turn::PRESSING
+        };
+        let takes = queue.turns.front().is_some_and(|taken| Arc::ptr_eq(&taken.turn, turn) && small(taken));
+        if takes { queue.turns.pop_front() } else { None }
+    }
+
+    /// What was taken is the oldest again.
+    pub(crate) fn put_back(&self, taken: Taken) {
+        self.queue.lock().turns.push_front(taken);
+    }
+
+    /// Wakes the machine's thread to look around.
+    pub(crate) fn rouse(&self) {
+        self.bell.ring(Turn::PRESSING);
     }
 
     /// Blocks until there is something to take under so much pressure, the lane closes, or the time is up.

@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -207,12 +208,27 @@ pub struct Completion {
     pub result: io::Result<()>,
 }
 
+/// How long [`WriteQueue::reap`] may block for a completion, if any operation is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until there is one.
+    Completion,
+    /// Until there is one, but no longer than this. Where [`WriteQueue::keeps_time`] says no, as [`Wait::Completion`].
+    AtMost(Duration),
+}
+
 /// Writes in flight. Completions may come in any order.
 pub trait WriteQueue: Send {
     /// Hands over an operation. Never blocks for its completion, except on a back end that has no queue.
     fn submit(&mut self, token: u64, op: DiskOp);
-    /// Moves finished operations into `done`; with `wait`, blocks until there is at least one, if any is in flight.
-    fn reap(&mut self, wait: bool, done: &mut Vec<Completion>);
+    /// Moves finished operations into `done`, after waiting for one if there is none yet.
+    fn reap(&mut self, wait: Wait, done: &mut Vec<Completion>);
+    /// Whether neither of the two blocks for longer than was asked for: then a caller with a deadline may step the queue.
+    fn keeps_time(&self) -> bool {
+        false
+    }
     /// Operations submitted and not yet reaped.
     fn in_flight(&self) -> usize;
 }

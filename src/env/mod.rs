@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub use buffer::{AlignedBuf, BLOCK};
 pub use clock::{Clock, SystemClock};
 pub use disk::{
-    Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, Mapping, Space, WriteQueue,
+    Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, Mapping, Space, Wait,
+    WriteQueue,
 };
 pub use real::RealDisk;
 #[cfg(feature = "server")]

@@ -173,6 +173,12 @@ impl Appender {
         (turn, Appended { first, last: self.next - 1, arrival_ms })
     }
 
+    /// Bytes of what [`Appender::take`] would take.
+    pub(crate) fn due_bytes(&self) -> usize {
+        let bytes = |batches: &Vec<BatchBuilder>| batches.iter().map(BatchBuilder::records_bytes).sum();
+        self.earlier.front().map_or(self.bytes, bytes)
+    }
+
     /// Everything that was appended, of all turns.
     pub(crate) fn take_all(&mut self) -> Vec<BatchBuilder> {
         let mut batches: Vec<BatchBuilder> = std::mem::take(&mut self.earlier).into_iter().flatten().collect();

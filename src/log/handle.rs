@@ -71,13 +71,17 @@ impl Log {
     }
 
     /// Waits for a ticket, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let
-    /// in already, must not hang the caller. What goes to the page cache only, the caller writes itself if nobody is at it.
+    /// in already, must not hang the caller. If nobody is at it, the caller writes it itself.
     fn wait(&self, ticket: Ticket) -> Result<Appended> {
-        if self.state.durability == Durability::Buffered {
-            step_by_caller(&self.core);
-        }
         let patience = self.core.options.append_deadline;
-        ticket.wait_for(patience).unwrap_or_else(|| {
+        let left = match self.state.durability {
+            Durability::Buffered => {
+                step_by_caller(&self.core);
+                patience
+            }
+            Durability::Durable => self.store.lead(ticket.turn(), patience),
+        };
+        ticket.wait_for(left).unwrap_or_else(|| {
             let late =
                 std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {patience:?}"));
             Err(Error::OutcomeUnknown { cause: Fault::new("append", format!("log {:?}", self.state.name), &late) })
@@ -158,9 +162,8 @@ impl Log {
                 }
                 continue;
             }
-            let (turn, appended) = appender.push(records, arrival_ms, &core.buffers, |after| {
-                lane.register(state, after, !buffered || then == Then::Return)
-            });
+            let (turn, appended) = appender
+                .push(records, arrival_ms, &core.buffers, |after| lane.register(state, after, then == Then::Return));
             drop(appender);
             if buffered && !core.buffered_started.load(Ordering::Acquire) {
                 self.store.start_buffered()?;
@@ -302,7 +305,7 @@ enum Room {
 /// What the caller does next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// It waits for the ticket, after a step of the machine if nobody else takes one.
+    /// It waits for the ticket, after steps of the machine if nobody else takes them.
     Wait,
     /// Something else.
     Return,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::report::Row;
 use super::{Latency, pattern, random};
 use crate::cli::Failure;
-use crate::env::{Access, AlignedBuf, BLOCK, Disk, DiskFile, DiskOp, LockMode, RealDisk};
+use crate::env::{Access, AlignedBuf, BLOCK, Disk, DiskFile, DiskOp, LockMode, RealDisk, Wait};
 
 /// Bytes in one write to the page cache.
 const CACHED_CHUNK: usize = 256 << 10;
@@ -115,7 +115,7 @@ impl Bare {
             if queue.in_flight() == 0 {
                 break;
             }
-            queue.reap(true, &mut done);
+            queue.reap(Wait::Completion, &mut done);
             for completion in done.drain(..) {
                 completion.result.map_err(Failure::io("write the limit's file"))?;
                 let slot = completion.token as usize;

@@ -9,7 +9,7 @@ use rustix::fs;
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
-use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Mapping, WriteQueue};
+use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Mapping, Wait, WriteQueue};
 use super::lock::Held;
 use super::mmap::RealMapping;
 use super::{Patience, advance, check_range, length};
@@ -291,7 +291,7 @@ impl WriteQueue for PortableQueue {
         self.done.push(Completion { token, op, result });
     }
 
-    fn reap(&mut self, _wait: bool, done: &mut Vec<Completion>) {
+    fn reap(&mut self, _wait: Wait, done: &mut Vec<Completion>) {
         done.append(&mut self.done);
     }
 

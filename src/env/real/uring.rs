@@ -23,11 +23,12 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue, types};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::super::{AlignedBuf, Completion, DiskFile, DiskOp, WriteQueue};
+use super::super::{AlignedBuf, Completion, DiskFile, DiskOp, Wait, WriteQueue};
 use super::lock::Held;
 use super::portable::{RealFile, is_refusal};
 use super::{Patience, advance, check_range};
@@ -245,9 +246,13 @@ impl RingQueue {
         }
     }
 
-    /// Hands the kernel what is in the submission ring and waits for `want` completions.
-    fn enter(&mut self, want: usize) -> rustix::io::Result<()> {
-        let entered = if self.broken {
+    /// Hands the kernel what is in the submission ring and waits for `want` completions, for at most `patience`; an error of
+    /// [`Errno::TIME`] when that is over.
+    fn enter(&mut self, want: usize, patience: Option<Duration>) -> rustix::io::Result<()> {
+        let entered = if let Some(patience) = patience.filter(|_| !self.broken) {
+            let until = types::Timespec::from(patience);
+            self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&until))
+        } else if self.broken {
             // SAFETY: no argument is passed, so the call reads no memory but the ring, which `self` keeps. It submits
             // nothing, so requests whose buffers are gone stay where they are.
             unsafe { self.ring.submitter().enter::<()>(0, want as u32, EnterFlags::GETEVENTS.bits(), None) }
@@ -342,18 +347,23 @@ impl WriteQueue for RingQueue {
                 self.ready.push_back(number);
                 self.push_ready();
                 // The device starts now, not when somebody comes to wait. A refusal is left for `reap` to deal with.
-                let _ = self.enter(0);
+                let _ = self.enter(0, None);
             }
         }
     }
 
-    fn reap(&mut self, wait: bool, done: &mut Vec<Completion>) {
+    fn reap(&mut self, wait: Wait, done: &mut Vec<Completion>) {
         let before = done.len();
         let mut patience = Patience::new();
+        let mut time = match wait {
+            Wait::AtMost(time) if self.keeps_time() => Some(time),
+            _ => None,
+        };
         loop {
             self.collect(done);
             self.push_ready();
-            let block = wait && done.len() == before && self.in_flight() > 0;
+            let block =
+                wait != Wait::No && time != Some(Duration::ZERO) && done.len() == before && self.in_flight() > 0;
             let submission = self.ring.submission();
             // Completions may be waiting for this thread to come by and post them.
             let errand = !self.untaken.is_empty() || submission.taskrun() || submission.cq_overflow();
@@ -361,12 +371,18 @@ impl WriteQueue for RingQueue {
             if !block && !errand {
                 return;
             }
-            match self.enter(usize::from(block)) {
+            match self.enter(usize::from(block), time.filter(|_| block)) {
                 Ok(()) => {}
+                // One more look without waiting.
+                Err(Errno::TIME) if time.is_some() => time = Some(Duration::ZERO),
                 Err(errno) if patience.allows(errno) => {}
                 Err(errno) => self.give_up(errno),
             }
         }
+    }
+
+    fn keeps_time(&self) -> bool {
+        self.ring.params().is_feature_ext_arg()
     }
 
     fn in_flight(&self) -> usize {
@@ -378,7 +394,7 @@ impl Drop for RingQueue {
     fn drop(&mut self) {
         let mut done = Vec::new();
         while self.in_flight() > 0 {
-            self.reap(true, &mut done);
+            self.reap(Wait::Completion, &mut done);
             done.clear();
         }
         // Closing a ring is finished by the kernel in the background. The lock need not wait for that: nothing is in
@@ -493,7 +509,7 @@ mod tests {
         }
         let mut done = Vec::new();
         while queue.in_flight() > 0 {
-            queue.reap(true, &mut done);
+            queue.reap(Wait::Completion, &mut done);
         }
         assert_eq!(done.len(), 10);
         assert!(done.iter().all(|c| c.result.is_ok()));
@@ -518,7 +534,7 @@ mod tests {
             queue.submit(6, write(&rig.file, 1, true));
             let mut done = Vec::new();
             while queue.in_flight() > 0 {
-                queue.reap(true, &mut done);
+                queue.reap(Wait::Completion, &mut done);
             }
             let mut tokens: Vec<u64> = done.iter().map(|c| c.token).collect();
             tokens.sort_unstable();

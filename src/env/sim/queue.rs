@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::{Access, Completion, DiskLock, DiskOp, LockMode, WriteQueue};
+use super::super::{Access, Completion, DiskLock, DiskOp, LockMode, Wait, WriteQueue};
 use super::bugs::{SeededBug, is_active};
 use super::disk::{SharedWorld, World, lock};
 use super::durability::{Promise, check_end};
@@ -213,7 +213,7 @@ impl WriteQueue for SimQueue {
         self.entries.push(Entry { token, op, work });
     }
 
-    fn reap(&mut self, wait: bool, done: &mut Vec<Completion>) {
+    fn reap(&mut self, wait: Wait, done: &mut Vec<Completion>) {
         let waiting = self.entries.len() as u64;
         if waiting == 0 {
             return;
@@ -222,7 +222,7 @@ impl WriteQueue for SimQueue {
         let w = &mut *lock(&world);
         // A dead machine answers everything at once.
         let in_order = w.run.in_order || w.run.dead;
-        let left = if in_order { 0 } else { w.run.tape.choose("reap_left", waiting + u64::from(!wait)) };
+        let left = if in_order { 0 } else { w.run.tape.choose("reap_left", waiting + u64::from(wait == Wait::No)) };
         for _ in left..waiting {
             let at = if in_order { 0 } else { w.run.tape.choose("reap_which", self.entries.len() as u64) };
             let Entry { token, op, work } = self.entries.remove(at as usize);

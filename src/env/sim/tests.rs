@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use super::super::{Access, AlignedBuf, BLOCK, Completion, Disk, DiskFile, DiskOp, LockMode, WriteQueue};
+use super::super::{Access, AlignedBuf, BLOCK, Completion, Disk, DiskFile, DiskOp, LockMode, Wait, WriteQueue};
 use super::bugs::{SeededBug, activate};
 use super::*;
 
@@ -41,7 +41,7 @@ fn write_op(file: &Arc<dyn DiskFile>, offset: u64, byte: u8, durable: bool) -> D
 fn reap(queue: &mut dyn WriteQueue) -> Vec<Completion> {
     let mut done = Vec::new();
     while queue.in_flight() > 0 {
-        queue.reap(true, &mut done);
+        queue.reap(Wait::Completion, &mut done);
     }
     done
 }
@@ -110,7 +110,7 @@ fn a_sector_holds_its_durable_version_or_a_later_one() {
                 }
                 _ => {
                     let mut done = Vec::new();
-                    queue.reap(false, &mut done);
+                    queue.reap(Wait::No, &mut done);
                     for completion in done {
                         completion.result.unwrap();
                         let (block, byte) = submitted.remove(&completion.token).unwrap();
@@ -315,7 +315,7 @@ fn the_queue_completes_in_any_order_and_durable_means_durable() {
         let mut order = Vec::new();
         while queue.in_flight() > 0 {
             let mut done = Vec::new();
-            queue.reap(true, &mut done);
+            queue.reap(Wait::Completion, &mut done);
             assert!(!done.is_empty());
             for completion in done {
                 order.push(completion.token);
@@ -377,7 +377,7 @@ fn one_seed_is_one_history() {
         let mut queue = queue(&disk);
         for token in 0..10 {
             queue.submit(token, write_op(&file, tape.choose("at", 4) * BLOCK as u64, token as u8, true));
-            queue.reap(false, &mut Vec::new());
+            queue.reap(Wait::No, &mut Vec::new());
         }
         let after = disk.crash(Crash::Power, &tape);
         (disk.trace(), after.image_hash(), tape.to_string(), tape.values())
@@ -401,7 +401,7 @@ fn script(disk: &SimDisk) -> io::Result<()> {
     let mut queue = disk.write_queue(lock.as_ref(), 4)?;
     queue.submit(1, write_op(&direct, 0, 2, true));
     let mut done = Vec::new();
-    queue.reap(true, &mut done);
+    queue.reap(Wait::Completion, &mut done);
     done.pop().map_or(Ok(()), |completion| completion.result)?;
     disk.remove("b")?;
     direct.shrink(0)?;

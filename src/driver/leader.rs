@@ -1,0 +1,82 @@
+//! Who steps the commit machine: its thread, or a caller that waits for its own append and finds nobody at work.
+//!
+//! A hand-over between two threads takes a fifth of a durable write, twice for each append. So a blocking caller that comes
+//! alone sees its turn through itself. Where callers meet, the thread is at work for as long as they keep coming, and turns grow
+//! while it waits for the disk.
+
+use std::time::{Duration, Instant};
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::sync::{Arc, Mutex};
+use crate::ticket::Turn;
+
+use super::commit::{Commit, GRACE, IDLE, Pause};
+
+/// The commit machine as its thread and callers share it.
+#[derive(Clone)]
+pub(crate) struct CommitMachine {
+    core: Arc<Core>,
+    machine: Arc<Mutex<Commit>>,
+}
+
+impl CommitMachine {
+    pub(crate) fn new(core: Arc<Core>, machine: Commit) -> CommitMachine {
+        CommitMachine { core, machine: Arc::new(Mutex::new(machine)) }
+    }
+
+    /// Runs until the lane closes. For a thread of its own.
+    pub(crate) fn run(self) {
+        let lane = &self.core.commit_lane;
+        loop {
+            let _watched = Watched(&self);
+            let pause = self.machine.lock().step_on();
+            match pause {
+                Pause::None => {}
+                Pause::Room => {
+                    self.core.upkeep.ring();
+                    self.core.ring.wait_freed(Duration::from_millis(50));
+                    self.machine.lock().waited_for_room();
+                }
+                Pause::Returns { due } => {
+                    lane.wait(due, Some(GRACE));
+                    self.machine.lock().waited_for_returns();
+                }
+                Pause::Idle { telling } => {
+                    lane.wait(0, Some(IDLE));
+                    self.machine.lock().waited_idly(telling);
+                }
+                Pause::Rest => lane.wait(0, None),
+                Pause::End => {
+                    lane.refuse(Error::Closed);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Has the calling thread see `turn` through if nobody is at work, for at most `patience`, and answers with what is left of
+    /// that. What was begun and is not done is the thread's.
+    pub(crate) fn lead(&self, turn: &Arc<Turn>, patience: Duration) -> Duration {
+        let _watched = Watched(self);
+        let Some(mut machine) = self.machine.try_lock() else { return patience };
+        let until = Instant::now() + patience;
+        let rouse = machine.lead(turn, until);
+        drop(machine);
+        if rouse {
+            self.core.commit_lane.rouse();
+        }
+        until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Sees to it that a panic in the middle of a step stops the store: who waits learns that nobody will answer.
+struct Watched<'a>(&'a CommitMachine);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.machine.lock().broke_off();
+        }
+    }
+}
