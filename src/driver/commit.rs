@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use crate::core::Core;
 use crate::env::{AlignedBuf, Completion, DiskOp, Wait, WriteQueue};
 use crate::error::{Error, Fault, Result};
-use crate::format::batch::{BatchBuilder, KIND_BULK, KIND_RECORDS};
+use crate::format::batch::BatchBuilder;
 use crate::format::journal::{ENTRY_BYTES, EntryKind, FrameHeader};
-use crate::format::manifest::SEGMENT_ROW_BYTES;
 use crate::id::{FrameNumber, LogId, SequenceNumber};
 use crate::log::{LogState, put_options};
 use crate::metrics::{Health, add};
@@ -25,16 +24,14 @@ use crate::sync::Arc;
 use crate::ticket::{Slot, Turn};
 use crate::transaction::{Committed, Decided};
 
-use super::Request;
+use super::bulk::{PIECES_IN_FLIGHT, SHARES_MAX, Share};
 use super::frame::{Draft, Effect, Frame};
+use super::{Request, Taken};
 
 /// Frames in flight at once. Only a large turn goes beside another: its data then moves while the other's flush runs. Of small
 /// frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half of the
 /// callers each.
 const DEPTH: usize = 2;
-/// Bulk data goes to the device in pieces of this size, so many at a time.
-const BULK_PIECE_BYTES: usize = 512 << 10;
-const BULK_DEPTH: usize = 8;
 /// After so long without anything to do, a frame that says what is durable closes the window in which the last frames can't
 /// be told from a torn tail.
 pub(super) const IDLE: Duration = Duration::from_millis(20);
@@ -87,7 +84,7 @@ pub(super) enum Pause {
 
 /// The commit machine. Whoever holds its lock takes a step: its thread, or a caller (see `leader.rs`).
 pub(crate) struct Commit {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     queue: Box<dyn WriteQueue>,
     generation: u64,
     next: FrameNumber,
@@ -109,8 +106,10 @@ pub(crate) struct Commit {
     returns: Returns,
     buffers: Vec<AlignedBuf>,
     done: Vec<Completion>,
-    bulk_in_flight: usize,
-    bulk_failed: Option<std::io::Error>,
+    /// Large shares on their way to segments, oldest first; their frames come behind all there are.
+    pub(super) shares: VecDeque<Share>,
+    /// Taken, but to be framed only when no share is on its way any more.
+    held: Option<Taken>,
     /// The turn that is being framed: in no frame yet, and no longer in the lane.
     gathering: Option<Arc<Turn>>,
     /// Its thread sleeps until it is woken.
@@ -119,8 +118,6 @@ pub(crate) struct Commit {
     spare_draft: Draft,
     spare_batches: Vec<BatchBuilder>,
 }
-
-const BULK_TOKEN: u64 = u64::MAX;
 
 impl Commit {
     pub(crate) fn new(core: Arc<Core>, queue: Box<dyn WriteQueue>, generation: u64, end: FrameNumber) -> Commit {
@@ -141,8 +138,8 @@ impl Commit {
             returns: Returns::default(),
             buffers: Vec::new(),
             done: Vec::new(),
-            bulk_in_flight: 0,
-            bulk_failed: None,
+            shares: VecDeque::new(),
+            held: None,
             gathering: None,
             rests: false,
             spare_draft: Draft::default(),
@@ -201,11 +198,15 @@ impl Commit {
     /// It takes no other turn: whoever comes meanwhile has the thread at work by then, and what a caller sent to the ring and
     /// did not wait for completes only when that caller enters the kernel again.
     pub(super) fn lead(&mut self, turn: &Arc<Turn>, until: Instant) -> bool {
-        let free = self.frames.is_empty() && self.due <= 1 && self.queue.keeps_time();
+        let free = self.frames.is_empty()
+            && self.shares.is_empty()
+            && self.held.is_none()
+            && self.due <= 1
+            && self.queue.keeps_time();
         let Some(taken) = free.then(|| self.core.commit_lane.take_small(turn, LOGS_FEW)).flatten() else {
             return false;
         };
-        if taken.logs.iter().any(|log| log.appender.lock().due_bytes() as u64 >= self.core.options.bulk_bytes) {
+        if taken.logs.iter().any(|log| self.is_bulk(log.appender.lock().due_bytes())) {
             self.core.commit_lane.put_back(taken);
             return true;
         }
@@ -220,7 +221,7 @@ impl Commit {
             }
         }
         self.publish();
-        !self.frames.is_empty() || std::mem::take(&mut self.rests)
+        !self.frames.is_empty() || !self.shares.is_empty() || std::mem::take(&mut self.rests)
     }
 
     /// Whoever stepped it panicked: nobody knows what was done, so nothing follows, and who waits is told.
@@ -253,22 +254,40 @@ impl Commit {
 
     /// Nobody will make room for frames that wait for it any more, so whoever waits for them is told.
     fn give_up_waiting(&mut self, error: &Error) {
-        for frame in self.frames.drain(self.submitted..) {
-            if let Some(turn) = frame.turn {
-                turn.resolve(Err(error.clone()));
-            }
-        }
+        let frames = self.frames.drain(self.submitted..).filter_map(|frame| frame.turn);
+        let shares = self.shares.drain(..).filter_map(|share| share.turn);
+        let held = self.held.take().map(|taken| taken.turn);
+        frames.chain(shares).chain(held).for_each(|turn| turn.resolve(Err(error.clone())));
     }
 
     /// Frames and submits the next turn, if there is one and not too many are on their way.
     fn gather_next(&mut self) -> bool {
-        if self.frames.len() >= DEPTH || self.submitted < self.frames.len() {
+        if self.submitted < self.frames.len() {
             return false;
         }
-        // Where a test takes the steps any turn goes, so that its short histories have frames that overlap.
-        let beside = self.core.threaded && !self.frames.is_empty();
-        let pressure = if beside { Turn::PRESSING } else { self.due };
-        let Some(taken) = self.core.commit_lane.take(pressure) else { return false };
+        let taken = if !self.shares.is_empty() {
+            // Only more of the kind goes beside what is on its way to a segment.
+            if self.shares.len() >= SHARES_MAX || self.held.is_some() {
+                return false;
+            }
+            let Some(taken) = self.core.commit_lane.take(if self.core.threaded { Turn::PRESSING } else { 0 }) else {
+                return false;
+            };
+            if !self.is_all_bulk(&taken) {
+                self.held = Some(taken);
+                return false;
+            }
+            taken
+        } else {
+            if self.frames.len() >= DEPTH {
+                return false;
+            }
+            // Where a test takes the steps any turn goes, so that its short histories have frames that overlap.
+            let beside = self.core.threaded && !self.frames.is_empty();
+            let pressure = if beside { Turn::PRESSING } else { self.due };
+            let Some(taken) = self.held.take().or_else(|| self.core.commit_lane.take(pressure)) else { return false };
+            taken
+        };
         self.gathering = Some(taken.turn.clone());
         self.gather(taken);
         self.gathering = None;
@@ -276,8 +295,13 @@ impl Commit {
         true
     }
 
+    /// Whether everything of a turn goes straight to segments.
+    fn is_all_bulk(&self, taken: &Taken) -> bool {
+        taken.requests.is_empty() && taken.logs.iter().all(|log| self.is_bulk(log.appender.lock().due_bytes()))
+    }
+
     /// Moves the marks of what is durable, and wakes those whose turn is.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         for frame in self.unpublished.drain(..) {
             self.durable_turns.extend(frame.publish(&self.core));
         }
@@ -288,7 +312,11 @@ impl Commit {
 
     /// Writes a frame that says what is durable, if none has said so yet.
     pub(crate) fn mark(&mut self) {
-        if self.claimed < self.telling && self.frames.is_empty() && !self.core.health.is_stopped() {
+        if self.claimed < self.telling
+            && self.frames.is_empty()
+            && self.shares.is_empty()
+            && !self.core.health.is_stopped()
+        {
             let mut draft = Draft::default();
             draft.entry(EntryKind::Mark, 0, LogId(0), 0, Vec::new());
             self.close(draft, None);
@@ -302,33 +330,44 @@ impl Commit {
         self.submitted < self.frames.len() && self.queue.in_flight() == 0
     }
 
-    /// Everything of a turn, framed.
-    fn gather(&mut self, taken: super::Taken) {
+    /// Everything of a turn, framed or on its way to a segment.
+    fn gather(&mut self, taken: Taken) {
         if taken.turn.pressure() >= Turn::PRESSING || taken.logs.len() > LOGS_FEW {
             // This takes its time: nobody who is waiting for an earlier turn waits for it.
             self.publish();
         }
         let mut draft = std::mem::take(&mut self.spare_draft);
         let mut batches = std::mem::take(&mut self.spare_batches);
-        let mut freed = 0;
+        let mut large = Vec::new();
         draft.expect(taken.logs.len());
         for log in taken.logs {
             log.appender.lock().take(&mut batches);
-            let bytes: usize = batches.iter().map(BatchBuilder::records_bytes).sum();
-            if bytes as u64 >= self.core.options.bulk_bytes {
-                match self.bulk(&mut draft, &log, &mut batches) {
-                    Ok(bytes) => freed += bytes,
-                    Err(fault) => {
-                        self.stop(fault, Some(&taken.turn));
-                        return;
-                    }
-                }
+            if self.is_bulk(batches.iter().map(BatchBuilder::records_bytes).sum()) {
+                large.push((log, std::mem::take(&mut batches)));
             } else {
                 self.inline(&mut draft, &log, batches.drain(..), 0);
             }
         }
         self.spare_batches = batches;
-        self.core.budget.release(freed);
+        if !large.is_empty() {
+            self.close(std::mem::take(&mut draft), None);
+            self.submit();
+            let begun = self.begin_shares(&mut draft, large);
+            // What requests find must have its frame, or be in this one.
+            let last = self.shares.back_mut().filter(|_| taken.requests.is_empty() && draft.is_empty());
+            let framed = match (begun, last) {
+                (Ok(()), Some(last)) => {
+                    last.turn = Some(taken.turn);
+                    return;
+                }
+                (Ok(()), None) => self.finish_shares(),
+                (Err(fault), _) => Err(fault),
+            };
+            if let Err(fault) = framed {
+                self.stop(fault, Some(&taken.turn));
+                return;
+            }
+        }
         let mut group = 0u8;
         for request in taken.requests {
             if group == u8::MAX {
@@ -339,6 +378,37 @@ impl Commit {
             self.request(&mut draft, request, group);
         }
         self.close(draft, Some(taken.turn));
+    }
+
+    /// Begins large shares; what can't go straight to a segment is in the draft, behind all that could.
+    fn begin_shares(&mut self, draft: &mut Draft, large: Vec<(Arc<LogState>, Vec<BatchBuilder>)>) -> Result<(), Fault> {
+        for (log, mut batches) in large {
+            if !draft.is_empty() || !self.begin_share(&log, &mut batches)? {
+                self.finish_shares()?;
+                self.inline(draft, &log, batches.drain(..), 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the next frame to be begun.
+    pub(super) fn next_number(&self) -> FrameNumber {
+        self.next + self.shares.len() as u64
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.queue.in_flight()
+    }
+
+    /// Hands an operation to the disk.
+    pub(super) fn send(&mut self, token: u64, op: DiskOp) {
+        self.queue.submit(token, op);
+    }
+
+    /// A buffer of at least so many bytes.
+    pub(super) fn spare_buffer(&mut self, capacity: usize) -> AlignedBuf {
+        let kept = self.buffers.iter().position(|buffer| buffer.capacity() >= capacity);
+        kept.map_or_else(|| AlignedBuf::with_capacity(capacity), |at| self.buffers.swap_remove(at))
     }
 
     /// Frames batches whole.
@@ -501,7 +571,7 @@ impl Commit {
     }
 
     /// Gives the frame its number and bytes, and hands its batches to the readers' side, below the high watermark's move.
-    fn close(&mut self, mut draft: Draft, turn: Option<Arc<Turn>>) {
+    pub(super) fn close(&mut self, mut draft: Draft, turn: Option<Arc<Turn>>) {
         if draft.is_empty() {
             let Some(turn) = turn else { return };
             // Nothing of the turn needs a frame of its own: it resolves with the youngest frame its answers depend on.
@@ -543,7 +613,7 @@ impl Commit {
     }
 
     /// Puts frames into the journal while there is room.
-    fn submit(&mut self) -> bool {
+    pub(super) fn submit(&mut self) -> bool {
         let mut progress = false;
         while self.submitted < self.frames.len() {
             let frame = &mut self.frames[self.submitted];
@@ -571,7 +641,7 @@ impl Commit {
     }
 
     /// Takes completions; what is durable, in order, is to be published.
-    fn reap(&mut self, wait: Wait) -> bool {
+    pub(super) fn reap(&mut self, wait: Wait) -> bool {
         let mut done = std::mem::take(&mut self.done);
         self.queue.reap(wait, &mut done);
         let progress = !done.is_empty();
@@ -579,6 +649,8 @@ impl Commit {
             self.completed(completion);
         }
         self.done = done;
+        self.frame_shares();
+        self.submit();
         let out_of_order = crate::seeded_bug!(AckOutOfOrder);
         while self.frames.front().is_some_and(|f| f.durable) || (out_of_order && self.frames.iter().any(|f| f.durable))
         {
@@ -592,16 +664,7 @@ impl Commit {
     }
 
     fn completed(&mut self, completion: Completion) {
-        if completion.token == BULK_TOKEN {
-            self.bulk_in_flight -= 1;
-            if let Err(error) = completion.result {
-                self.bulk_failed.get_or_insert(error);
-            }
-            if let DiskOp::Write { data, .. } = completion.op {
-                self.keep(data);
-            }
-            return;
-        }
+        let Err(completion) = self.share_completed(completion) else { return };
         let failed = completion.result.err();
         if let DiskOp::Write { data, .. } = completion.op {
             self.keep(data);
@@ -622,8 +685,8 @@ impl Commit {
         }
     }
 
-    fn keep(&mut self, data: AlignedBuf) {
-        if self.buffers.len() < BULK_DEPTH + DEPTH && data.capacity() <= 1 << 20 {
+    pub(super) fn keep(&mut self, data: AlignedBuf) {
+        if self.buffers.len() < PIECES_IN_FLIGHT + DEPTH && data.capacity() <= 1 << 20 {
             self.buffers.push(data);
         }
     }
@@ -640,142 +703,14 @@ impl Commit {
     }
 
     /// A fault that no write may follow: everyone who waits is told, and nothing is tried again.
-    fn stop(&mut self, fault: Fault, turn: Option<&Arc<Turn>>) {
+    pub(super) fn stop(&mut self, fault: Fault, turn: Option<&Arc<Turn>>) {
         self.publish();
         self.core.stop(fault.clone());
         let unknown = || Err(Error::OutcomeUnknown { cause: fault.clone() });
         if let Some(turn) = turn {
             turn.resolve(unknown());
         }
-        for frame in self.frames.drain(..) {
-            if let Some(turn) = frame.turn {
-                turn.resolve(unknown());
-            }
-        }
         self.submitted = 0;
-    }
-
-    /// Writes a large share of one log straight to its segment, syncs it, and describes it in the draft. Returns the bytes
-    /// that left memory. Without room on the disk the share goes through the journal like any other.
-    fn bulk(&mut self, draft: &mut Draft, log: &Arc<LogState>, batches: &mut Vec<BatchBuilder>) -> Result<u64, Fault> {
-        let core = self.core.clone();
-        let appended: usize = batches.iter().map(BatchBuilder::records_bytes).sum();
-        let estimate: u64 = batches.iter().map(|batch| batch.encoded_len() as u64).sum();
-        let Some(first) = batches.first().map(|b| b.next() - u64::from(b.count())) else { return Ok(0) };
-        // Small batches of the log that are framed but not in a segment yet must not be overtaken: what the description vouches
-        // for is everything of the log below its end. They are flushed, and waited for where they aren't durable yet; frames
-        // of other logs, and earlier bulk writes of this one, go on meanwhile.
-        let in_draft = draft.has_batches_of(log);
-        let (mut writer, flushed, still_pending) = loop {
-            let mut writer = log.writer.lock();
-            let (released, redundant, flushed) = log.flush_with(&mut writer, &core.files, FrameNumber::MAX, true);
-            core.budget.flushed(released);
-            core.retire(log, redundant);
-            let pending = !log.view.read().unwrap_or_else(|p| p.into_inner()).pending.is_empty();
-            let may_wait = flushed.is_ok() && pending && !crate::seeded_bug!(SmallOvertakesBulk);
-            self.submit();
-            if !may_wait || self.queue.in_flight() == 0 {
-                break (writer, flushed, pending && !crate::seeded_bug!(SmallOvertakesBulk));
-            }
-            drop(writer);
-            self.reap(Wait::Completion);
-            self.publish();
-            if core.health.is_stopped() {
-                return Err(Fault::new("write journal frame", "journal", &std::io::Error::other("the store stopped")));
-            }
-        };
-        let mut begun = Vec::new();
-        let place = match flushed {
-            Ok(()) if !in_draft && !still_pending => {
-                writer.bulk_place(&log.writer_context(&core.files), first, estimate, &mut begun)
-            }
-            Ok(()) => Err(std::io::Error::other("batches before it are not in a segment yet")),
-            Err(error) => Err(error),
-        };
-        let place = match place {
-            Ok(place) => place,
-            Err(_) => {
-                // No room, no descriptor, or batches in the way: the journal takes it, and the checkpoint sorts it out.
-                log.settle_view(begun, &[]);
-                drop(writer);
-                self.inline(draft, log, batches.drain(..), 0);
-                return Ok(0);
-            }
-        };
-        let mut position = place.position;
-        let mut offset = place.position;
-        let mut headers = Vec::with_capacity(batches.len());
-        let mut piece = self.piece();
-        let last = batches.len() - 1;
-        for (i, builder) in batches.drain(..).enumerate() {
-            let kind = if i == last { KIND_BULK } else { KIND_RECORDS };
-            let (header, bytes) = builder.finish(self.next, kind, log.salt);
-            headers.push((position, header));
-            position += bytes.len() as u64;
-            let mut rest = &bytes[..];
-            while !rest.is_empty() {
-                let n = rest.len().min(BULK_PIECE_BYTES - piece.len());
-                piece.extend_from_slice(&rest[..n]);
-                rest = &rest[n..];
-                if piece.len() == BULK_PIECE_BYTES {
-                    let full = std::mem::replace(&mut piece, self.piece());
-                    offset = self.submit_piece(&place.file, offset, full);
-                }
-            }
-            core.buffers.give(bytes);
-        }
-        if !piece.is_empty() {
-            piece.pad_to_block();
-            offset = self.submit_piece(&place.file, offset, piece);
-        }
-        if !crate::seeded_bug!(BulkFramedBeforeData) {
-            while self.bulk_in_flight > 0 {
-                self.reap(Wait::Completion);
-            }
-            let fault = |error: &std::io::Error| Fault::new("write segment", place.segment.path(), error);
-            if let Some(error) = self.bulk_failed.take() {
-                return Err(fault(&error));
-            }
-            // One sync for all pieces: a durable write each would have the file system commit once for every piece, because
-            // the room they go to was reserved but never written.
-            writer.owe_sync_active();
-            let synced = writer.sync(&core.files).and_then(|()| core.files.sync_folders());
-            synced.map_err(|error| fault(&error))?;
-        }
-        writer.bulk_written(&core.files, &headers, offset);
-        log.settle_view(begun, &[]);
-        // Nobody may write to a segment of the log until its row is taken.
-        let mut row = log.row();
-        drop(writer);
-        add(&core.counters.bulk_bytes, offset - place.position);
-        if let Some((_, header)) = headers.last() {
-            row.end = header.end();
-            row.last_arrival_ms = row.last_arrival_ms.max(header.last_arrival_ms);
-            self.room_in(draft, 200 + row.segments.len() * SEGMENT_ROW_BYTES, 0);
-            draft.row(EntryKind::Settle, 0, &row);
-            let records = headers.iter().map(|(_, h)| u64::from(h.count)).sum();
-            draft.grow(log, header.end(), records, offset - place.position, 0);
-        }
-        Ok(appended as u64)
-    }
-
-    fn piece(&mut self) -> AlignedBuf {
-        let kept = self.buffers.iter().position(|b| b.capacity() >= BULK_PIECE_BYTES);
-        let mut piece = match kept {
-            Some(at) => self.buffers.swap_remove(at),
-            None => AlignedBuf::with_capacity(BULK_PIECE_BYTES),
-        };
-        piece.clear();
-        piece
-    }
-
-    fn submit_piece(&mut self, file: &Arc<dyn crate::env::DiskFile>, offset: u64, data: AlignedBuf) -> u64 {
-        while self.bulk_in_flight >= BULK_DEPTH {
-            self.reap(Wait::Completion);
-        }
-        let next = offset + data.len() as u64;
-        self.bulk_in_flight += 1;
-        self.queue.submit(BULK_TOKEN, DiskOp::Write { file: file.clone(), offset, data, durable: false });
-        next
+        self.give_up_waiting(&Error::OutcomeUnknown { cause: fault });
     }
 }

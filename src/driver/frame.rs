@@ -105,10 +105,6 @@ impl Draft {
         HEADER_BYTES + self.bytes + FRAME_ALIGNMENT
     }
 
-    pub(super) fn has_batches_of(&self, log: &LogState) -> bool {
-        self.shares.iter().any(|share| share.batches > 0 && share.log.id == log.id)
-    }
-
     /// Adds a batch to what will be frame `number`.
     pub(super) fn batch(&mut self, log: &Arc<LogState>, builder: BatchBuilder, number: FrameNumber, group: u8) {
         self.admitted += builder.records_bytes();

@@ -9,6 +9,7 @@
 //! Tests run the machines by hand, one step at a time, on a simulated disk.
 
 mod buffered;
+mod bulk;
 mod commit;
 mod frame;
 mod leader;

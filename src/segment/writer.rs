@@ -1,6 +1,7 @@
 //! Writing batches at the end of a log: through the page cache, behind the acknowledgement; or past it, in bulk.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -48,6 +49,22 @@ struct Active {
     position: u64,
     allocated: u64,
     direct: Option<Arc<dyn DiskFile>>,
+    /// What bulk writes on their way reach to: a position, and the number after their last record.
+    placed: Option<(u64, SequenceNumber)>,
+}
+
+impl Active {
+    /// Where the next batch goes, and the number it begins with.
+    fn reach(&self) -> (u64, SequenceNumber) {
+        self.placed.unwrap_or((self.position, self.segment.end()))
+    }
+
+    /// Whether `len` bytes that begin with record `first` go to another segment.
+    fn is_left(&self, first: SequenceNumber, len: u64, bytes_max: u64) -> bool {
+        let (position, end) = self.reach();
+        let empty = end == self.segment.base;
+        (!empty && position + len > bytes_max) || end != first
+    }
 }
 
 /// Where a bulk write goes.
@@ -71,6 +88,9 @@ impl SegmentWriter {
         batches: &[(BatchHeader, Bytes)],
         begun: &mut Vec<Arc<Segment>>,
     ) -> io::Result<()> {
+        if self.expects_bulk() {
+            return Err(io::Error::other("a bulk write to the segment is on its way"));
+        }
         let mut rest = batches;
         while let Some((header, first)) = rest.first() {
             let active = self.room(context, header.first, first.len() as u64, begun)?;
@@ -97,16 +117,28 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// A place on a block boundary for `len` bytes past the page cache, with room reserved.
+    /// Whether a bulk write of `len` bytes that begin with record `first` would seal a segment to which others are on their way.
+    pub(crate) fn bulk_rolls(&self, context: &WriterContext<'_>, first: SequenceNumber, len: u64) -> bool {
+        let expecting = self.active.as_ref().filter(|active| active.placed.is_some());
+        expecting.is_some_and(|active| active.is_left(first, len + BULK_ALIGNMENT, context.segment_bytes_max))
+    }
+
+    /// Whether bulk writes to the active segment are on their way: until they are there nobody else writes to it, and it stays.
+    pub(crate) fn expects_bulk(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.placed.is_some())
+    }
+
+    /// A place on a block boundary for `len` bytes of the records `numbers` past the page cache, with room reserved. It is
+    /// expected there until [`SegmentWriter::bulk_written`] says that it is.
     pub(crate) fn bulk_place(
         &mut self,
         context: &WriterContext<'_>,
-        first: SequenceNumber,
+        numbers: Range<SequenceNumber>,
         len: u64,
         begun: &mut Vec<Arc<Segment>>,
     ) -> io::Result<BulkPlace> {
-        let active = self.room(context, first, len + BULK_ALIGNMENT, begun)?;
-        let position = active.position.next_multiple_of(BULK_ALIGNMENT);
+        let active = self.room(context, numbers.start, len + BULK_ALIGNMENT, begun)?;
+        let position = active.reach().0.next_multiple_of(BULK_ALIGNMENT);
         if active.direct.is_none() {
             active.direct = Some(context.files.disk.open(&active.segment.path(), Access::Direct)?);
         }
@@ -119,31 +151,35 @@ impl SegmentWriter {
             file.extend(end)?;
             active.allocated = end;
         }
+        active.placed = Some(((position + len).next_multiple_of(BULK_ALIGNMENT), numbers.end));
         Ok(BulkPlace { segment: active.segment.clone(), file, position })
     }
 
-    /// A bulk write and its sync are done: the batches, each with its position, are part of the segment now.
-    pub(crate) fn bulk_written(&mut self, files: &SegmentFiles, headers: &[(u64, BatchHeader)], end: u64) {
-        if let Some(active) = &mut self.active {
-            let last = headers.len().saturating_sub(1);
-            for (i, (position, header)) in headers.iter().enumerate() {
-                let next = if i == last { end } else { headers[i + 1].0 };
-                files.note_stored(active.segment.grow(*position, header, next));
-            }
-            active.position = end;
+    /// The oldest bulk write on its way to `segment`, and its sync, are done: the batches, each with its position, are part of it
+    /// now, up to position `end`.
+    pub(crate) fn bulk_written(
+        &mut self,
+        files: &SegmentFiles,
+        segment: &Arc<Segment>,
+        headers: &[(u64, BatchHeader)],
+        end: u64,
+    ) -> io::Result<()> {
+        let active = self.active.as_mut().filter(|active| active.segment.id == segment.id && active.placed.is_some());
+        let active =
+            active.ok_or_else(|| io::Error::other("the segment was left while a bulk write was on its way"))?;
+        let last = headers.len().saturating_sub(1);
+        for (i, (position, header)) in headers.iter().enumerate() {
+            let next = if i == last { end } else { headers[i + 1].0 };
+            files.note_stored(segment.grow(*position, header, next));
         }
+        active.position = end;
+        active.placed = active.placed.filter(|(_, number)| *number != segment.end());
+        Ok(())
     }
 
     fn owe_sync(&mut self, segment: &Arc<Segment>) {
         if !self.unsynced.iter().any(|s| s.id == segment.id) {
             self.unsynced.push(segment.clone());
-        }
-    }
-
-    /// Marks the active segment as in need of a sync: a bulk write went to it.
-    pub(crate) fn owe_sync_active(&mut self) {
-        if let Some(segment) = self.active.as_ref().map(|active| active.segment.clone()) {
-            self.owe_sync(&segment);
         }
     }
 
@@ -205,10 +241,7 @@ impl SegmentWriter {
     ) -> io::Result<&mut Active> {
         let roll = match &self.active {
             None => true,
-            Some(active) => {
-                let empty = active.segment.end() == active.segment.base;
-                (!empty && active.position + len > context.segment_bytes_max) || active.segment.end() != first
-            }
+            Some(active) => active.is_left(first, len, context.segment_bytes_max),
         };
         if roll {
             let (id, file) = context.files.create()?;
@@ -223,7 +256,8 @@ impl SegmentWriter {
                 index::seal(&sealed.segment, context.files);
             }
             begun.push(segment.clone());
-            self.active = Some(Active { segment, position: HEADER_BYTES as u64, allocated: 0, direct: None });
+            self.active =
+                Some(Active { segment, position: HEADER_BYTES as u64, allocated: 0, direct: None, placed: None });
         }
         self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))
     }

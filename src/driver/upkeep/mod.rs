@@ -360,10 +360,12 @@ impl LogState {
         };
         let appending = self.durability == Durability::Buffered && self.appender.lock().next() != self.high();
         let all = idle && !appending;
-        let gone = self.expired_segments(horizon, all, max);
+        let mut gone = self.expired_segments(horizon, all, max);
         // Pieces of packs may come behind it, so that it isn't always the last.
-        if gone.iter().any(|segment| writer.is_active(segment)) {
-            *writer = Default::default();
+        match gone.iter().position(|segment| writer.is_active(segment)) {
+            Some(at) if writer.expects_bulk() => gone.truncate(at),
+            Some(_) => *writer = Default::default(),
+            None => {}
         }
         // Before they go out of sight: a reader must find out that they were trimmed, not that there is a gap.
         self.trim(gone.iter().map(|s| s.end()).max().unwrap_or(0));
