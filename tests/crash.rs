@@ -284,6 +284,30 @@ fn a_bulk_batch_behind_eight_bytes_of_padding_is_found() {
     }
 }
 
+/// Several large appends of a log are written to its segment at once, and framed one after the other.
+#[test]
+fn large_appends_that_overlap_survive_a_crash_at_every_boundary() {
+    let mut looked = Looked::default();
+    let ops = [
+        Op::Append { log: 0, count: 1, len: 60, settle: true },
+        Op::OnTheirWay { log: 0, len: 5000 },
+        Op::OnTheirWay { log: 1, len: 9000 },
+        Op::Trim { log: 0, quarters: 4 },
+        Op::OnTheirWay { log: 0, len: 4200 },
+        Op::Upkeep,
+        Op::OnTheirWay { log: 0, len: 8000 },
+        Op::Checkpoint,
+        Op::OnTheirWay { log: 0, len: 6000 },
+    ];
+    for mode in [ReadMode::Map, ReadMode::Copy] {
+        let base = base(mode).unwrap();
+        for upto in 1..=ops.len() {
+            explore(&base, &ops[..upto], &mut looked).unwrap_or_else(|e| panic!("{:?}: {e}", ops[upto - 1]));
+        }
+    }
+    println!("figures: {} crash states of large appends that overlap, none wrong", looked.states);
+}
+
 #[test]
 fn a_bulk_batch_that_is_taken_over_is_found() {
     for mode in [ReadMode::Map, ReadMode::Copy] {

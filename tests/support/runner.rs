@@ -37,6 +37,12 @@ pub enum Op {
     TwoInFlight {
         len: usize,
     },
+    /// Three appends to one log and one to another, each taken before the one ahead of it is done: where they are large they are on
+    /// their way to segments together, and a small one waits for them.
+    OnTheirWay {
+        log: usize,
+        len: usize,
+    },
     /// Over both durable logs, the first trimmed too; with a precondition that holds or doesn't.
     Transaction {
         len: usize,
@@ -457,6 +463,17 @@ impl Run {
                 }
                 self.settle()?;
             }
+            Op::OnTheirWay { log, len } => {
+                for (log, len) in [(log, len), (log, len + 700), (1 - log, 40), (log, len + 90)] {
+                    self.append(log, 1, len)?;
+                    if let Some(store) = &mut self.store {
+                        store.commit_step_without_waiting();
+                    }
+                    self.collect()?;
+                    self.look();
+                }
+                self.settle()?;
+            }
             Op::Transaction { len, trim, stale } => {
                 self.settle()?;
                 self.transaction(len, trim, stale, false)?;
@@ -561,7 +578,8 @@ pub fn draw(tape: &Tape) -> Op {
         },
         14 | 15 => Op::Both { len: len(tape) },
         16 => Op::Peek { log: tape.choose("log", 3) as usize, len: len(tape) },
-        17 | 18 => Op::TwoInFlight { len: len(tape) },
+        17 => Op::TwoInFlight { len: len(tape) },
+        18 => Op::OnTheirWay { log: tape.choose("on_their_way", 2) as usize, len: len(tape) },
         19..22 => Op::Transaction {
             len: 8 + len(tape).min(3000),
             trim: tape.choose("trim", 4) == 3,

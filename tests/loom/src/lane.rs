@@ -59,42 +59,70 @@ mod tests {
         progress
     }
 
+    /// Two callers that wait and a thread: whoever finds the machine free does `mine`, with its own turn.
+    fn callers_and_a_thread(mine: fn(&Lane, &Arc<Turn>)) {
+        let shared = Arc::new((Lane::default(), Mutex::new(())));
+        let thread = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (lane, machine) = &*shared;
+                loop {
+                    let locked = machine.lock();
+                    let progress = step(lane);
+                    drop(locked);
+                    if !progress {
+                        if lane.is_closing() {
+                            return;
+                        }
+                        lane.wait(0, None);
+                    }
+                }
+            })
+        };
+        let call = move |(lane, machine): &(Lane, Mutex<()>)| {
+            let turn = lane.register(&Arc::new(LogState), None, false);
+            if let Some(_locked) = machine.try_lock() {
+                mine(lane, &turn);
+            }
+            assert_eq!(turn.wait(), Ok(()));
+        };
+        let caller = {
+            let shared = shared.clone();
+            thread::spawn(move || call(&shared))
+        };
+        call(&shared);
+        caller.join().unwrap();
+        shared.0.close();
+        thread.join().unwrap();
+    }
+
     #[test]
     fn loom_a_caller_takes_the_step_itself_or_somebody_takes_it_for_it() {
         explore(|| {
-            let shared = Arc::new((Lane::default(), Mutex::new(())));
-            let thread = {
-                let shared = shared.clone();
-                thread::spawn(move || {
-                    let (lane, machine) = &*shared;
-                    loop {
-                        let locked = machine.lock();
-                        let progress = step(lane);
-                        drop(locked);
-                        if !progress {
-                            if lane.is_closing() {
-                                return;
-                            }
-                            lane.wait(0, None);
-                        }
-                    }
-                })
-            };
-            let call = |(lane, machine): &(Lane, Mutex<()>)| {
-                let turn = lane.register(&Arc::new(LogState), None, false);
-                if let Some(_locked) = machine.try_lock() {
-                    step(lane);
+            callers_and_a_thread(|lane, _| {
+                step(lane);
+            });
+        });
+    }
+
+    #[test]
+    fn loom_a_caller_sees_only_its_own_turn_through_and_leaves_the_others_to_the_thread() {
+        explore(|| {
+            callers_and_a_thread(|lane, turn| {
+                lane.take_small(turn, 1).into_iter().for_each(|taken| taken.turn.resolve(Ok(())));
+            });
+        });
+    }
+
+    #[test]
+    fn loom_what_a_caller_puts_back_is_the_threads_once_it_is_roused() {
+        explore(|| {
+            callers_and_a_thread(|lane, turn| {
+                if let Some(taken) = lane.take_small(turn, 1) {
+                    lane.put_back(taken);
+                    lane.rouse();
                 }
-                assert_eq!(turn.wait(), Ok(()));
-            };
-            let caller = {
-                let shared = shared.clone();
-                thread::spawn(move || call(&shared))
-            };
-            call(&shared);
-            caller.join().unwrap();
-            shared.0.close();
-            thread.join().unwrap();
+            });
         });
     }
 
