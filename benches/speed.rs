@@ -263,6 +263,7 @@ fn bulk(plan: &Plan) -> Result<Vec<Row>> {
     const RECORD: usize = 64 << 10;
     let mut row = Row::new("Durable bulk, 64 KiB records", "MB/s", Bar::Reach(0.85), "best durable sequential write");
     let mut batched = Row::new("  the same, 16 records a call", "MB/s", Bar::Told, "the same");
+    let mut fresh = Row::new("  the first again", "MB/s", Bar::Told, "the same bytes into room never written");
     let total = plan.sized(2u64 << 20, 128 << 20, 512 << 20, 1 << 30);
     let dir = support::scratch(&plan.dir)?;
     let mut bare = floor::PreWritten::new(dir.path(), plan.sized(2 << 20, 256 << 20, 256 << 20, 512 << 20))?;
@@ -284,11 +285,14 @@ fn bulk(plan: &Plan) -> Result<Vec<Row>> {
         std::fs::remove_dir_all(store_dir)?;
         support::settle(&plan.dir)?;
         let limit = bare.pipeline(block, depth, total)? / 1e6;
+        support::settle(&plan.dir)?;
+        fresh.push(rates[0], floor::fresh_room(dir.path(), total)? / 1e6);
+        support::settle(&plan.dir)?;
         row.push(rates[0], limit);
         batched.push(rates[1], limit);
     }
     row.what = format!("{} (limit: {} KiB x {depth})", row.what, block >> 10);
-    Ok(vec![row, batched])
+    Ok(vec![row, batched, fresh])
 }
 
 /// Reading a log from end to end, from the page cache.

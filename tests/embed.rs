@@ -264,3 +264,59 @@ fn what_a_store_holds_is_counted_however_it_was_written() {
         assert_eq!(store.store().health(), braidlog::Health::Ok);
     }
 }
+
+#[test]
+fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = store.create_log("log", LogOptions::new()).unwrap();
+    for _ in 0..20 {
+        let before = store.stats().frames;
+        log.append("alone").unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while store.stats().frames < before + 2 {
+            assert!(std::time::Instant::now() < deadline, "no frame came that says that the last one is durable");
+            std::thread::yield_now();
+        }
+    }
+    store.close().unwrap();
+}
+
+#[test]
+fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), StoreOptions::new().bulk_bytes(64 << 10)).unwrap();
+    let log = store.create_log("log", LogOptions::new()).unwrap();
+    let large = vec![7u8; 40 << 10];
+    std::thread::scope(|scope| {
+        for caller in 0..6usize {
+            let (store, log, large) = (&store, &log, &large);
+            scope.spawn(move || {
+                for i in 0..40usize {
+                    match (caller + i) % 4 {
+                        0 => drop(log.append("small").unwrap()),
+                        1 => drop(log.append_batch([&large[..], &large[..], b"last"]).unwrap()),
+                        2 => {
+                            let ticket = log.append_ticket(&large[..]).unwrap();
+                            log.append("behind it").unwrap();
+                            ticket.wait().unwrap();
+                        }
+                        _ => {
+                            let mut transaction = Transaction::new();
+                            transaction.append(log, "whole").unwrap();
+                            store.commit(transaction).unwrap().wait().unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    // 60 times each: one, three, two and one.
+    let of = |log: &braidlog::Log| log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().data.len()).collect();
+    let before: Vec<usize> = of(&log);
+    assert_eq!(before.len(), 60 * 7);
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let after: Vec<usize> = of(&store.log("log").unwrap());
+    assert_eq!(before, after);
+}

@@ -169,6 +169,80 @@ impl Drop for PreWritten {
     }
 }
 
+/// Bytes a second of sequential writes into a new file whose room was reserved and never written, as a log's is that grows: direct
+/// writes of 512 KiB, 16 in flight, and a data sync behind every 4 MiB beside the writes that follow. The file system has to
+/// note what became data, and a thin device to find room, which [`PreWritten`] has behind it.
+#[cfg(target_os = "linux")]
+pub fn fresh_room(dir: &Path, total: u64) -> io::Result<f64> {
+    use std::os::fd::AsRawFd;
+
+    const BLOCK: usize = 512 << 10;
+    const DEPTH: usize = 16;
+    const SYNC_EVERY: u64 = 4 << 20;
+    const SYNC: u64 = 1;
+    let path = dir.join("floor.fresh");
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
+    let file = options.open(&path).or_else(|_| File::create(&path))?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, total)?;
+    file.sync_all()?;
+    let buffer = block_of(BLOCK);
+    let mut ring = io_uring::IoUring::new(64)?;
+    let descriptor = io_uring::types::Fd(file.as_raw_fd());
+    let (mut submitted, mut done, mut writes, mut syncs, mut unsynced) = (0, 0, 0, 0, 0);
+    let start = Instant::now();
+    while done < total || syncs > 0 || unsynced > 0 {
+        while writes < DEPTH && submitted < total {
+            let write =
+                io_uring::opcode::Write::new(descriptor, buffer.as_ptr(), BLOCK as u32).offset(submitted).build();
+            // SAFETY: as in `PreWritten::pipeline`.
+            unsafe { ring.submission().push(&write).map_err(io::Error::other)? };
+            submitted += BLOCK as u64;
+            writes += 1;
+        }
+        if unsynced >= SYNC_EVERY || (done >= total && unsynced > 0) {
+            let flags = io_uring::types::FsyncFlags::DATASYNC;
+            let sync = io_uring::opcode::Fsync::new(descriptor).flags(flags).build().user_data(SYNC);
+            // SAFETY: a sync refers to no memory; the descriptor is open until the function returns.
+            unsafe { ring.submission().push(&sync).map_err(io::Error::other)? };
+            syncs += 1;
+            unsynced = 0;
+        }
+        ring.submit_and_wait(1)?;
+        for completion in ring.completion() {
+            if completion.user_data() == SYNC {
+                assert_eq!(completion.result(), 0, "a sync of the floor failed");
+                syncs -= 1;
+                continue;
+            }
+            assert_eq!(completion.result(), BLOCK as i32, "a write of the floor failed");
+            writes -= 1;
+            done += BLOCK as u64;
+            unsynced += BLOCK as u64;
+        }
+    }
+    let took = start.elapsed();
+    drop(file);
+    std::fs::remove_file(path)?;
+    Ok(done as f64 / took.as_secs_f64())
+}
+
+/// The same without a ring.
+#[cfg(not(target_os = "linux"))]
+pub fn fresh_room(dir: &Path, total: u64) -> io::Result<f64> {
+    let path = dir.join("floor.fresh");
+    let file = File::create(&path)?;
+    let piece = vec![0x5au8; 4 << 20];
+    let start = Instant::now();
+    for at in (0..total).step_by(piece.len()) {
+        file.write_all_at(&piece, at)?;
+        file.sync_data()?;
+    }
+    let took = start.elapsed();
+    std::fs::remove_file(path)?;
+    Ok(total as f64 / took.as_secs_f64())
+}
+
 /// A buffer for direct writes.
 pub fn block_of(bytes: usize) -> AlignedBuf {
     let mut block = AlignedBuf::with_capacity(bytes);

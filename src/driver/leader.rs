@@ -17,52 +17,55 @@ use super::commit::{Commit, GRACE, IDLE, Pause};
 #[derive(Clone)]
 pub(crate) struct CommitMachine {
     core: Arc<Core>,
-    machine: Arc<Mutex<Commit>>,
+    /// `None` once the thread has ended.
+    machine: Arc<Mutex<Option<Commit>>>,
 }
 
 impl CommitMachine {
     pub(crate) fn new(core: Arc<Core>, machine: Commit) -> CommitMachine {
-        CommitMachine { core, machine: Arc::new(Mutex::new(machine)) }
+        CommitMachine { core, machine: Arc::new(Mutex::new(Some(machine))) }
     }
 
     /// Runs until the lane closes. For a thread of its own.
     pub(crate) fn run(self) {
         let lane = &self.core.commit_lane;
+        let _ended = Ended(&self);
         loop {
             let _watched = Watched(&self);
-            let pause = self.machine.lock().step_on();
-            match pause {
+            match self.with(Commit::step_on).unwrap_or(Pause::End) {
                 Pause::None => {}
                 Pause::Room => {
                     self.core.upkeep.ring();
                     self.core.ring.wait_freed(Duration::from_millis(50));
-                    self.machine.lock().waited_for_room();
+                    self.with(Commit::waited_for_room);
                 }
                 Pause::Returns { due } => {
                     lane.wait(due, Some(GRACE));
-                    self.machine.lock().waited_for_returns();
+                    self.with(Commit::waited_for_returns);
                 }
                 Pause::Idle { telling } => {
                     lane.wait(0, Some(IDLE));
-                    self.machine.lock().waited_idly(telling);
+                    self.with(|machine| machine.waited_idly(telling));
                 }
                 Pause::Rest => lane.wait(0, None),
-                Pause::End => {
-                    lane.refuse(Error::Closed);
-                    return;
-                }
+                Pause::End => return,
             }
         }
+    }
+
+    fn with<T>(&self, step: impl FnOnce(&mut Commit) -> T) -> Option<T> {
+        self.machine.lock().as_mut().map(step)
     }
 
     /// Has the calling thread see `turn` through if nobody is at work, for at most `patience`, and answers with what is left of
     /// that. What was begun and is not done is the thread's.
     pub(crate) fn lead(&self, turn: &Arc<Turn>, patience: Duration) -> Duration {
         let _watched = Watched(self);
-        let Some(mut machine) = self.machine.try_lock() else { return patience };
+        let Some(mut locked) = self.machine.try_lock() else { return patience };
+        let Some(machine) = locked.as_mut() else { return patience };
         let until = Instant::now() + patience;
         let rouse = machine.lead(turn, until);
-        drop(machine);
+        drop(locked);
         if rouse {
             self.core.commit_lane.rouse();
         }
@@ -76,7 +79,18 @@ struct Watched<'a>(&'a CommitMachine);
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.machine.lock().broke_off();
+            self.0.with(Commit::broke_off);
         }
+    }
+}
+
+/// The thread takes the machine with it, however it ends: its queue waits for what is in flight, and a disk may hang.
+struct Ended<'a>(&'a CommitMachine);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.core.commit_lane.refuse(Error::Closed);
+        let machine = self.0.machine.lock().take();
+        drop(machine);
     }
 }

@@ -109,6 +109,8 @@ pub(crate) struct SegmentFiles {
     packs: Mutex<VecDeque<(SegmentId, Arc<dyn DiskFile>)>>,
     /// Folders known to exist, and folders with entries that are not durable yet.
     folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
+    /// Whether a sync of a folder failed; held while one is under way.
+    folder_sync_failed: Mutex<bool>,
 }
 
 impl SegmentFiles {
@@ -133,6 +135,7 @@ impl SegmentFiles {
             opened: Mutex::default(),
             packs: Mutex::default(),
             folders: Mutex::default(),
+            folder_sync_failed: Mutex::default(),
         }
     }
 
@@ -224,8 +227,13 @@ impl SegmentFiles {
         self.disk.remove(&segment_path(id)).is_ok()
     }
 
-    /// Makes every folder entry made so far durable.
+    /// Makes every folder entry made so far durable. After one that failed all do: what it left can't be told.
     pub(crate) fn sync_folders(&self) -> io::Result<()> {
+        // Held for as long as it takes: what another thread is about to make durable is not durable yet.
+        let mut failed = self.folder_sync_failed.lock();
+        if *failed {
+            return Err(io::Error::other("an earlier sync of a folder failed"));
+        }
         let owed = std::mem::take(&mut self.folders.lock().1);
         if crate::seeded_bug!(NoDirectorySync) {
             return Ok(());
@@ -233,7 +241,9 @@ impl SegmentFiles {
         // The parent first: an entry in a folder that has none itself is no use.
         let mut owed: Vec<String> = owed.into_iter().collect();
         owed.sort_by_key(String::len);
-        owed.iter().try_for_each(|dir| self.disk.sync_dir(dir))
+        let synced = owed.iter().try_for_each(|dir| self.disk.sync_dir(dir));
+        *failed = synced.is_err();
+        synced
     }
 
     /// The open file of a segment, opened if need be, mapped at least up to `upto` if the store maps.
