@@ -295,7 +295,7 @@ fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
                 for i in 0..40usize {
                     match (caller + i) % 4 {
                         0 => drop(log.append("small").unwrap()),
-                        1 => drop(log.append_batch([&large[..], &large[..], b"last"]).unwrap()),
+                        1 => drop(log.append_batch([&large[..], &large[..], &b"last"[..]]).unwrap()),
                         2 => {
                             let ticket = log.append_ticket(&large[..]).unwrap();
                             log.append("behind it").unwrap();
@@ -312,7 +312,9 @@ fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
         }
     });
     // 60 times each: one, three, two and one.
-    let of = |log: &braidlog::Log| log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().data.len()).collect();
+    let of = |log: &braidlog::Log| {
+        log.read(StartAt::TrimHorizon).unwrap().map(|record| record.unwrap().data.len()).collect()
+    };
     let before: Vec<usize> = of(&log);
     assert_eq!(before.len(), 60 * 7);
     store.close().unwrap();
