@@ -317,6 +317,7 @@ fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
     };
     let before: Vec<usize> = of(&log);
     assert_eq!(before.len(), 60 * 7);
+    drop(log);
     store.close().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let after: Vec<usize> = of(&store.log("log").unwrap());
