@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::driver::Signal;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
+use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
 use crate::id::StoreId;
+use crate::limits::SCALINGS_PER_DAY;
 use crate::options::{INTERNAL_PREFIX, StoreOptions};
 use crate::store::Store;
 use crate::stream::{
@@ -47,6 +48,9 @@ pub struct EngineOptions {
     pub open_shards_max: u32,
     /// Most registered consumers of a stream. Default `None`: the service's 20, of an on-demand stream 50.
     pub consumers_max: Option<u32>,
+    /// How often [`Stream::update_shard_count`] changes a stream within 24 hours. Default 10, as the service; `None` for no limit.
+    /// [`Stream::scale_to`] has no such limit.
+    pub scalings_per_day: Option<u32>,
     /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
     pub maintenance_interval: Option<Duration>,
 }
@@ -63,6 +67,7 @@ impl Default for EngineOptions {
             on_demand: OnDemandOptions::default(),
             open_shards_max: 100_000,
             consumers_max: None,
+            scalings_per_day: Some(SCALINGS_PER_DAY),
             maintenance_interval: Some(Duration::from_secs(10)),
         }
     }
@@ -134,6 +139,13 @@ impl EngineOptions {
     #[must_use]
     pub fn consumers_max(mut self, consumers: Option<u32>) -> Self {
         self.consumers_max = consumers;
+        self
+    }
+
+    /// Sets [`scalings_per_day`](Self#structfield.scalings_per_day).
+    #[must_use]
+    pub fn scalings_per_day(mut self, scalings: Option<u32>) -> Self {
+        self.scalings_per_day = scalings;
         self
     }
 
@@ -606,11 +618,17 @@ fn load(catalog: &Table, store_digit: u8) -> std::result::Result<Streams, crate:
         let name = std::str::from_utf8(name).map_err(|_| crate::format::Damage::Bounds)?.to_owned();
         consumers.entry(stream).or_default().insert(name, ConsumerRow::decode(&value)?);
     }
+    let mut scalings: HashMap<u64, ScalingRow> = HashMap::new();
+    for (key, value) in catalog.rows(rows::SCALING_PREFIX) {
+        scalings.insert(rows::parse_key(&key)?.0, ScalingRow::decode(&value)?);
+    }
     let mut streams = Streams::default();
     for (_, value) in catalog.rows(rows::STREAM_PREFIX) {
         let row = StreamRow::decode(&value)?;
         let (shards, consumers) = (shards.remove(&row.id), consumers.remove(&row.id));
+        let scaling = scalings.remove(&row.id).unwrap_or_default();
         let state = StreamState::new(row, shards.unwrap_or_default(), consumers.unwrap_or_default());
+        state.set_scaling(scaling);
         if !state.shards().tiles() {
             return Err(crate::format::Damage::Bounds);
         }

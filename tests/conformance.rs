@@ -95,6 +95,7 @@ scenarios! {
     shards::shards_are_split_merged_and_walked,
     shards::shards_are_listed_by_every_filter,
     shards::a_stream_is_scaled,
+    shards::a_stream_is_scaled_ten_times_a_day,
     shards::what_a_reshard_can_not_do_is_refused,
     shards::consumers_are_registered_listed_and_removed,
     shards::a_subscription_pushes_records_and_ends_with_the_shard,

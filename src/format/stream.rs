@@ -8,6 +8,7 @@
 //! 'c' | stream id (8) | consumer's name           [`ConsumerRow`]
 //! 'g' | stream id (8) | group's name              [`GroupRow`]
 //! 'l' | stream id (8) | length of the group's name (1) | name | shard index (4)   [`LeaseRow`]
+//! 'u' | stream id (8)                             [`ScalingRow`]
 //! ```
 //!
 //! Every value begins with its version (1 byte). Texts have a length of 2 bytes, lists a count of 4. Keys are big-endian so that
@@ -136,6 +137,17 @@ pub struct LeaseRow {
     pub owner: String,
 }
 
+/// When the shard count of a stream was updated: the service allows so many updates a day. No row where it never was.
+///
+/// ```text
+/// version (1) | count (4), then each: when, ms (8)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScalingRow {
+    /// In milliseconds since 1970, oldest first; those that are too old to count may be left out.
+    pub scaled_ms: Vec<u64>,
+}
+
 /// Key of the [`EngineRow`].
 pub const ENGINE_KEY: &[u8] = b"m";
 /// Keys of [`StreamRow`]s begin so.
@@ -149,6 +161,9 @@ pub const CONSUMER_PREFIX: &[u8] = b"c";
 pub const GROUP_PREFIX: &[u8] = b"g";
 /// Keys of [`LeaseRow`]s begin so.
 pub const LEASE_PREFIX: &[u8] = b"l";
+
+/// Keys of [`ScalingRow`]s begin so.
+pub const SCALING_PREFIX: &[u8] = b"u";
 
 /// Key of a [`StreamRow`].
 pub fn stream_key(stream: u64) -> Vec<u8> {
@@ -178,6 +193,11 @@ pub fn lease_prefix(stream: u64, group: &str) -> Vec<u8> {
 /// Key of a [`LeaseRow`].
 pub fn lease_key(stream: u64, group: &str, shard: u32) -> Vec<u8> {
     [&lease_prefix(stream, group)[..], &shard.to_be_bytes()].concat()
+}
+
+/// Key of a [`ScalingRow`].
+pub fn scaling_key(stream: u64) -> Vec<u8> {
+    [SCALING_PREFIX, &stream.to_be_bytes()].concat()
 }
 
 /// Which stream a key of a shard or consumer is about, and what of it.
@@ -409,6 +429,29 @@ impl LeaseRow {
     }
 }
 
+impl ScalingRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_u32(self.scaled_ms.len() as u32);
+        self.scaled_ms.iter().for_each(|ms| out.put_u64(*ms));
+        out
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn decode(bytes: &[u8]) -> Result<ScalingRow, Damage> {
+        let mut d = Decoder::new(bytes);
+        version(&mut d)?;
+        let count = d.count(8)?;
+        let row = ScalingRow { scaled_ms: (0..count).map(|_| d.u64()).collect::<Result<_, _>>()? };
+        d.end()?;
+        Ok(row)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,6 +479,8 @@ mod tests {
         holds(&row, &row.encode(), GroupRow::decode);
         let row = LeaseRow { finished: true, counter: 1, next: 2, next_sub: 3, owner: "worker".into() };
         holds(&row, &row.encode(), LeaseRow::decode);
+        let row = ScalingRow { scaled_ms: vec![6, 7] };
+        holds(&row, &row.encode(), ScalingRow::decode);
         let row = ConsumerRow { created_ms: 5, policy: "{}".into(), tags };
         holds(&row, &row.encode(), ConsumerRow::decode);
         let row = ShardRow {

@@ -1,7 +1,7 @@
 //! Doors into the rooms of streams: rows, tokens, aggregated records.
 
 use crate::format::change;
-use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ShardRow, StreamRow};
+use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
 use crate::stream::{self, HashKey, HashKeyRange, ShardId, Token};
 
 use super::{Input, Tree, edit};
@@ -35,6 +35,7 @@ pub fn sample_rows() -> (Vec<u8>, String) {
     };
     let child = ShardRow { end: 9, parent: Some(0), adjacent_parent: Some(1), closed_ms: None, ..parent };
     let consumer = ConsumerRow { created_ms: 1_700_000_001_000, policy: "{}".to_owned(), tags };
+    let scaling = ScalingRow { scaled_ms: vec![1_700_000_009_000, 1_700_000_010_000] };
     let engine = EngineRow { secret: [9; 16], last_birth_s: 1_700_000_001 };
     let rows = [
         (rows::ENGINE_KEY.to_vec(), Some(engine.encode())),
@@ -43,6 +44,7 @@ pub fn sample_rows() -> (Vec<u8>, String) {
         (rows::shard_key(stream.id, 2), Some(child.encode())),
         (rows::consumer_key(stream.id, "billing"), Some(consumer.encode())),
         (rows::shard_key(stream.id, 1), None),
+        (rows::scaling_key(stream.id), Some(scaling.encode())),
     ];
     let token = Token { stream: stream.id, shard: ShardId(2), next: 77, issued_ms: 1_700_000_002_000 };
     (change::encode(rows.iter().map(|(key, value)| (&key[..], value.as_deref()))), token.encode(&engine.secret))
@@ -65,6 +67,7 @@ pub fn stream_rows(data: &[u8]) {
         let _ = StreamRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ShardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ConsumerRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = ScalingRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
     };
     row(&bytes);
     let Ok(rows) = change::decode(&bytes) else { return };

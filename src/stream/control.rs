@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::engine::{Control, Shared};
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, ShardRow, StreamRow};
+use crate::format::stream::{self as rows, ScalingRow, ShardRow, StreamRow};
 use crate::limits::{ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -25,6 +25,9 @@ use super::options::{
 use super::reshard::{self, Plan};
 use super::shard::{ShardId, ShardMap, ShardState, log_name};
 use super::state::StreamState;
+
+/// How long an update of the shard count counts.
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Shards that change in one transaction while a stream is scaled: a frame holds their rows with room to spare.
 const SHARDS_AT_ONCE: usize = 256;
@@ -131,7 +134,7 @@ impl Stream {
         let id = self.state.id;
         let mut change = Change::default();
         let mut transaction = Transaction::new();
-        change.remove(rows::stream_key(id));
+        change.remove(rows::stream_key(id)).remove(rows::scaling_key(id));
         for name in consumers.keys() {
             change.remove(rows::consumer_key(id, name));
         }
@@ -188,7 +191,7 @@ impl Stream {
         let control = self.control()?;
         self.check_provisioned()?;
         let plan = reshard::split(&self.state.shards(), shard, new_starting_hash_key)?;
-        self.reshard(control, plan)
+        self.reshard(control, plan, None)
     }
 
     /// Merges two open shards whose ranges touch into one. Otherwise as [`Stream::split_shard`].
@@ -199,11 +202,12 @@ impl Stream {
         let control = self.control()?;
         self.check_provisioned()?;
         let plan = reshard::merge(&self.state.shards(), shard, adjacent)?;
-        self.reshard(control, plan)
+        self.reshard(control, plan, None)
     }
 
     /// Brings the stream to `target` shards of equal ranges, by splits and then merges, each step atomic. From `1/2` to twice
-    /// the number it has, as the service allows.
+    /// the number it has and ten times within 24 hours, as the service allows; one that changes nothing does not count. See
+    /// [`crate::EngineOptions::scalings_per_day`].
     ///
     /// # Errors
     /// [`Error::LimitExceeded`] beyond that, or beyond the account's open shards; [`Error::InvalidArgument`];
@@ -218,17 +222,22 @@ impl Stream {
                 format!("a stream of {open} shards can be scaled to {} to {} of them", open.div_ceil(2), open * 2);
             return Err(Error::LimitExceeded { what });
         }
-        self.scale_to(target)
+        self.scale(target, true)
     }
 
-    /// As [`Stream::update_shard_count`], as far as it takes.
+    /// As [`Stream::update_shard_count`], as far as it takes and as often as it is called.
     ///
     /// # Errors
-    /// As [`Stream::update_shard_count`], but for its range.
+    /// As [`Stream::update_shard_count`], but for what the service limits.
     pub fn scale_to(&self, target: u32) -> Result<()> {
         if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
             return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
         }
+        self.scale(target, false)
+    }
+
+    /// `counted`: it is one of so many that a day may have.
+    fn scale(&self, target: u32, mut counted: bool) -> Result<()> {
         let ranges = HashKeyRange::uniform(target);
         loop {
             let control = self.control()?;
@@ -237,8 +246,25 @@ impl Stream {
             if plan.closes.is_empty() {
                 return Ok(());
             }
-            self.reshard(control, plan)?;
+            // Counted with the first step, so that it counts if anything of it lasts.
+            let scaling = if std::mem::take(&mut counted) { self.one_more_scaling()? } else { None };
+            self.reshard(control, plan, scaling)?;
         }
+    }
+
+    /// When the shard count was updated, with now; `None` where nobody counts.
+    fn one_more_scaling(&self) -> Result<Option<ScalingRow>> {
+        let Some(max) = self.shared.options.scalings_per_day else { return Ok(None) };
+        let now_ms = self.shared.now_ms();
+        let mut scaling = self.state.scaling();
+        scaling.scaled_ms.retain(|at| now_ms.saturating_sub(*at) < DAY_MS);
+        if scaling.scaled_ms.len() >= max as usize {
+            let name = self.name();
+            let what = format!("the shard count of stream {name} may be updated {max} times within 24 hours");
+            return Err(Error::LimitExceeded { what });
+        }
+        scaling.scaled_ms.push(now_ms);
+        Ok(Some(scaling))
     }
 
     fn check_provisioned(&self) -> Result<()> {
@@ -248,8 +274,14 @@ impl Stream {
         Ok(())
     }
 
-    /// One frame that closes shards and opens others, with everything put before it to the old ones.
-    pub(crate) fn reshard(&self, mut control: MutexGuard<'_, Control>, plan: Plan) -> Result<()> {
+    /// One frame that closes shards and opens others, with everything put before it to the old ones. `scaling`: the update of
+    /// the shard count that begins with it.
+    pub(crate) fn reshard(
+        &self,
+        mut control: MutexGuard<'_, Control>,
+        plan: Plan,
+        scaling: Option<ScalingRow>,
+    ) -> Result<()> {
         let (shared, state) = (&self.shared, &self.state);
         if plan.children.len() > plan.closes.len() {
             shared.check_open_shards(plan.children.len() - plan.closes.len())?;
@@ -280,7 +312,10 @@ impl Stream {
         // The moment of the reshard is the millisecond after its serial point: every record of a parent arrived before it, so
         // that who starts at a time starts in all shards that have records from then on.
         let made: Arc<Mutex<Option<ShardMap>>> = Arc::default();
-        let bytes_max = 256 * (2 + plan.closes.len() + plan.children.len()) + row.encode().len();
+        let scaling_row = scaling.as_ref().map(ScalingRow::encode);
+        let bytes_max = 256 * (2 + plan.closes.len() + plan.children.len())
+            + row.encode().len()
+            + scaling_row.as_ref().map_or(0, |row| 64 + row.len());
         let (core, store_digit, stream) = (shared.store.core().clone(), shared.store_digit, state.id);
         let (birth_s, new_row, at_serial_point) = (engine.last_birth_s, row.clone(), made.clone());
         let new_engine = engine.clone();
@@ -303,6 +338,9 @@ impl Stream {
             let changed: Vec<Arc<ShardState>> = closed.chain(children).collect();
             let mut change = Change::default();
             change.put(rows::ENGINE_KEY.to_vec(), new_engine.encode()).put(rows::stream_key(stream), new_row.encode());
+            if let Some(row) = scaling_row {
+                change.put(rows::scaling_key(stream), row);
+            }
             for shard in &changed {
                 change.put(rows::shard_key(stream, shard.id.0), shard.row.encode());
             }
@@ -314,6 +352,9 @@ impl Stream {
         let state = state.clone();
         transaction.once_durable(move |_| {
             state.set_row(row);
+            if let Some(scaling) = scaling {
+                state.set_scaling(scaling);
+            }
             if let Some(map) = made.lock().take() {
                 state.set_shards(map);
             }

@@ -206,7 +206,7 @@ impl Stream {
                 Division::At(key) => {
                     let control = self.control()?;
                     let plan = reshard::split(&self.state.shards(), shard.id, key)?;
-                    self.reshard(control, plan)?;
+                    self.reshard(control, plan, None)?;
                     open += 1;
                     done.splits.push((self.name().to_owned(), shard.id));
                 }
@@ -230,7 +230,7 @@ impl Stream {
             if long && open > options.shards_min {
                 let control = self.control()?;
                 let plan = reshard::merge(&self.state.shards(), low.id, high.id)?;
-                self.reshard(control, plan)?;
+                self.reshard(control, plan, None)?;
                 open -= 1;
                 merged = Some(high.id);
                 done.merges.push((self.name().to_owned(), low.id, high.id));

@@ -5,7 +5,7 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::format::stream::{ConsumerRow, StreamRow};
+use crate::format::stream::{ConsumerRow, ScalingRow, StreamRow};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, step_until};
 
 use super::shard::{ShardMap, ShardState};
@@ -19,6 +19,7 @@ pub(crate) struct StreamState {
     row: RwLock<Arc<StreamRow>>,
     shards: RwLock<Arc<ShardMap>>,
     consumers: RwLock<Arc<BTreeMap<String, ConsumerRow>>>,
+    scaling: Mutex<ScalingRow>,
     deleted: AtomicBool,
     swapped: (Mutex<()>, Condvar),
     /// Where an automatic distribution goes on.
@@ -43,6 +44,7 @@ impl StreamState {
             row: RwLock::new(Arc::new(row)),
             shards: RwLock::new(Arc::new(ShardMap::new(0, shards))),
             consumers: RwLock::new(Arc::new(consumers)),
+            scaling: Mutex::default(),
             deleted: AtomicBool::new(false),
             swapped: Default::default(),
             turn: AtomicU64::new(0),
@@ -76,6 +78,15 @@ impl StreamState {
 
     pub(crate) fn set_consumers(&self, consumers: BTreeMap<String, ConsumerRow>) {
         *self.consumers.write().unwrap_or_else(|p| p.into_inner()) = Arc::new(consumers);
+    }
+
+    /// When its shard count was updated.
+    pub(crate) fn scaling(&self) -> ScalingRow {
+        self.scaling.lock().clone()
+    }
+
+    pub(crate) fn set_scaling(&self, scaling: ScalingRow) {
+        *self.scaling.lock() = scaling;
     }
 
     /// The deletion is durable.

@@ -166,6 +166,20 @@ pub fn a_stream_is_scaled(bench: &Bench) {
     assert_eq!(refused.message, "Request is invalid. Stream clicks under account 000000000000 is in On-Demand mode.");
 }
 
+pub fn a_stream_is_scaled_ten_times_a_day(bench: &Bench) {
+    let client = &bench.client;
+    create(bench, "clicks", 1);
+    let scale =
+        |target: u32| json!({ "StreamName": "clicks", "TargetShardCount": target, "ScalingType": "UNIFORM_SCALING" });
+    for at in 0..10 {
+        client.ok("UpdateShardCount", scale(1 + (at + 1) % 2));
+    }
+    let refused = client.fails("UpdateShardCount", "LimitExceededException", scale(2));
+    assert!(refused.message.contains("10 times within 24 hours"), "{}", refused.message);
+    bench.wait(Duration::from_secs(24 * 3600));
+    client.ok("UpdateShardCount", scale(2));
+}
+
 pub fn what_a_reshard_can_not_do_is_refused(bench: &Bench) {
     let client = &bench.client;
     create(bench, "clicks", 3);

@@ -241,3 +241,47 @@ fn nobody_sees_the_end_of_a_shard_before_its_children() {
     let reader = engine.engine().stream("clicks").unwrap().read(id(0), StartingPosition::TrimHorizon).unwrap();
     assert_eq!(reader.shard_end().unwrap().unwrap().len(), 2);
 }
+
+/// The service allows ten updates of the shard count within 24 hours; here any number went through.
+#[test]
+fn the_shard_count_is_updated_ten_times_a_day_and_no_more_also_over_a_restart() {
+    let (mut disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let open = |disk: &SimDisk, life, max| {
+        ManualEngine::open(env_of(disk, &clock, life), options().scalings_per_day(max)).unwrap()
+    };
+    let limit =
+        |outcome| matches!(outcome, Err(Error::LimitExceeded { what }) if what.contains("10 times within 24 hours"));
+    let mut engine = open(&disk, 1, Some(10));
+    engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    engine.engine().create_stream("orders", StreamOptions::new()).unwrap();
+    for at in 0..10 {
+        let clicks = engine.engine().stream("clicks").unwrap();
+        clicks.update_shard_count(1 + (at + 1) % 2).unwrap();
+        clicks.update_shard_count(1 + (at + 1) % 2).unwrap(); // changes nothing, so it doesn't count
+        clock.advance(Duration::from_secs(3600));
+        if at == 6 {
+            drop((clicks, engine));
+            disk = disk.crash(Crash::Power, &Tape::seeded(2));
+            engine = open(&disk, 2, Some(10));
+        }
+    }
+    let clicks = engine.engine().stream("clicks").unwrap();
+    assert!(limit(clicks.update_shard_count(2)));
+    engine.engine().stream("orders").unwrap().update_shard_count(2).unwrap();
+    // What the library offers besides has no such limit, and does not count.
+    clicks.scale_to(2).unwrap();
+    clicks.scale_to(1).unwrap();
+    // The first one was 10 hours ago.
+    clock.advance(Duration::from_secs(14 * 3600 - 1));
+    assert!(limit(clicks.update_shard_count(2)));
+    clock.advance(Duration::from_secs(1));
+    clicks.update_shard_count(2).unwrap();
+    assert!(limit(clicks.update_shard_count(1)));
+    // A stream made later under the name begins at none.
+    engine.engine().delete_stream("clicks", false).unwrap();
+    engine.engine().create_stream("clicks", StreamOptions::new()).unwrap().update_shard_count(2).unwrap();
+    drop((clicks, engine));
+    let engine = open(&disk, 3, None);
+    let orders = engine.engine().stream("orders").unwrap();
+    (0..30).for_each(|at| orders.update_shard_count(1 + at % 2).unwrap());
+}

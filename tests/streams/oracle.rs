@@ -139,6 +139,8 @@ pub struct StreamModel {
     /// Index of the next shard.
     pub next: u32,
     pub consumers: BTreeMap<String, ConsumerModel>,
+    /// When its shard count was updated.
+    pub scaled_ms: Vec<u64>,
 }
 
 /// The whole hash space in equal parts: floor(2^128 / count) each, the last one takes the rest.
@@ -173,6 +175,7 @@ impl StreamModel {
             shards: ranges.map(|((start, end), index)| ShardModel::new(index, start, end, Vec::new())).collect(),
             next: shards,
             consumers: BTreeMap::new(),
+            scaled_ms: Vec::new(),
         }
     }
 
@@ -188,6 +191,11 @@ impl StreamModel {
         let mut open: Vec<&ShardModel> = self.shards.iter().filter(|shard| shard.open).collect();
         open.sort_by_key(|shard| shard.start);
         open
+    }
+
+    /// What the open shards own, in order.
+    pub fn ranges(&self) -> Vec<(u128, u128)> {
+        self.open().iter().map(|shard| (shard.start, shard.end)).collect()
     }
 
     /// The open shard that owns a hash key.
@@ -243,6 +251,11 @@ impl StreamModel {
         self.shards.push(ShardModel::new(self.next, range.0, range.1, vec![one, other]));
         self.next += 1;
         Ok(())
+    }
+
+    /// Whether one more update of the shard count would be too many.
+    pub fn scaled_too_often(&self, now_ms: u64, max: usize) -> bool {
+        self.scaled_ms.iter().filter(|at| now_ms - **at < 24 * 3_600_000).count() >= max
     }
 
     /// What has expired stays so, whatever the rule will be.

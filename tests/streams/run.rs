@@ -19,6 +19,8 @@ use crate::ensure;
 pub const NAMES: [&str; 3] = ["clicks", "orders", "views"];
 const HOUR_MS: u64 = 3_600_000;
 const TOKEN_MS: u64 = 300_000;
+/// Few, so that histories reach it.
+const SCALINGS_PER_DAY: u32 = 2;
 
 pub fn options() -> EngineOptions {
     let store = StoreOptions::new()
@@ -28,7 +30,7 @@ pub fn options() -> EngineOptions {
         .memory_bytes(512 << 10)
         .open_files_max(16)
         .retention_interval(Duration::from_secs(1));
-    EngineOptions::new().store(store)
+    EngineOptions::new().store(store).scalings_per_day(Some(SCALINGS_PER_DAY))
 }
 
 /// `life` tells the randomness of one life from that of another.
@@ -614,7 +616,7 @@ impl Run {
                     happened = true;
                 }
             }
-            Some(Maybe::Scaled(name)) => self.adopt(&name)?,
+            Some(Maybe::Scaled(name)) => self.adopt_scaling(&name)?,
             None => {}
         }
         if let Some(why) = self.differs(&self.model) {
@@ -668,6 +670,18 @@ impl Run {
                 let bad = lost.iter().find(|index| model.shard(**index).is_some_and(|s| !s.open));
                 ensure!(bad.is_none(), "{name} {bad:?}: it is closed, but a put from before the close is not there");
             }
+        }
+        Ok(())
+    }
+
+    /// An update of the shard count counts if anything came of it.
+    fn adopt_scaling(&mut self, name: &str) -> Verdict {
+        let before = self.model.streams[name].next;
+        self.adopt(name)?;
+        let now_ms = self.now_ms();
+        let model = self.model.streams.get_mut(name).ok_or("no such stream")?;
+        if model.next > before {
+            model.scaled_ms.push(now_ms);
         }
         Ok(())
     }
@@ -1022,14 +1036,15 @@ impl Run {
             0 => Some(Kind::Invalid),
             t if t > 2 * open || 2 * t < open => Some(Kind::Limit),
             _ if model.on_demand => Some(Kind::OnDemand),
+            t if model.ranges() == uniform(t) => None,
+            _ if model.scaled_too_often(self.now_ms(), SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
             _ => None,
         };
         let answer = self.stream(name)?.update_shard_count(target);
         match self.hear("scale", answer, expected)? {
             Some(()) => {
-                self.adopt(name)?;
-                let ranges: Vec<(u128, u128)> =
-                    self.model.streams[name].open().iter().map(|s| (s.start, s.end)).collect();
+                self.adopt_scaling(name)?;
+                let ranges = self.model.streams[name].ranges();
                 ensure!(ranges == uniform(target), "{name}: scaled to {target} it has {ranges:?}");
                 self.learn()
             }

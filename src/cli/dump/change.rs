@@ -5,7 +5,7 @@ use super::fields::when;
 use super::printer::preview;
 use crate::format::agent::{self, FileRow};
 use crate::format::change;
-use crate::format::stream::{self, ConsumerRow, EngineRow, ShardRow, StreamRow};
+use crate::format::stream::{self, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
 use crate::stream::{HashKey, HashKeyRange};
 
 /// A line for each row of a change of a table; none for any other bytes.
@@ -31,6 +31,7 @@ fn name(key: &[u8]) -> Option<String> {
         b'm' if key == stream::ENGINE_KEY => Some("of the engine".to_owned()),
         b's' if rest.is_empty() && key.len() == 9 => Some(format!("of stream {id:#x}")),
         b'h' => Some(format!("of shard {} of stream {id:#x}", u32::from_be_bytes(rest.try_into().ok()?))),
+        b'u' if rest.is_empty() && key.len() == 9 => Some(format!("of the scaling of stream {id:#x}")),
         b'c' if !rest.is_empty() => Some(format!("of consumer {} of stream {id:#x}", preview(rest, 128))),
         _ => None,
     }
@@ -58,6 +59,11 @@ fn meaning(key: &[u8], value: &[u8]) -> Option<String> {
             Some(format!("hash keys {range}{from}, opened {}, {closed}", when(row.opened_ms)))
         }
         b'c' => Some(format!("registered {}", when(ConsumerRow::decode(value).ok()?.created_ms))),
+        b'u' => {
+            let row = ScalingRow::decode(value).ok()?;
+            let times: Vec<String> = row.scaled_ms.iter().map(|ms| when(*ms)).collect();
+            Some(format!("shard count updated {}", times.join(", ")))
+        }
         b'f' => {
             let row = FileRow::decode(value).ok()?;
             Some(format!("{}, read to byte {}, seen {}", preview(&row.path, 256), row.offset, when(row.seen_ms)))
