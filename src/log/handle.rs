@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::sync::{Arc, Ordering};
 use crate::ticket::{Appended, Pending, Ticket};
 
-use super::{Bound, Floor, KeepsRecords, LogState, Reader, StartAt};
+use super::{AgeStop, Bound, Floor, KeepsRecords, LogState, Reader, StartAt};
 
 /// A handle on one log.
 ///
@@ -216,6 +216,11 @@ impl Log {
             return None;
         }
         self.state.age_cutoff_ms(self.core.trusted_now_ms())
+    }
+
+    /// Stops time for the age rule.
+    pub(crate) fn stop_age(&self) -> AgeStop {
+        AgeStop::new(&self.state, || self.core.trusted_now_ms())
     }
 
     pub(crate) fn locate_arrival(&self, arrival_ms: u64) -> Result<(SequenceNumber, Option<Location>)> {

@@ -19,7 +19,7 @@ pub use handle::{Log, LogInfo};
 pub(crate) use reader::Bound;
 pub use reader::{Batch, Reader, Record, StartAt};
 pub use retention::Floor;
-pub(crate) use retention::{Floors, KeepsRecords};
+pub(crate) use retention::{AgeStop, Floors, KeepsRecords};
 pub(crate) use watch::{Registration, Watch};
 
 use crate::error::{Error, Result};
@@ -117,6 +117,8 @@ pub(crate) struct LogState {
     byte_horizon: Mutex<(u64, SequenceNumber)>,
     /// Whether an age or byte rule is set, for a look without the lock.
     rules: AtomicBool,
+    /// Where time stands for the age rule, see [`AgeStop`]; [`NONE`] while it goes on.
+    age_stands_ms: AtomicU64,
 }
 
 pub(crate) fn options_of(row: &LogRow) -> LogOptions {
@@ -179,6 +181,7 @@ impl LogState {
             stopped_at: AtomicU64::new(row.stopped_at.unwrap_or(NONE)),
             byte_horizon: Mutex::new((NONE, 0)),
             rules: AtomicBool::new(rules),
+            age_stands_ms: AtomicU64::new(NONE),
         }
     }
 

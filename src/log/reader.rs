@@ -337,6 +337,9 @@ impl Reader {
                     _ => Ok(None),
                 };
             }
+            // Before the horizon: where a longer rule has taken the place of a shorter one meanwhile, what the shorter one had
+            // hidden is below the horizon now.
+            let cutoff_ms = self.log.age_cutoff_ms();
             let horizon = self.log.horizon_at_least()?;
             if self.next < horizon {
                 let log = state.name.to_string();
@@ -344,7 +347,7 @@ impl Reader {
             }
             let Some((header, records)) = self.fetch()? else { continue };
             let batch = Batch { header, records, from: self.next, upto: header.end().min(end) };
-            if let Some(cutoff) = self.log.age_cutoff_ms()
+            if let Some(cutoff) = cutoff_ms
                 && header.first_arrival_ms < cutoff
             {
                 // The age rule cuts between two records, so where it cuts the batch is looked at record by record.

@@ -78,6 +78,45 @@ impl Drop for Floor {
     }
 }
 
+/// Time stands still for a log's age rule: nothing more expires by it until this is dropped.
+///
+/// That is how a longer rule takes the place of a shorter one and brings back nothing that was hidden, in any life:
+///
+/// 1. Time stops for the old rule.
+/// 2. What is hidden then is trimmed, in the frame that brings the new rule. Whoever reads until that is durable finds exactly
+///    this hidden, and no more.
+/// 3. Trim and new rule are published together, and time goes on, for the new rule.
+///
+/// A crash before the frame leaves the old rule, which hides as much and more.
+pub(crate) struct AgeStop {
+    log: Arc<LogState>,
+    forever: bool,
+}
+
+impl AgeStop {
+    /// `now_ms` reads the clock.
+    pub(super) fn new(log: &Arc<LogState>, now_ms: impl Fn() -> u64) -> AgeStop {
+        let first_ms = now_ms();
+        log.age_stands_ms.store(first_ms, Ordering::SeqCst);
+        // A reader may have looked at the clock after that, and not seen yet that time stands; but it looked before this.
+        log.age_stands_ms.store(now_ms().max(first_ms), Ordering::SeqCst);
+        AgeStop { log: log.clone(), forever: false }
+    }
+
+    /// It is not known whether the new rule is durable, so time stays where it is as long as this life lasts.
+    pub(crate) fn forever(mut self) {
+        self.forever = true;
+    }
+}
+
+impl Drop for AgeStop {
+    fn drop(&mut self) {
+        if !self.forever {
+            self.log.age_stands_ms.store(super::NONE, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Keeps records for whoever reads them next, and with them memory or mapped segments.
 pub(crate) trait KeepsRecords: Send + Sync {
     /// Some of the log went: drops what it keeps.
@@ -124,6 +163,8 @@ impl LogState {
 
     /// The age rule, if there is one, as the arrival below which records have expired.
     pub(crate) fn age_cutoff_ms(&self, now_ms: u64) -> Option<u64> {
+        // Before the rule: who finds time going on again behind a change of the rule finds the new one, see `AgeStop`.
+        let now_ms = now_ms.min(self.age_stands_ms.load(Ordering::SeqCst));
         let age = self.options.read().unwrap_or_else(|p| p.into_inner()).retention_age?;
         Some(now_ms.saturating_sub(age.as_millis() as u64))
     }

@@ -10,6 +10,7 @@ use crate::engine::{Control, Shared};
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ScalingRow, ShardRow, StreamRow};
 use crate::limits::{ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
+use crate::log::AgeStop;
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::table::Change;
@@ -405,14 +406,20 @@ impl Stream {
     fn change_retention(&self, hours: u32) -> Result<()> {
         let mut row = (*self.state.row()).clone();
         let mut transaction = Transaction::new();
+        let mut stops = Vec::new();
         for shard in self.state.shards().all() {
             let log = shard.log(&self.shared.store)?;
             // What has expired by the old rule stays so under a longer one.
+            stops.push(log.stop_age());
             transaction.trim(log, log.horizon()?);
             transaction.set_options(log, log_options(hours))?;
         }
         row.retention_hours = hours;
-        self.set_row(transaction, row)
+        let outcome = self.set_row(transaction, row);
+        if matches!(outcome, Err(Error::OutcomeUnknown { .. })) {
+            stops.into_iter().for_each(AgeStop::forever);
+        }
+        outcome
     }
 
     /// Sets the largest record, data and partition key together, in KiB: 1,024 to 10,240.

@@ -1,11 +1,12 @@
 //! What was found, each by its name.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
+use braidlog::env::{Clock, Env};
 use braidlog::manual::{ManualEngine, ManualStore};
-use braidlog::stream::{HashKey, SequenceNumber, ShardFilter, StartingPosition, StreamMode, StreamOptions};
+use braidlog::stream::{HashKey, SequenceNumber, ShardFilter, StartingPosition, Stream, StreamMode, StreamOptions};
 use braidlog::{Error, Health, LogOptions, StoreOptions, Transaction};
 
 use super::run::{env_of, id, options};
@@ -284,4 +285,74 @@ fn the_shard_count_is_updated_ten_times_a_day_and_no_more_also_over_a_restart() 
     let engine = open(&disk, 3, None);
     let orders = engine.engine().stream("orders").unwrap();
     (0..30).for_each(|at| orders.update_shard_count(1 + at % 2).unwrap());
+}
+
+type Happens = Box<dyn FnMut(&ManualClock) + Send>;
+
+/// Time passes, and something happens, whenever somebody looks at this clock.
+struct BusyClock {
+    clock: ManualClock,
+    happens: Mutex<Option<Happens>>,
+}
+
+impl Clock for BusyClock {
+    fn wall_ms(&self) -> u64 {
+        // What happens may look at the clock, too.
+        if let Ok(mut happens) = self.happens.try_lock()
+            && let Some(happens) = happens.as_mut()
+        {
+            happens(&self.clock);
+        }
+        self.clock.wall_ms()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.clock.monotonic_ms()
+    }
+}
+
+/// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
+#[test]
+fn raising_retention_brings_nothing_back_that_expired_while_it_was_raised() {
+    let clock = Arc::new(BusyClock { clock: ManualClock::new(), happens: Mutex::default() });
+    let disk = SimDisk::new(Tape::seeded(1));
+    let env = |disk: &SimDisk, life| Env { clock: clock.clone(), ..env_of(disk, &Arc::new(ManualClock::new()), life) };
+    let engine = ManualEngine::open(env(&disk, 1), options()).unwrap();
+    let stream = engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    for at in 0..100u32 {
+        stream.put_record("key", &at.to_le_bytes()).unwrap();
+        clock.clock.advance(Duration::from_millis(1));
+    }
+    let first = |stream: &Stream| {
+        let record = stream.read(id(0), StartingPosition::TrimHorizon).unwrap().next().unwrap().unwrap();
+        u32::from_le_bytes(record.data[..].try_into().unwrap())
+    };
+    clock.clock.advance(Duration::from_millis(24 * 3_600_000 - 95));
+    for hours in [25, 24, 48] {
+        let hidden = Arc::new(Mutex::new((0, 0)));
+        let (seen, reads_on) = (hidden.clone(), stream.clone());
+        *clock.happens.lock().unwrap() = Some(Box::new(move |clock| {
+            clock.advance(Duration::from_millis(1));
+            let mut seen = seen.lock().unwrap();
+            let first = first(&reads_on);
+            assert!(first >= seen.0, "{} was hidden, and {first} is back", seen.0);
+            *seen = (first, seen.1 + 1);
+        }));
+        stream.set_retention_hours(hours).unwrap();
+        *clock.happens.lock().unwrap() = None;
+        let (hidden, looked) = *hidden.lock().unwrap();
+        assert!(
+            looked > 2 && hidden > 0 && first(&stream) >= hidden,
+            "{hidden} was hidden, and {} is back",
+            first(&stream)
+        );
+        // However long the call took, the shorter rule goes on.
+        clock.clock.advance(Duration::from_millis(1));
+        assert!(hours != 24 || first(&stream) > hidden);
+    }
+    let hidden = first(&stream);
+    drop((stream, engine));
+    let disk = disk.crash(Crash::Power, &Tape::seeded(2));
+    let engine = ManualEngine::open(env(&disk, 2), options()).unwrap();
+    assert_eq!(first(&engine.engine().stream("clicks").unwrap()), hidden);
 }
