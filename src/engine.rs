@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::driver::Signal;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
+use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ReshardRow, ScalingRow, ShardRow, StreamRow};
 use crate::id::StoreId;
 use crate::limits::SCALINGS_PER_DAY;
 use crate::options::{INTERNAL_PREFIX, StoreOptions};
@@ -51,6 +51,18 @@ pub struct EngineOptions {
     /// How often [`Stream::update_shard_count`] changes a stream within 24 hours. Default 10, as the service; `None` for no limit.
     /// [`Stream::scale_to`] has no such limit.
     pub scalings_per_day: Option<u32>,
+    /// How long a control operation takes as callers see it. Default zero: what a call changes is done, and the stream active,
+    /// when it returns. Otherwise, as by the service, for programs that are tested against it:
+    ///
+    /// - A stream is `CREATING` for so long, and takes and gives no records; one that is deleted is `DELETING`, and its name
+    ///   stays taken. The same of a consumer.
+    /// - A split, a merge or a new shard count leaves the stream `UPDATING` and is done when the time is over: until then records
+    ///   go to the old shards. It is durable when the call returns, and carried on after a crash.
+    /// - Other settings of a stream change at once, durably, and leave it `UPDATING` for as long. Tags and policies don't.
+    /// - While a stream is not active, what changes it is refused with [`Error::ResourceInUse`].
+    ///
+    /// By the monotonic clock; after a reopen only a split, merge or scaling still is on its way. At most 1 day.
+    pub transition_time: Duration,
     /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
     pub maintenance_interval: Option<Duration>,
 }
@@ -68,6 +80,7 @@ impl Default for EngineOptions {
             open_shards_max: 100_000,
             consumers_max: None,
             scalings_per_day: Some(SCALINGS_PER_DAY),
+            transition_time: Duration::ZERO,
             maintenance_interval: Some(Duration::from_secs(10)),
         }
     }
@@ -149,6 +162,13 @@ impl EngineOptions {
         self
     }
 
+    /// Sets [`transition_time`](Self#structfield.transition_time).
+    #[must_use]
+    pub fn transition_time(mut self, time: Duration) -> Self {
+        self.transition_time = time;
+        self
+    }
+
     /// Sets [`maintenance_interval`](Self#structfield.maintenance_interval).
     #[must_use]
     pub fn maintenance_interval(mut self, interval: Option<Duration>) -> Self {
@@ -169,15 +189,23 @@ impl EngineOptions {
         if self.iterator_lifetime.is_zero() {
             return Err(Error::invalid("iterator_lifetime", "0 s", "no shard iterator could be used"));
         }
+        if self.transition_time > TRANSITION_TIME_MAX {
+            let given = format!("{:?}", self.transition_time);
+            return Err(Error::invalid("transition_time", given, "it must be at most 1 day"));
+        }
         self.on_demand.check()
     }
 }
+
+const TRANSITION_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The streams there are.
 #[derive(Default)]
 pub(crate) struct Streams {
     pub(crate) by_name: BTreeMap<String, Arc<StreamState>>,
     pub(crate) by_id: HashMap<u64, Arc<StreamState>>,
+    /// Those that are gone, under names that are not free yet.
+    pub(crate) deleting: BTreeMap<String, Arc<StreamState>>,
 }
 
 /// Other accounts on the same store.
@@ -188,6 +216,12 @@ struct Accounts {
     /// How many the store has, once that was counted.
     count: Option<usize>,
 }
+
+/// By the streams' ids.
+type Asked = Vec<(u64, ReshardRow)>;
+
+/// The shortest time between two looks for what is due.
+const TICK_MIN: Duration = Duration::from_millis(10);
 
 /// What control operations change, one at a time.
 pub(crate) struct Control {
@@ -299,7 +333,9 @@ impl Engine {
                 row
             }
         };
-        Engine::assemble(store, options, catalog, engine, tenant)
+        let engine = Engine::assemble(store, options, catalog, engine, tenant)?;
+        engine.complete_due();
+        Ok(engine)
     }
 
     /// The engine of another account on the same store, with streams of its own: names of one account say nothing to another.
@@ -399,7 +435,7 @@ impl Engine {
     ) -> Result<Engine> {
         let leases = Table::open(&store, &leases_name(tenant))?;
         let store_digit = store_digit(store.core().identity.origin, tenant);
-        let streams = load(&catalog, store_digit).map_err(damaged)?;
+        let (streams, asked) = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
             secret: engine.secret,
             control: Mutex::new(Control { engine }),
@@ -413,22 +449,48 @@ impl Engine {
             maintained: Mutex::default(),
             accounts: Mutex::default(),
         };
+        for (stream, row) in asked {
+            let streams = shared.streams.read().unwrap_or_else(|p| p.into_inner());
+            if let Some(state) = streams.by_id.get(&stream) {
+                state.set_asked(Some(shared.carried_on(row)));
+            }
+        }
         Ok(Engine { shared: Arc::new(shared) })
     }
 
     fn maintained_by_a_thread(self) -> Result<Engine> {
         let Some(interval) = self.shared.options.maintenance_interval else { return Ok(self) };
         let (signal, shared) = (self.shared.maintenance.clone(), Arc::downgrade(&self.shared));
+        // What is on its way is over soon after it is due, also where nobody looks.
+        let tick = match self.shared.options.transition_time {
+            Duration::ZERO => interval,
+            time => (time / 4).max(TICK_MIN).min(interval),
+        };
         let run = move || {
-            while !signal.wait(interval) {
+            let mut waited = Duration::ZERO;
+            while !signal.wait(tick) {
                 let Some(shared) = shared.upgrade() else { return };
+                let engine = Engine { shared };
+                waited += tick;
+                if waited < interval {
+                    engine.opened_accounts().iter().for_each(Engine::complete_due);
+                    continue;
+                }
+                waited = Duration::ZERO;
                 // What fails now is tried again; a store that stopped says so itself.
-                let _ = Engine { shared }.maintain();
+                let _ = engine.maintain();
             }
         };
         let thread = std::thread::Builder::new().name("braidlog-engine".into()).spawn(run);
         thread.map_err(Error::io("start thread", "braidlog-engine"))?;
         Ok(self)
+    }
+
+    /// Does the splits, merges and scalings that are due. One that fails stays on its way.
+    fn complete_due(&self) {
+        for stream in self.all_streams() {
+            let _ = stream.complete_due();
+        }
     }
 
     /// The store it is on: for logs of one's own, transactions, health, figures, backup.
@@ -441,13 +503,19 @@ impl Engine {
         &self.shared.options
     }
 
-    /// Creates a stream. Durable, and ready for use, when it returns.
+    /// Creates a stream. Durable, and ready for use, when it returns, but see [`EngineOptions::transition_time`].
     ///
     /// # Errors
     /// [`Error::ResourceInUse`] if there is one of this name, [`Error::InvalidArgument`], [`Error::LimitExceeded`], and what
     /// any write may answer.
     pub fn create_stream(&self, name: &str, options: StreamOptions) -> Result<Stream> {
-        Stream::create(&self.shared, name, options)
+        Stream::create(&self.shared, name, options, self.shared.options.transition_time)
+    }
+
+    /// As [`Engine::create_stream`], of a stream that is active at once whatever the options say.
+    #[cfg(feature = "server")]
+    pub(crate) fn create_active_stream(&self, name: &str, options: StreamOptions) -> Result<Stream> {
+        Stream::create(&self.shared, name, options, Duration::ZERO)
     }
 
     /// The stream of this name.
@@ -456,7 +524,8 @@ impl Engine {
     /// [`Error::ResourceNotFound`].
     pub fn stream(&self, name: &str) -> Result<Stream> {
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
-        let state = streams.by_name.get(name);
+        let deleting = || streams.deleting.get(name).filter(|state| state.is_passing(self.shared.monotonic_ms()));
+        let state = streams.by_name.get(name).or_else(deleting);
         let state = state.ok_or_else(|| Error::ResourceNotFound { what: format!("stream {name}") })?;
         Ok(Stream { shared: self.shared.clone(), state: state.clone() })
     }
@@ -476,9 +545,25 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::ResourceNotFound`]; [`Error::ResourceInUse`] while it has registered consumers, unless
-    /// `enforce_consumer_deletion`.
+    /// `enforce_consumer_deletion`, and while it is not active.
     pub fn delete_stream(&self, name: &str, enforce_consumer_deletion: bool) -> Result<()> {
         self.stream(name)?.delete(enforce_consumer_deletion)
+    }
+
+    /// Deletes all streams, whatever is going on with them, and frees their names at once. How many there were.
+    #[cfg(feature = "server")]
+    pub(crate) fn delete_all_streams(&self) -> Result<usize> {
+        let mut deleted = 0;
+        for stream in self.all_streams() {
+            match stream.delete_at_once() {
+                Ok(()) => deleted += 1,
+                // Somebody else was faster.
+                Err(Error::ResourceNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.shared.streams.write().unwrap_or_else(|p| p.into_inner()).deleting.clear();
+        Ok(deleted)
     }
 
     /// At most `limit` names of streams, sorted, after `exclusive_start`.
@@ -486,9 +571,16 @@ impl Engine {
         use std::ops::Bound;
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
         let from = exclusive_start.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut names = streams.by_name.range::<str, _>((from, Bound::Unbounded));
-        let stream_names: Vec<String> = names.by_ref().take(limit).map(|(name, _)| name.clone()).collect();
-        StreamPage { stream_names, has_more: names.next().is_some() }
+        let now_ms = self.shared.monotonic_ms();
+        let there = streams.by_name.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name);
+        let deleting = streams.deleting.range::<str, _>((from, Bound::Unbounded));
+        let deleting = deleting.filter(|(_, state)| state.is_passing(now_ms)).map(|(name, _)| name);
+        let page = there.take(limit.saturating_add(1)).chain(deleting.take(limit.saturating_add(1)));
+        let mut stream_names: Vec<String> = page.cloned().collect();
+        stream_names.sort_unstable();
+        let has_more = stream_names.len() > limit;
+        stream_names.truncate(limit);
+        StreamPage { stream_names, has_more }
     }
 
     /// Reads on from a shard iterator: see [`Stream::shard_iterator`]. At most `limit` records, 1 to 10,000, of together at most
@@ -570,6 +662,11 @@ impl Shared {
         self.store.core().stamp()
     }
 
+    /// A clock that nobody sets, for what takes some time.
+    pub(crate) fn monotonic_ms(&self) -> u64 {
+        self.store.core().env.clock.monotonic_ms()
+    }
+
     pub(crate) fn stream_arn(&self, name: &str) -> String {
         let EngineOptions { partition, region, account, .. } = &self.options;
         format!("arn:{partition}:kinesis:{region}:{account}:stream/{name}")
@@ -603,8 +700,8 @@ fn store_digit(origin: StoreId, tenant: Option<&str>) -> u8 {
     tenant.into_iter().flat_map(str::bytes).fold(origin.0[0], |digit, byte| digit.wrapping_mul(31).wrapping_add(byte))
 }
 
-/// Streams, shards and consumers from their rows.
-fn load(catalog: &Table, store_digit: u8) -> std::result::Result<Streams, crate::format::Damage> {
+/// Streams, shards and consumers from their rows, and what is still to be done of streams' shards.
+fn load(catalog: &Table, store_digit: u8) -> std::result::Result<(Streams, Asked), crate::format::Damage> {
     let mut shards: HashMap<u64, Vec<Arc<ShardState>>> = HashMap::new();
     for (key, value) in catalog.rows(rows::SHARD_PREFIX) {
         let (stream, rest) = rows::parse_key(&key)?;
@@ -622,6 +719,10 @@ fn load(catalog: &Table, store_digit: u8) -> std::result::Result<Streams, crate:
     for (key, value) in catalog.rows(rows::SCALING_PREFIX) {
         scalings.insert(rows::parse_key(&key)?.0, ScalingRow::decode(&value)?);
     }
+    let mut asked = Asked::new();
+    for (key, value) in catalog.rows(rows::RESHARD_PREFIX) {
+        asked.push((rows::parse_key(&key)?.0, ReshardRow::decode(&value)?));
+    }
     let mut streams = Streams::default();
     for (_, value) in catalog.rows(rows::STREAM_PREFIX) {
         let row = StreamRow::decode(&value)?;
@@ -636,5 +737,5 @@ fn load(catalog: &Table, store_digit: u8) -> std::result::Result<Streams, crate:
         streams.by_id.insert(state.id, state.clone());
         streams.by_name.insert(state.name.clone(), state);
     }
-    Ok(streams)
+    Ok((streams, asked))
 }

@@ -88,6 +88,8 @@ pub const POLICY_BYTES_MAX: usize = 20_480;
 pub const CONSUMERS_MAX: usize = 20;
 /// The same of an on-demand stream.
 pub const CONSUMERS_ON_DEMAND_MAX: usize = 50;
+/// Most streams, and consumers of a stream, that may be `CREATING` at a time (`CreateStream`, `RegisterStreamConsumer`).
+pub const CREATING_MAX: usize = 5;
 /// What a shard takes in a second: 1 MiB and 1,000 records; and gives: 2 MiB in 5 reads.
 pub const SHARD_BYTES_IN: u64 = 1 << 20;
 /// See [`SHARD_BYTES_IN`].

@@ -25,6 +25,9 @@ use braidlog::stream::ThroughputLimits;
 use braidlog::{Engine, EngineOptions, StoreOptions};
 use client::{Client, Seen};
 
+/// In scenarios about it.
+const TRANSITION_TIME: Duration = Duration::from_secs(30);
+
 /// A server of its own, a clock to wind, and a client.
 struct Bench {
     client: Client,
@@ -41,7 +44,9 @@ impl Bench {
         let env = Env { clock: clock.clone(), ..Env::system(dir.path()).unwrap() };
         let store = StoreOptions::new().journal_file_bytes(1 << 20).reserve_bytes(0);
         let limits = if scenario.contains("throughput") { ThroughputLimits::Enforce } else { ThroughputLimits::Off };
+        let time = if scenario.contains("status") { TRANSITION_TIME } else { Duration::ZERO };
         let options = EngineOptions::new().store(store).open_shards_max(40).throughput_limits(limits);
+        let options = options.transition_time(time);
         let engine = Engine::open_in(env, options).unwrap();
         let options = ServerOptions::new().strict(true).audit(scenario.contains("audit"));
         let server = Server::start_with(engine.clone(), options).unwrap();
@@ -84,6 +89,8 @@ scenarios! {
     streams::tags_of_a_stream,
     streams::tags_and_policies_of_streams_and_consumers,
     streams::limits_and_settings_of_the_account,
+    streams::the_status_of_a_stream_passes_as_by_the_service,
+    streams::the_status_of_a_consumer_passes_as_by_the_service,
     streams::what_a_stream_can_not_be_is_refused,
     records::a_record_is_put_and_got,
     records::records_are_put_in_one_call,

@@ -177,7 +177,7 @@ fn rows_of_streams_of_version_1_are_what_todays_writer_makes() {
     assert_eq!((&*stream.name, stream.next_shard, stream.tags.len()), ("clicks", 3, 2));
     let shard = format::stream::ShardRow::decode(value(format::stream::SHARD_PREFIX)).unwrap();
     assert_eq!((shard.end, shard.closed_ms), (u128::MAX, Some(1_700_000_009_000)));
-    for prefix in [b"m", b"s", b"h", b"c", b"u"] {
+    for prefix in [b"m", b"s", b"h", b"c", b"u", b"p"] {
         let mut newer = value(prefix).to_vec();
         newer[0] = 2;
         let too_new = Err(Damage::TooNew(2));
@@ -186,6 +186,7 @@ fn rows_of_streams_of_version_1_are_what_todays_writer_makes() {
             b"s" => assert_eq!(format::stream::StreamRow::decode(&newer).map(drop), too_new),
             b"h" => assert_eq!(format::stream::ShardRow::decode(&newer).map(drop), too_new),
             b"u" => assert_eq!(format::stream::ScalingRow::decode(&newer).map(drop), too_new),
+            b"p" => assert_eq!(format::stream::ReshardRow::decode(&newer).map(drop), too_new),
             _ => assert_eq!(format::stream::ConsumerRow::decode(&newer).map(drop), too_new),
         }
     }

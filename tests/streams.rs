@@ -16,6 +16,8 @@ mod named;
 mod oracle;
 #[path = "streams/run.rs"]
 mod run;
+#[path = "streams/transitions.rs"]
+mod transitions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

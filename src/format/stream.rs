@@ -9,6 +9,7 @@
 //! 'g' | stream id (8) | group's name              [`GroupRow`]
 //! 'l' | stream id (8) | length of the group's name (1) | name | shard index (4)   [`LeaseRow`]
 //! 'u' | stream id (8)                             [`ScalingRow`]
+//! 'p' | stream id (8)                             [`ReshardRow`]
 //! ```
 //!
 //! Every value begins with its version (1 byte). Texts have a length of 2 bytes, lists a count of 4. Keys are big-endian so that
@@ -148,6 +149,46 @@ pub struct ScalingRow {
     pub scaled_ms: Vec<u64>,
 }
 
+/// A change of a stream's shards that was asked for and is not done yet. No row where there is none.
+///
+/// ```text
+/// version (1) | asked for, ms (8) | kind (1), then of
+///   1, a split: the shard (4) | first hash key of the upper child (16)
+///   2, a merge: the shards (4, 4)
+///   3, a number of shards: how many (4)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReshardRow {
+    /// When it was asked for, in milliseconds since 1970.
+    pub asked_ms: u64,
+    /// What is to be done.
+    pub what: Reshard,
+}
+
+/// See [`ReshardRow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reshard {
+    /// One shard becomes two.
+    Split {
+        /// The shard.
+        shard: u32,
+        /// First hash key of the upper child.
+        at: u128,
+    },
+    /// Two shards become one.
+    Merge {
+        /// One of them.
+        shard: u32,
+        /// The other.
+        adjacent: u32,
+    },
+    /// So many equal shards.
+    Scale {
+        /// How many.
+        target: u32,
+    },
+}
+
 /// Key of the [`EngineRow`].
 pub const ENGINE_KEY: &[u8] = b"m";
 /// Keys of [`StreamRow`]s begin so.
@@ -164,6 +205,9 @@ pub const LEASE_PREFIX: &[u8] = b"l";
 
 /// Keys of [`ScalingRow`]s begin so.
 pub const SCALING_PREFIX: &[u8] = b"u";
+
+/// Keys of [`ReshardRow`]s begin so.
+pub const RESHARD_PREFIX: &[u8] = b"p";
 
 /// Key of a [`StreamRow`].
 pub fn stream_key(stream: u64) -> Vec<u8> {
@@ -198,6 +242,11 @@ pub fn lease_key(stream: u64, group: &str, shard: u32) -> Vec<u8> {
 /// Key of a [`ScalingRow`].
 pub fn scaling_key(stream: u64) -> Vec<u8> {
     [SCALING_PREFIX, &stream.to_be_bytes()].concat()
+}
+
+/// Key of a [`ReshardRow`].
+pub fn reshard_key(stream: u64) -> Vec<u8> {
+    [RESHARD_PREFIX, &stream.to_be_bytes()].concat()
 }
 
 /// Which stream a key of a shard or consumer is about, and what of it.
@@ -452,6 +501,49 @@ impl ScalingRow {
     }
 }
 
+impl ReshardRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_u64(self.asked_ms);
+        match self.what {
+            Reshard::Split { shard, at } => {
+                out.put_u8(1);
+                out.put_u32(shard);
+                out.put_bytes(&at.to_le_bytes());
+            }
+            Reshard::Merge { shard, adjacent } => {
+                out.put_u8(2);
+                out.put_u32(shard);
+                out.put_u32(adjacent);
+            }
+            Reshard::Scale { target } => {
+                out.put_u8(3);
+                out.put_u32(target);
+            }
+        }
+        out
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn decode(bytes: &[u8]) -> Result<ReshardRow, Damage> {
+        let mut d = Decoder::new(bytes);
+        version(&mut d)?;
+        let asked_ms = d.u64()?;
+        let what = match d.u8()? {
+            1 => Reshard::Split { shard: d.u32()?, at: u128::from_le_bytes(d.array()?) },
+            2 => Reshard::Merge { shard: d.u32()?, adjacent: d.u32()? },
+            3 => Reshard::Scale { target: d.u32()? },
+            _ => return Err(Damage::Bounds),
+        };
+        d.end()?;
+        Ok(ReshardRow { asked_ms, what })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -481,6 +573,14 @@ mod tests {
         holds(&row, &row.encode(), LeaseRow::decode);
         let row = ScalingRow { scaled_ms: vec![6, 7] };
         holds(&row, &row.encode(), ScalingRow::decode);
+        for what in [
+            Reshard::Split { shard: 1, at: 1 << 127 },
+            Reshard::Merge { shard: 1, adjacent: 2 },
+            Reshard::Scale { target: 8 },
+        ] {
+            let row = ReshardRow { asked_ms: 8, what };
+            holds(&row, &row.encode(), ReshardRow::decode);
+        }
         let row = ConsumerRow { created_ms: 5, policy: "{}".into(), tags };
         holds(&row, &row.encode(), ConsumerRow::decode);
         let row = ShardRow {

@@ -1,7 +1,9 @@
 //! Doors into the rooms of streams: rows, tokens, aggregated records.
 
 use crate::format::change;
-use crate::format::stream::{self as rows, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
+use crate::format::stream::{
+    self as rows, ConsumerRow, EngineRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
+};
 use crate::stream::{self, HashKey, HashKeyRange, ShardId, Token};
 
 use super::{Input, Tree, edit};
@@ -36,6 +38,8 @@ pub fn sample_rows() -> (Vec<u8>, String) {
     let child = ShardRow { end: 9, parent: Some(0), adjacent_parent: Some(1), closed_ms: None, ..parent };
     let consumer = ConsumerRow { created_ms: 1_700_000_001_000, policy: "{}".to_owned(), tags };
     let scaling = ScalingRow { scaled_ms: vec![1_700_000_009_000, 1_700_000_010_000] };
+    let split = Reshard::Split { shard: 2, at: 5 };
+    let reshard = ReshardRow { asked_ms: 1_700_000_011_000, what: split };
     let engine = EngineRow { secret: [9; 16], last_birth_s: 1_700_000_001 };
     let rows = [
         (rows::ENGINE_KEY.to_vec(), Some(engine.encode())),
@@ -45,6 +49,7 @@ pub fn sample_rows() -> (Vec<u8>, String) {
         (rows::consumer_key(stream.id, "billing"), Some(consumer.encode())),
         (rows::shard_key(stream.id, 1), None),
         (rows::scaling_key(stream.id), Some(scaling.encode())),
+        (rows::reshard_key(stream.id), Some(reshard.encode())),
     ];
     let token = Token { stream: stream.id, shard: ShardId(2), next: 77, issued_ms: 1_700_000_002_000 };
     (change::encode(rows.iter().map(|(key, value)| (&key[..], value.as_deref()))), token.encode(&engine.secret))
@@ -68,6 +73,7 @@ pub fn stream_rows(data: &[u8]) {
         let _ = ShardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ConsumerRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ScalingRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = ReshardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
     };
     row(&bytes);
     let Ok(rows) = change::decode(&bytes) else { return };

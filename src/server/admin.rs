@@ -126,22 +126,11 @@ async fn reset<S: Service>(room: &Room<S>) -> Result<Response<ApiBody>, Refused>
         return Err(Refused::new(StatusCode::FORBIDDEN, Refusal::Path, "AccessDeniedException", message));
     }
     let engine = room.engine.clone();
-    let deleted = blocking(move || engine.accounts()?.iter().map(delete_streams).sum::<Result<usize, Error>>()).await?;
+    let deleted =
+        blocking(move || engine.accounts()?.iter().map(Engine::delete_all_streams).sum::<Result<usize, Error>>())
+            .await?;
     tracing::info!(deleted, "all streams were deleted by a reset");
     Ok(own(StatusCode::OK, JSON, json!({ "status": "OK", "deleted_streams": deleted }).to_string()))
-}
-
-fn delete_streams(engine: &Engine) -> Result<usize, Error> {
-    let mut deleted = 0;
-    for stream in engine.all_streams() {
-        match engine.delete_stream(stream.name(), true) {
-            Ok(()) => deleted += 1,
-            // Somebody else was faster.
-            Err(Error::ResourceNotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(deleted)
 }
 
 /// Runs what waits for the disk where it holds nobody up.

@@ -77,9 +77,8 @@ pub(super) struct Audit {
 impl Audit {
     pub(super) fn start(engine: &Engine, metrics: Arc<Metrics>) -> Result<Audit> {
         let stream = match engine.stream(AUDIT_STREAM) {
-            Err(Error::ResourceNotFound { .. }) => {
-                engine.create_stream(AUDIT_STREAM, StreamOptions::new().shards(1).retention_hours(RETENTION_HOURS))?
-            }
+            Err(Error::ResourceNotFound { .. }) => engine
+                .create_active_stream(AUDIT_STREAM, StreamOptions::new().shards(1).retention_hours(RETENTION_HOURS))?,
             other => other?,
         };
         let (sender, receiver) = sync_channel(WAITING_MAX);

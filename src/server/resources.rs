@@ -67,7 +67,7 @@ impl Resources {
         })
     }
 
-    /// Makes what is not there, durably, and says how many streams and consumers that were.
+    /// Makes what is not there, durably and active, and says how many streams and consumers that were.
     ///
     /// # Errors
     /// As [`Engine::create_stream`] and [`Stream::register_consumer`].
@@ -83,7 +83,7 @@ impl Resources {
             };
             for consumer in &wanted.consumers {
                 if let Err(Error::ResourceNotFound { .. }) = stream.consumer(consumer) {
-                    stream.register_consumer(consumer, std::iter::empty::<(String, String)>())?;
+                    stream.register_active_consumer(consumer)?;
                     made += 1;
                 }
             }
@@ -104,7 +104,7 @@ impl StreamResource {
         if let Some(hours) = self.retention_hours {
             options = options.retention_hours(hours);
         }
-        engine.create_stream(&self.name, options)
+        engine.create_active_stream(&self.name, options)
     }
 }
 

@@ -1,16 +1,20 @@
 //! Registered consumers: names under which enhanced fan-out readers subscribe.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ConsumerRow};
-use crate::limits::{CONSUMERS_MAX, CONSUMERS_ON_DEMAND_MAX};
+use crate::limits::{CONSUMERS_MAX, CONSUMERS_ON_DEMAND_MAX, CREATING_MAX};
+use crate::sync::MutexGuard;
 use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
 use super::control::{check_policy, merged};
 use super::options::{StreamMode, check_name, mode_of};
+use super::state::PassingConsumer;
 
 /// A registered consumer as it is described.
 ///
@@ -31,6 +35,8 @@ pub struct Consumer {
     pub consumer_name: String,
     /// Its ARN. A consumer registered again under the name has another one.
     pub consumer_arn: String,
+    /// Its state.
+    pub consumer_status: ConsumerStatus,
     /// When it was registered, in milliseconds since 1970.
     pub created_ms: u64,
     /// Its tags, sorted by key.
@@ -39,39 +45,99 @@ pub struct Consumer {
     pub resource_policy: Option<String>,
 }
 
+/// The state of a registered consumer, as the service names it: active, but where [`crate::EngineOptions::transition_time`] says
+/// otherwise.
+///
+/// ```
+/// use braidlog::stream::ConsumerStatus;
+/// assert_eq!(ConsumerStatus::Active.name(), "ACTIVE");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConsumerStatus {
+    /// It is being registered, and can't subscribe yet.
+    Creating,
+    /// It is being removed.
+    Deleting,
+    /// It can subscribe.
+    Active,
+}
+
+impl ConsumerStatus {
+    /// The service's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConsumerStatus::Creating => "CREATING",
+            ConsumerStatus::Deleting => "DELETING",
+            ConsumerStatus::Active => "ACTIVE",
+        }
+    }
+}
+
 impl Stream {
-    fn consumer_of(&self, name: &str, row: &ConsumerRow) -> Consumer {
+    fn consumer_of(&self, name: &str, row: &ConsumerRow, consumer_status: ConsumerStatus) -> Consumer {
         Consumer {
             consumer_name: name.to_owned(),
             consumer_arn: format!("{}/consumer/{name}:{}", self.arn(), row.created_ms / 1000),
+            consumer_status,
             created_ms: row.created_ms,
             tags: row.tags.clone(),
             resource_policy: Some(row.policy.clone()).filter(|policy| !policy.is_empty()),
         }
     }
 
+    /// Those of its consumers that are being registered or removed.
+    fn passing_consumers(&self) -> BTreeMap<String, PassingConsumer> {
+        let now_ms = self.shared.monotonic_ms();
+        let mut passing = self.state.passing_consumers.lock();
+        passing.retain(|_, consumer| now_ms < consumer.until_ms);
+        passing.clone()
+    }
+
     fn no_consumer(&self, name: &str) -> Error {
         Error::ResourceNotFound { what: format!("consumer {name} of stream {}", self.name()) }
     }
 
-    /// Registers a consumer. Durable, and ready for use, when it returns.
+    /// Registers a consumer. Durable, and ready for use, when it returns, but see [`crate::EngineOptions::transition_time`].
     ///
     /// # Errors
-    /// [`Error::ResourceInUse`] if there is one of this name; [`Error::LimitExceeded`] beyond 20, of an on-demand stream 50,
-    /// or [`crate::EngineOptions::consumers_max`]; [`Error::InvalidArgument`].
+    /// [`Error::ResourceInUse`] if there is one of this name, and while the stream is not active; [`Error::LimitExceeded`] beyond
+    /// 20, of an on-demand stream 50, or [`crate::EngineOptions::consumers_max`]; [`Error::InvalidArgument`].
     pub fn register_consumer<K: Into<String>, V: Into<String>>(
         &self,
         name: &str,
         tags: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Consumer> {
+        self.register_with(name, tags, self.active()?, self.shared.options.transition_time)
+    }
+
+    /// As [`Stream::register_consumer`], of one that is active at once whatever the options say.
+    #[cfg(feature = "server")]
+    pub(crate) fn register_active_consumer(&self, name: &str) -> Result<Consumer> {
+        self.register_with(name, std::iter::empty::<(String, String)>(), self.control()?, Duration::ZERO)
+    }
+
+    /// `time`: how long it takes.
+    fn register_with<K: Into<String>, V: Into<String>>(
+        &self,
+        name: &str,
+        tags: impl IntoIterator<Item = (K, V)>,
+        mut control: MutexGuard<'_, Control>,
+        time: Duration,
+    ) -> Result<Consumer> {
         check_name("ConsumerName", name)?;
         let tags: Vec<(String, String)> = tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let tags = merged(&[], &tags)?;
-        let mut control = self.control()?;
-        let consumers = self.state.consumers();
-        if consumers.contains_key(name) {
+        let (consumers, passing) = (self.state.consumers(), self.passing_consumers());
+        if consumers.contains_key(name) || passing.contains_key(name) {
             let what = format!("consumer {name} of stream {}", self.name());
-            return Err(Error::ResourceInUse { what, why: "it is registered already".to_owned() });
+            let why = if consumers.contains_key(name) { "it is registered already" } else { "it is being removed" };
+            return Err(Error::ResourceInUse { what, why: why.to_owned() });
+        }
+        let creating = passing.values().filter(|consumer| consumer.status == ConsumerStatus::Creating).count();
+        if creating >= CREATING_MAX {
+            let what = format!("{CREATING_MAX} consumers of stream {} that are CREATING at a time", self.name());
+            return Err(Error::LimitExceeded { what });
         }
         let max = match (self.shared.options.consumers_max, mode_of(&self.state.row())) {
             (Some(max), _) => max as usize,
@@ -87,10 +153,12 @@ impl Stream {
         engine.last_birth_s = self.shared.next_birth(&control);
         let created_ms = self.shared.now_ms().max(engine.last_birth_s * 1000);
         let row = ConsumerRow { created_ms, policy: String::new(), tags };
-        let consumer = self.consumer_of(name, &row);
+        let passing = self.passing_as(ConsumerStatus::Creating, time, &row);
+        let status = passing.as_ref().map_or(ConsumerStatus::Active, |passing| passing.status);
+        let consumer = self.consumer_of(name, &row, status);
         let mut change = Change::default();
         change.put(rows::ENGINE_KEY.to_vec(), engine.encode());
-        self.set_consumer(change, &consumers, name, Some(row))?;
+        self.set_consumer(change, &consumers, name, Some(row), passing)?;
         control.engine = engine;
         Ok(consumer)
     }
@@ -102,10 +170,9 @@ impl Stream {
     pub fn deregister_consumer(&self, name: &str) -> Result<()> {
         let _control = self.control()?;
         let consumers = self.state.consumers();
-        if !consumers.contains_key(name) {
-            return Err(self.no_consumer(name));
-        }
-        self.set_consumer(Change::default(), &consumers, name, None)?;
+        let row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?;
+        let passing = self.passing_as(ConsumerStatus::Deleting, self.shared.options.transition_time, row);
+        self.set_consumer(Change::default(), &consumers, name, None, passing)?;
         self.state.seats.end_all(self, name);
         Ok(())
     }
@@ -116,9 +183,14 @@ impl Stream {
     /// [`Error::ResourceNotFound`].
     pub fn consumer(&self, name: &str) -> Result<Consumer> {
         self.state.check_alive()?;
-        let consumers = self.state.consumers();
-        let row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?;
-        Ok(self.consumer_of(name, row))
+        let (consumers, passing) = (self.state.consumers(), self.passing_consumers());
+        match (consumers.get(name), passing.get(name)) {
+            (Some(row), passing) => {
+                Ok(self.consumer_of(name, row, passing.map_or(ConsumerStatus::Active, |passing| passing.status)))
+            }
+            (None, Some(passing)) => Ok(self.consumer_of(name, &passing.row, passing.status)),
+            (None, None) => Err(self.no_consumer(name)),
+        }
     }
 
     /// The consumer with this ARN.
@@ -132,7 +204,17 @@ impl Stream {
 
     /// Its registered consumers, sorted by name.
     pub fn consumers(&self) -> Vec<Consumer> {
-        self.state.consumers().iter().map(|(name, row)| self.consumer_of(name, row)).collect()
+        let active = self.state.consumers();
+        let active =
+            active.iter().map(|(name, row)| (name.clone(), self.consumer_of(name, row, ConsumerStatus::Active)));
+        let mut consumers: BTreeMap<String, Consumer> = active.collect();
+        for (name, passing) in self.passing_consumers() {
+            match consumers.get_mut(&name) {
+                Some(consumer) => consumer.consumer_status = passing.status,
+                None => drop(consumers.insert(name.clone(), self.consumer_of(&name, &passing.row, passing.status))),
+            }
+        }
+        consumers.into_values().collect()
     }
 
     /// Adds tags to a consumer, or gives them new values.
@@ -179,7 +261,13 @@ impl Stream {
         let consumers = self.state.consumers();
         let mut row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?.clone();
         change(&mut row)?;
-        self.set_consumer(Change::default(), &consumers, name, Some(row))
+        self.set_consumer(Change::default(), &consumers, name, Some(row), None)
+    }
+
+    /// What it is for so long.
+    fn passing_as(&self, status: ConsumerStatus, time: Duration, row: &ConsumerRow) -> Option<PassingConsumer> {
+        let until_ms = self.shared.until_ms(time);
+        (!time.is_zero()).then(|| PassingConsumer { status, until_ms, row: row.clone() })
     }
 
     /// Changes one consumer, and what else `change` holds.
@@ -189,6 +277,7 @@ impl Stream {
         consumers: &BTreeMap<String, ConsumerRow>,
         name: &str,
         row: Option<ConsumerRow>,
+        passing: Option<PassingConsumer>,
     ) -> Result<()> {
         let mut transaction = Transaction::new();
         let mut consumers = consumers.clone();
@@ -204,8 +293,13 @@ impl Stream {
             }
         }
         self.shared.catalog.change(&mut transaction, change)?;
-        let state = self.state.clone();
-        transaction.once_durable(move |_| state.set_consumers(consumers));
+        let (state, name) = (self.state.clone(), name.to_owned());
+        transaction.once_durable(move |_| {
+            if let Some(passing) = passing {
+                state.passing_consumers.lock().insert(name, passing);
+            }
+            state.set_consumers(consumers);
+        });
         self.shared.store.commit(transaction)?.wait()?;
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::engine::{Control, Shared};
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, ScalingRow, ShardRow, StreamRow};
-use crate::limits::{ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
+use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamRow};
+use crate::limits::{CREATING_MAX, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
 use crate::log::AgeStop;
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use crate::transaction::Transaction;
 
 use super::Stream;
 use super::hash_key::{HashKey, HashKeyRange};
+use super::list::StreamStatus;
 use super::on_demand::Maintenance;
 use super::options::{
     Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_retention, check_tags,
@@ -26,28 +27,55 @@ use super::options::{
 use super::reshard::{self, Plan};
 use super::shard::{ShardId, ShardMap, ShardState, log_name};
 use super::state::StreamState;
+use super::transition::{Also, more_shards};
 
 /// How long an update of the shard count counts.
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Shards that change in one transaction while a stream is scaled: a frame holds their rows with room to spare.
-const SHARDS_AT_ONCE: usize = 256;
+pub(crate) const SHARDS_AT_ONCE: usize = 256;
 
 fn log_options(retention_hours: u32) -> LogOptions {
     LogOptions::new().retention_age(Some(Duration::from_secs(u64::from(retention_hours) * 3600)))
 }
 
 impl Shared {
-    /// Open shards of all streams.
+    /// Open shards of all streams, with those that were asked for.
     fn open_shards(&self) -> usize {
         let streams = self.streams.read().unwrap_or_else(|p| p.into_inner());
-        streams.by_name.values().map(|stream| stream.shards().open().len()).sum()
+        let shards = |stream: &Arc<StreamState>| {
+            let open = stream.shards().open().len();
+            open + more_shards(stream.asked().map(|asked| asked.what), open)
+        };
+        streams.by_name.values().map(shards).sum()
     }
 
     fn check_open_shards(&self, more: usize) -> Result<()> {
         let max = self.options.open_shards_max as usize;
         if self.open_shards() + more > max {
             return Err(Error::LimitExceeded { what: format!("{max} open shards in the account") });
+        }
+        Ok(())
+    }
+
+    fn check_name_free(&self, name: &str) -> Result<()> {
+        let mut streams = self.streams.write().unwrap_or_else(|p| p.into_inner());
+        let now_ms = self.monotonic_ms();
+        streams.deleting.retain(|_, state| state.is_passing(now_ms));
+        let why = match (streams.by_name.contains_key(name), streams.deleting.contains_key(name)) {
+            (true, _) => "it exists already",
+            (false, true) => "it is being deleted",
+            (false, false) => return Ok(()),
+        };
+        Err(Error::ResourceInUse { what: format!("stream {name}"), why: why.to_owned() })
+    }
+
+    /// Whether one more stream may be made while others are.
+    fn check_creating(&self) -> Result<()> {
+        let (now_ms, streams) = (self.monotonic_ms(), self.streams.read().unwrap_or_else(|p| p.into_inner()));
+        let creating = streams.by_name.values().filter(|state| state.status(now_ms) == StreamStatus::Creating).count();
+        if creating >= CREATING_MAX {
+            return Err(Error::LimitExceeded { what: format!("{CREATING_MAX} streams that are CREATING at a time") });
         }
         Ok(())
     }
@@ -59,12 +87,14 @@ impl Shared {
 }
 
 impl Stream {
-    pub(crate) fn create(shared: &Arc<Shared>, name: &str, options: StreamOptions) -> Result<Stream> {
+    /// `time`: how long it is being made.
+    pub(crate) fn create(shared: &Arc<Shared>, name: &str, options: StreamOptions, time: Duration) -> Result<Stream> {
         check_name("StreamName", name)?;
         options.check()?;
         let mut control = shared.control.lock();
-        if shared.streams.read().unwrap_or_else(|p| p.into_inner()).by_name.contains_key(name) {
-            return Err(Error::ResourceInUse { what: format!("stream {name}"), why: "it exists already".to_owned() });
+        shared.check_name_free(name)?;
+        if !time.is_zero() {
+            shared.check_creating()?;
         }
         shared.check_open_shards(options.shard_count() as usize)?;
         let (birth_s, now_ms) = (shared.next_birth(&control), shared.now_ms());
@@ -112,6 +142,9 @@ impl Stream {
         }
         shared.catalog.change(&mut transaction, change)?;
         let state = Arc::new(StreamState::new(row, shards, BTreeMap::new()));
+        if !time.is_zero() {
+            state.pass(StreamStatus::Creating, shared.until_ms(time));
+        }
         let (streams, made) = (Arc::downgrade(shared), state.clone());
         transaction.once_durable(move |_| {
             let Some(shared) = streams.upgrade() else { return };
@@ -126,16 +159,28 @@ impl Stream {
     }
 
     pub(crate) fn delete(&self, enforce_consumer_deletion: bool) -> Result<()> {
-        let _control = self.control()?;
-        let consumers = self.state.consumers();
-        if !consumers.is_empty() && !enforce_consumer_deletion {
-            let why = format!("it has {} registered consumers", consumers.len());
+        let control = self.active()?;
+        let consumers = self.state.consumers().len();
+        if consumers > 0 && !enforce_consumer_deletion {
+            let why = format!("it has {consumers} registered consumers");
             return Err(Error::ResourceInUse { what: format!("stream {}", self.name()), why });
         }
+        self.delete_with(control, self.shared.options.transition_time)
+    }
+
+    /// Whatever is going on with it, and its name is free when this returns.
+    #[cfg(feature = "server")]
+    pub(crate) fn delete_at_once(&self) -> Result<()> {
+        self.delete_with(self.control()?, Duration::ZERO)
+    }
+
+    /// `time`: how long its name stays taken.
+    fn delete_with(&self, _control: MutexGuard<'_, Control>, time: Duration) -> Result<()> {
+        let consumers = self.state.consumers();
         let id = self.state.id;
         let mut change = Change::default();
         let mut transaction = Transaction::new();
-        change.remove(rows::stream_key(id)).remove(rows::scaling_key(id));
+        change.remove(rows::stream_key(id)).remove(rows::scaling_key(id)).remove(rows::reshard_key(id));
         for name in consumers.keys() {
             change.remove(rows::consumer_key(id, name));
         }
@@ -146,12 +191,19 @@ impl Stream {
         self.shared.catalog.change(&mut transaction, change)?;
         self.forget_leases(&mut transaction, None);
         let (shared, state) = (Arc::downgrade(&self.shared), self.state.clone());
+        let until_ms = (!time.is_zero()).then(|| self.shared.until_ms(time));
         transaction.once_durable(move |_| {
+            if let Some(until_ms) = until_ms {
+                state.pass(StreamStatus::Deleting, until_ms);
+            }
             state.set_deleted();
             let Some(shared) = shared.upgrade() else { return };
             let mut streams = shared.streams.write().unwrap_or_else(|p| p.into_inner());
             streams.by_id.remove(&state.id);
             streams.by_name.remove(&state.name);
+            if until_ms.is_some() {
+                streams.deleting.insert(state.name.clone(), state);
+            }
         });
         self.shared.store.commit(transaction)?.wait()?;
         Ok(())
@@ -175,24 +227,45 @@ impl Stream {
         Ok(())
     }
 
+    /// Changes a setting, which leaves the stream updating for a while.
     fn change_row(&self, change: impl FnOnce(&mut StreamRow) -> Result<()>) -> Result<()> {
-        let _control = self.control()?;
+        let _control = self.active()?;
+        let mut row = (*self.state.row()).clone();
+        change(&mut row)?;
+        self.set_row(Transaction::new(), row)?;
+        self.updated();
+        Ok(())
+    }
+
+    /// Changes what the stream does not depend on: tags, policies.
+    fn change_remarks(&self, change: impl FnOnce(&mut StreamRow) -> Result<()>) -> Result<()> {
+        let _control = self.made()?;
         let mut row = (*self.state.row()).clone();
         change(&mut row)?;
         self.set_row(Transaction::new(), row)
     }
 
+    /// Whether the account may have so many more open shards.
+    pub(crate) fn check_growth(&self, plan: &Plan) -> Result<()> {
+        match plan.children.len().checked_sub(plan.closes.len()) {
+            Some(more) if more > 0 => self.shared.check_open_shards(more),
+            _ => Ok(()),
+        }
+    }
+
     /// Splits an open shard in two: the lower child owns what is below `new_starting_hash_key`, the upper one the rest. The
-    /// parent takes no more records and stays readable until they expire. Atomic, and durable when it returns.
+    /// parent takes no more records and stays readable until they expire. Atomic, and durable when it returns, but see
+    /// [`crate::EngineOptions::transition_time`].
     ///
     /// # Errors
     /// [`Error::ResourceNotFound`]; [`Error::InvalidArgument`] for a closed shard or a key that does not lie inside its range;
-    /// [`Error::LimitExceeded`]; [`Error::OnDemand`].
+    /// [`Error::LimitExceeded`]; [`Error::OnDemand`]; [`Error::ResourceInUse`] while the stream is not active.
     pub fn split_shard(&self, shard: ShardId, new_starting_hash_key: HashKey) -> Result<()> {
-        let control = self.control()?;
+        let control = self.active()?;
         self.check_provisioned()?;
         let plan = reshard::split(&self.state.shards(), shard, new_starting_hash_key)?;
-        self.reshard(control, plan, None)
+        self.check_growth(&plan)?;
+        self.ask(control, Reshard::Split { shard: shard.0, at: new_starting_hash_key.0 }, plan, None)
     }
 
     /// Merges two open shards whose ranges touch into one. Otherwise as [`Stream::split_shard`].
@@ -200,10 +273,10 @@ impl Stream {
     /// # Errors
     /// As [`Stream::split_shard`]; [`Error::InvalidArgument`] for shards that don't touch.
     pub fn merge_shards(&self, shard: ShardId, adjacent: ShardId) -> Result<()> {
-        let control = self.control()?;
+        let control = self.active()?;
         self.check_provisioned()?;
         let plan = reshard::merge(&self.state.shards(), shard, adjacent)?;
-        self.reshard(control, plan, None)
+        self.ask(control, Reshard::Merge { shard: shard.0, adjacent: adjacent.0 }, plan, None)
     }
 
     /// Brings the stream to `target` shards of equal ranges, by splits and then merges, each step atomic. From `1/2` to twice
@@ -241,15 +314,25 @@ impl Stream {
     fn scale(&self, target: u32, mut counted: bool) -> Result<()> {
         let ranges = HashKeyRange::uniform(target);
         loop {
-            let control = self.control()?;
+            let control = self.active()?;
             self.check_provisioned()?;
-            let plan = reshard::towards(&self.state.shards(), &ranges, SHARDS_AT_ONCE);
+            let map = self.state.shards();
+            let plan = reshard::towards(&map, &ranges, SHARDS_AT_ONCE);
             if plan.closes.is_empty() {
                 return Ok(());
             }
+            let at_once = self.shared.options.transition_time.is_zero();
+            if at_once {
+                self.check_growth(&plan)?;
+            } else {
+                self.shared.check_open_shards((target as usize).saturating_sub(map.open().len()))?;
+            }
             // Counted with the first step, so that it counts if anything of it lasts.
             let scaling = if std::mem::take(&mut counted) { self.one_more_scaling()? } else { None };
-            self.reshard(control, plan, scaling)?;
+            self.ask(control, Reshard::Scale { target }, plan, scaling)?;
+            if !at_once {
+                return Ok(());
+            }
         }
     }
 
@@ -275,18 +358,10 @@ impl Stream {
         Ok(())
     }
 
-    /// One frame that closes shards and opens others, with everything put before it to the old ones. `scaling`: the update of
-    /// the shard count that begins with it.
-    pub(crate) fn reshard(
-        &self,
-        mut control: MutexGuard<'_, Control>,
-        plan: Plan,
-        scaling: Option<ScalingRow>,
-    ) -> Result<()> {
+    /// One frame that closes shards and opens others, with everything put before it to the old ones.
+    pub(crate) fn reshard(&self, mut control: MutexGuard<'_, Control>, plan: Plan, also: Also) -> Result<()> {
         let (shared, state) = (&self.shared, &self.state);
-        if plan.children.len() > plan.closes.len() {
-            shared.check_open_shards(plan.children.len() - plan.closes.len())?;
-        }
+        let Also { scaling, is_asked } = also;
         let map = state.shards();
         let mut row = (*state.row()).clone();
         let first = row.next_shard;
@@ -342,6 +417,9 @@ impl Stream {
             if let Some(row) = scaling_row {
                 change.put(rows::scaling_key(stream), row);
             }
+            if is_asked {
+                change.remove(rows::reshard_key(stream));
+            }
             for shard in &changed {
                 change.put(rows::shard_key(stream, shard.id.0), shard.row.encode());
             }
@@ -359,6 +437,10 @@ impl Stream {
             if let Some(map) = made.lock().take() {
                 state.set_shards(map);
             }
+            // Last: who sees the stream active sees its new shards.
+            if is_asked {
+                state.set_asked(None);
+            }
         });
         shared.store.commit(transaction)?.wait()?;
         control.engine = engine;
@@ -371,7 +453,7 @@ impl Stream {
     /// [`Error::InvalidArgument`].
     pub fn set_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.control()?;
+        let _control = self.active()?;
         self.change_retention(hours)
     }
 
@@ -381,7 +463,7 @@ impl Stream {
     /// [`Error::InvalidArgument`], also for less than it is.
     pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.control()?;
+        let _control = self.active()?;
         let is = self.state.row().retention_hours;
         if hours < is {
             return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
@@ -395,7 +477,7 @@ impl Stream {
     /// [`Error::InvalidArgument`], also for more than it is.
     pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.control()?;
+        let _control = self.active()?;
         let is = self.state.row().retention_hours;
         if hours > is {
             return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
@@ -419,7 +501,9 @@ impl Stream {
         if matches!(outcome, Err(Error::OutcomeUnknown { .. })) {
             stops.into_iter().for_each(AgeStop::forever);
         }
-        outcome
+        outcome?;
+        self.updated();
+        Ok(())
     }
 
     /// Sets the largest record, data and partition key together, in KiB: 1,024 to 10,240.
@@ -439,10 +523,19 @@ impl Stream {
     /// # Errors
     /// What any write may answer.
     pub fn set_mode(&self, mode: StreamMode) -> Result<()> {
+        self.set_mode_and_warm_throughput(mode, None)
+    }
+
+    /// In one step, with the warm throughput of a stream that is on-demand then.
+    pub(crate) fn set_mode_and_warm_throughput(&self, mode: StreamMode, mib: Option<u32>) -> Result<()> {
         self.change_row(|row| {
             row.mode = u8::from(mode == StreamMode::OnDemand);
             if mode == StreamMode::Provisioned {
                 row.warm_throughput_mib = 0;
+            }
+            if let Some(mib) = mib {
+                check_warm_throughput(mode, mib)?;
+                row.warm_throughput_mib = mib;
             }
             Ok(())
         })
@@ -504,7 +597,7 @@ impl Stream {
     /// [`Error::InvalidArgument`]; there may be 50.
     pub fn add_tags<K: Into<String>, V: Into<String>>(&self, tags: impl IntoIterator<Item = (K, V)>) -> Result<()> {
         let tags: Vec<(String, String)> = tags.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        self.change_row(|row| {
+        self.change_remarks(|row| {
             row.tags = merged(&row.tags, &tags)?;
             Ok(())
         })
@@ -515,7 +608,7 @@ impl Stream {
     /// # Errors
     /// What any write may answer.
     pub fn remove_tags(&self, keys: &[&str]) -> Result<()> {
-        self.change_row(|row| {
+        self.change_remarks(|row| {
             row.tags.retain(|(key, _)| !keys.contains(&key.as_str()));
             Ok(())
         })
@@ -551,7 +644,7 @@ impl Stream {
     /// [`Error::InvalidArgument`].
     pub fn put_resource_policy(&self, policy: &str) -> Result<()> {
         check_policy(policy)?;
-        self.change_row(|row| {
+        self.change_remarks(|row| {
             policy.clone_into(&mut row.policy);
             Ok(())
         })
@@ -567,7 +660,7 @@ impl Stream {
     /// # Errors
     /// [`Error::ResourceNotFound`] if there is none.
     pub fn delete_resource_policy(&self) -> Result<()> {
-        self.change_row(|row| {
+        self.change_remarks(|row| {
             if row.policy.is_empty() {
                 return Err(Error::ResourceNotFound { what: format!("resource policy of stream {}", self.name()) });
             }

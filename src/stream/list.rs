@@ -9,7 +9,7 @@ use super::options::{Distribution, ShardMetric, StreamMode, distribution_of, mod
 use super::shard::{ChildShard, Shard, ShardId, ShardState};
 
 /// The state of a stream, as the service names it. Changes are done when the call that makes them returns, so what the engine
-/// has is always active.
+/// has is always active, but where [`crate::EngineOptions::transition_time`] says otherwise.
 ///
 /// ```
 /// use braidlog::stream::StreamStatus;
@@ -24,7 +24,7 @@ pub enum StreamStatus {
     Deleting,
     /// It takes and gives records.
     Active,
-    /// It takes and gives records while shards change.
+    /// It takes and gives records while shards or settings change.
     Updating,
 }
 
@@ -160,12 +160,20 @@ fn was_open(shard: &ShardState, at_ms: u64) -> bool {
 impl Stream {
     /// What it is, without its shards.
     pub fn describe(&self) -> StreamDescription {
+        // If what is due can't be done now, it is updating still.
+        let _ = self.complete_due();
+        self.description()
+    }
+
+    /// As [`Stream::describe`], without doing what is due.
+    pub(crate) fn description(&self) -> StreamDescription {
+        // The status before what it says of the rest.
+        let stream_status = self.status();
         let row = self.state.row();
-        let alive = self.state.check_alive().is_ok();
         StreamDescription {
             stream_name: self.name().to_owned(),
             stream_arn: self.arn(),
-            stream_status: if alive { StreamStatus::Active } else { StreamStatus::Deleting },
+            stream_status,
             created_ms: row.created_ms,
             mode: mode_of(&row),
             distribution: distribution_of(&row),
@@ -195,12 +203,14 @@ impl Stream {
 
     /// All shards whose records may still be read, in the order of their creation.
     pub fn shards(&self) -> Vec<Shard> {
+        let _ = self.complete_due();
         let map = self.state.shards();
         map.all().filter(|shard| !self.has_expired(shard)).map(|shard| shard.describe()).collect()
     }
 
     /// The open shards, in the order of their ranges: which hash keys each takes.
     pub fn open_shards(&self) -> Vec<Shard> {
+        let _ = self.complete_due();
         self.state.shards().open().iter().map(|shard| shard.describe()).collect()
     }
 
@@ -216,8 +226,21 @@ impl Stream {
     /// At most `limit` shards that the filter lets through, in the order of their creation, after `exclusive_start`.
     ///
     /// # Errors
-    /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::InvalidArgument`] for a time in the future.
+    /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::InvalidArgument`] for a time in the future;
+    /// [`Error::ResourceInUse`] while it is being made or deleted.
     pub fn list_shards(
+        &self,
+        filter: ShardFilter,
+        exclusive_start: Option<ShardId>,
+        limit: usize,
+    ) -> Result<ShardPage> {
+        let _ = self.complete_due();
+        self.check_made()?;
+        self.page_of_shards(filter, exclusive_start, limit)
+    }
+
+    /// As [`Stream::list_shards`], of the shards as they are.
+    pub(crate) fn page_of_shards(
         &self,
         filter: ShardFilter,
         exclusive_start: Option<ShardId>,

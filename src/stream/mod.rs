@@ -10,6 +10,7 @@
 //! | `put` | routing and appends |
 //! | `read`, `iterator` | tokens, the typed reader |
 //! | `control`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `transition` | what a stream is while it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
 //! | `subscription`, `fan_out` | enhanced fan-out, and what its subscribers share |
@@ -35,6 +36,7 @@ mod shard;
 mod state;
 mod subscription;
 mod throughput;
+mod transition;
 
 use crate::engine::Shared;
 use crate::error::{Error, Result};
@@ -42,7 +44,7 @@ use crate::log::Log;
 use crate::sync::Arc;
 
 pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
-pub use consumer::Consumer;
+pub use consumer::{Consumer, ConsumerStatus};
 pub use fan_out::Records;
 pub use group::{
     ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,

@@ -15,6 +15,7 @@ use super::hash_key::{HashKey, HashKeyRange};
 use super::options::{StreamMode, mode_of};
 use super::reshard;
 use super::shard::{ShardId, ShardMap, ShardState};
+use super::transition::Also;
 
 /// When an on-demand stream gets more or fewer shards. The service does not publish its rule; these figures keep a shard below
 /// the service's limits, and each can be changed.
@@ -183,6 +184,7 @@ fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
 
 impl Stream {
     pub(crate) fn maintain(&self, done: &mut Maintenance) -> Result<()> {
+        self.complete_due()?;
         if mode_of(&self.state.row()) == StreamMode::OnDemand {
             self.follow_traffic(done)?;
         }
@@ -206,7 +208,8 @@ impl Stream {
                 Division::At(key) => {
                     let control = self.control()?;
                     let plan = reshard::split(&self.state.shards(), shard.id, key)?;
-                    self.reshard(control, plan, None)?;
+                    self.check_growth(&plan)?;
+                    self.reshard(control, plan, Also::default())?;
                     open += 1;
                     done.splits.push((self.name().to_owned(), shard.id));
                 }
@@ -230,7 +233,7 @@ impl Stream {
             if long && open > options.shards_min {
                 let control = self.control()?;
                 let plan = reshard::merge(&self.state.shards(), low.id, high.id)?;
-                self.reshard(control, plan, None)?;
+                self.reshard(control, plan, Also::default())?;
                 open -= 1;
                 merged = Some(high.id);
                 done.merges.push((self.name().to_owned(), low.id, high.id));

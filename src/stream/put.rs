@@ -283,6 +283,7 @@ impl Stream {
         let mut ticket = PutTicket { groups: Vec::new(), count: entries.len(), failed: Vec::new() };
         // Places still to be put; `None` for all of them.
         let mut left: Option<Vec<u32>> = None;
+        self.check_ready()?;
         loop {
             self.state.check_alive()?;
             let map = self.state.shards();
@@ -330,7 +331,7 @@ impl Stream {
         transaction: &mut Transaction,
         entries: &[PutRecordsEntry<'_>],
     ) -> Result<Arc<ShardMap>> {
-        self.state.check_alive()?;
+        self.check_ready()?;
         let row = self.state.row();
         let distribution = distribution_of(&row);
         entries.iter().try_for_each(|entry| check_entry(entry, distribution, row.max_record_kib))?;
@@ -408,7 +409,7 @@ impl Stream {
     /// [`Error::LogClosed`] if the shard was closed: a newer map says, or soon will, where its records belong now. Otherwise as
     /// a single record of [`Stream::put_records`]. Nothing was put.
     pub(crate) fn push_to(&self, shard: &ShardState, entries: &[PutRecordsEntry<'_>]) -> Result<(Ticket, usize)> {
-        self.state.check_alive()?;
+        self.check_ready()?;
         let (mut bytes, bytes_max) = (0, self.shared.store.core().largest_append());
         let fits = |entry: &&PutRecordsEntry<'_>| {
             bytes += entry.parts().encoded_len();

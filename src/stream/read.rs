@@ -116,7 +116,7 @@ pub struct GetRecords {
 
 impl Stream {
     pub(crate) fn shard(&self, id: ShardId) -> Result<Arc<ShardState>> {
-        self.state.check_alive()?;
+        self.check_ready()?;
         let missing = || Error::ResourceNotFound { what: format!("shard {id} in stream {}", self.name()) };
         self.state.shards().get(id).cloned().ok_or_else(missing)
     }

@@ -8,10 +8,21 @@ use crate::error::{Error, Result};
 use crate::format::stream::{ConsumerRow, ScalingRow, StreamRow};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, step_until};
 
+use super::consumer::ConsumerStatus;
+use super::list::StreamStatus;
 use super::shard::{ShardMap, ShardState};
+use super::transition::Asked;
 
 /// How long one wait for a reshard lasts before the waiter looks again whether the store still runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A consumer that is being made, or gone and still described.
+#[derive(Clone)]
+pub(crate) struct PassingConsumer {
+    pub(crate) status: ConsumerStatus,
+    pub(crate) until_ms: u64,
+    pub(crate) row: ConsumerRow,
+}
 
 pub(crate) struct StreamState {
     pub(crate) id: u64,
@@ -20,6 +31,14 @@ pub(crate) struct StreamState {
     shards: RwLock<Arc<ShardMap>>,
     consumers: RwLock<Arc<BTreeMap<String, ConsumerRow>>>,
     scaling: Mutex<ScalingRow>,
+    /// Of its shards, what is asked for and not done yet.
+    asked: Mutex<Option<Asked>>,
+    /// A status that passes, and when by the monotonic clock.
+    passing: Mutex<Option<(StreamStatus, u64)>>,
+    /// Whether the status that passes may be [`StreamStatus::Creating`], for a look without the lock.
+    creating: AtomicBool,
+    /// The same of its consumers, those that are gone among them.
+    pub(crate) passing_consumers: Mutex<BTreeMap<String, PassingConsumer>>,
     deleted: AtomicBool,
     swapped: (Mutex<()>, Condvar),
     /// Where an automatic distribution goes on.
@@ -45,6 +64,10 @@ impl StreamState {
             shards: RwLock::new(Arc::new(ShardMap::new(0, shards))),
             consumers: RwLock::new(Arc::new(consumers)),
             scaling: Mutex::default(),
+            asked: Mutex::default(),
+            passing: Mutex::default(),
+            creating: AtomicBool::new(false),
+            passing_consumers: Mutex::default(),
             deleted: AtomicBool::new(false),
             swapped: Default::default(),
             turn: AtomicU64::new(0),
@@ -87,6 +110,50 @@ impl StreamState {
 
     pub(crate) fn set_scaling(&self, scaling: ScalingRow) {
         *self.scaling.lock() = scaling;
+    }
+
+    /// Of its shards, what is asked for and not done yet.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        *self.asked.lock()
+    }
+
+    pub(crate) fn set_asked(&self, asked: Option<Asked>) {
+        *self.asked.lock() = asked;
+    }
+
+    /// It has this status until then, by the monotonic clock.
+    pub(crate) fn pass(&self, status: StreamStatus, until_ms: u64) {
+        *self.passing.lock() = Some((status, until_ms));
+        self.creating.store(status == StreamStatus::Creating, Ordering::Release);
+    }
+
+    /// Whether it has a status that passes, and has not passed.
+    pub(crate) fn is_passing(&self, now_ms: u64) -> bool {
+        self.passing.lock().is_some_and(|(_, until_ms)| now_ms < until_ms)
+    }
+
+    /// Whether it may be that it is being made: what every put asks.
+    pub(crate) fn may_be_creating(&self) -> bool {
+        self.creating.load(Ordering::Acquire)
+    }
+
+    /// The status at this moment of the monotonic clock.
+    pub(crate) fn status(&self, now_ms: u64) -> StreamStatus {
+        if self.deleted.load(Ordering::Acquire) {
+            return StreamStatus::Deleting;
+        }
+        if self.asked.lock().is_some() {
+            return StreamStatus::Updating;
+        }
+        let mut passing = self.passing.lock();
+        match *passing {
+            Some((status, until_ms)) if now_ms < until_ms => status,
+            _ => {
+                *passing = None;
+                self.creating.store(false, Ordering::Release);
+                StreamStatus::Active
+            }
+        }
     }
 
     /// The deletion is durable.

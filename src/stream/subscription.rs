@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 use super::Stream;
+use super::consumer::ConsumerStatus;
 use super::fan_out::{FanOut, Portion, Records};
 use super::iterator::StartingPosition;
 use super::read::ShardReader;
@@ -168,7 +169,7 @@ impl Stream {
     /// # Errors
     /// [`Error::ResourceNotFound`] for shard or consumer; [`Error::InvalidArgument`] for the position, as
     /// [`Stream::shard_iterator`]; [`Error::ResourceInUse`] within five seconds of a call for the same two that succeeded and
-    /// still holds.
+    /// still holds, and while the consumer is not active.
     pub fn subscribe(
         &self,
         consumer_name: &str,
@@ -177,6 +178,11 @@ impl Stream {
         options: SubscriptionOptions,
     ) -> Result<Subscription> {
         let consumer = self.consumer(consumer_name)?;
+        if consumer.consumer_status != ConsumerStatus::Active {
+            let what = format!("consumer {consumer_name} of stream {}", self.name());
+            let why = format!("it is {}, and has to be ACTIVE", consumer.consumer_status.name());
+            return Err(Error::ResourceInUse { what, why });
+        }
         let reader = self.read(shard_id, position)?;
         let seat = Arc::new(Seat {
             started_ms: self.shared.now_ms(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Bench;
+use crate::{Bench, TRANSITION_TIME};
 
 pub const ARN: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/clicks";
 
@@ -377,4 +377,137 @@ pub fn what_a_stream_can_not_be_is_refused(bench: &Bench) {
     );
     client.fails("DeleteStream", "ResourceInUseException", json!({ "StreamName": "busy" }));
     client.ok("DeleteStream", json!({ "StreamName": "busy", "EnforceConsumerDeletion": true }));
+}
+
+pub fn the_status_of_a_stream_passes_as_by_the_service(bench: &Bench) {
+    let client = &bench.client;
+    let status_is = |status: &str| {
+        let description = client.ok("DescribeStream", json!({ "StreamName": "clicks" }));
+        assert_eq!(description["StreamDescription"]["StreamStatus"], status);
+        let summary = client.ok("DescribeStreamSummary", json!({ "StreamName": "clicks" }));
+        assert_eq!(summary["StreamDescriptionSummary"]["StreamStatus"], status);
+        let listed = client.ok("ListStreams", json!({}));
+        let listed = listed["StreamSummaries"].as_array().unwrap().iter().find(|one| one["StreamName"] == "clicks");
+        assert_eq!(listed.unwrap()["StreamStatus"], status);
+        description["StreamDescription"]["Shards"].as_array().unwrap().len()
+    };
+    // What the service does to active streams only.
+    let refused = |status: &str| {
+        for (operation, mut input) in [
+            ("DeleteStream", json!({})),
+            ("IncreaseStreamRetentionPeriod", json!({ "RetentionPeriodHours": 48 })),
+            ("DecreaseStreamRetentionPeriod", json!({ "RetentionPeriodHours": 24 })),
+            ("EnableEnhancedMonitoring", json!({ "ShardLevelMetrics": ["ALL"] })),
+            ("DisableEnhancedMonitoring", json!({ "ShardLevelMetrics": ["ALL"] })),
+            ("StartStreamEncryption", json!({ "EncryptionType": "KMS", "KeyId": "alias/aws/kinesis" })),
+            ("StopStreamEncryption", json!({ "EncryptionType": "KMS", "KeyId": "alias/aws/kinesis" })),
+            ("UpdateShardCount", json!({ "TargetShardCount": 2, "ScalingType": "UNIFORM_SCALING" })),
+            ("SplitShard", json!({ "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": "1000" })),
+            (
+                "MergeShards",
+                json!({
+                    "ShardToMerge": "shardId-000000000000", "AdjacentShardToMerge": "shardId-000000000001",
+                }),
+            ),
+            ("UpdateMaxRecordSize", json!({ "MaxRecordSizeInKiB": 2048 })),
+            ("UpdateStreamMode", json!({ "StreamModeDetails": { "StreamMode": "ON_DEMAND" } })),
+            ("UpdateStreamRecordDistributionStrategy", json!({ "RecordDistributionStrategy": "AUTO" })),
+            ("UpdateStreamWarmThroughput", json!({ "WarmThroughputMiBps": 8 })),
+            ("RegisterStreamConsumer", json!({ "ConsumerName": "a" })),
+        ] {
+            input["StreamARN"] = json!(ARN);
+            let refused = client.fails(operation, "ResourceInUseException", input);
+            assert!(refused.message.contains(status), "{operation}: {}", refused.message);
+        }
+    };
+    // What it does to all that have been made and are not on their way out.
+    let not_there = || {
+        for (operation, mut input) in [
+            ("ListShards", json!({})),
+            ("AddTagsToStream", json!({ "Tags": { "a": "1" } })),
+            ("RemoveTagsFromStream", json!({ "TagKeys": ["a"] })),
+        ] {
+            input["StreamName"] = json!("clicks");
+            client.fails(operation, "ResourceInUseException", input);
+        }
+        for (operation, input) in [
+            ("TagResource", json!({ "ResourceARN": ARN, "Tags": { "a": "1" } })),
+            ("UntagResource", json!({ "ResourceARN": ARN, "TagKeys": ["a"] })),
+            ("PutResourcePolicy", json!({ "ResourceARN": ARN, "Policy": "{}" })),
+        ] {
+            client.fails(operation, "ResourceInUseException", input);
+        }
+        let put = json!({ "StreamName": "clicks", "Data": "", "PartitionKey": "a" });
+        let refused = client.fails("PutRecord", "ResourceNotFoundException", put);
+        assert_eq!(refused.message, "Stream clicks under account 000000000000 not found.");
+    };
+    create(bench, "clicks", 1);
+    assert_eq!(status_is("CREATING"), 0);
+    refused("CREATING");
+    not_there();
+    (1..5).for_each(|n| create(bench, &format!("stream-{n}"), 1));
+    client.fails("CreateStream", "LimitExceededException", json!({ "StreamName": "stream-5", "ShardCount": 1 }));
+    bench.wait(TRANSITION_TIME);
+    assert_eq!(status_is("ACTIVE"), 1);
+    client.ok(
+        "SplitShard",
+        json!({ "StreamName": "clicks", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": "1000" }),
+    );
+    assert_eq!(status_is("UPDATING"), 1);
+    refused("UPDATING");
+    let put = |at: &str| client.ok("PutRecord", json!({ "StreamName": "clicks", "Data": at, "PartitionKey": "a" }));
+    assert_eq!(put("AA==")["ShardId"], "shardId-000000000000");
+    client.ok("AddTagsToStream", json!({ "StreamName": "clicks", "Tags": { "a": "1" } }));
+    bench.wait(TRANSITION_TIME);
+    assert_eq!(status_is("ACTIVE"), 3);
+    assert_eq!(put("AQ==")["ShardId"], "shardId-000000000002");
+    client.ok("IncreaseStreamRetentionPeriod", json!({ "StreamName": "clicks", "RetentionPeriodHours": 48 }));
+    assert_eq!(status_is("UPDATING"), 3);
+    bench.wait(TRANSITION_TIME);
+    // The mode and what belongs to it are one change.
+    let mode =
+        json!({ "StreamARN": ARN, "StreamModeDetails": { "StreamMode": "ON_DEMAND" }, "WarmThroughputMiBps": 8 });
+    client.ok("UpdateStreamMode", mode);
+    assert_eq!(status_is("UPDATING"), 3);
+    bench.wait(TRANSITION_TIME);
+    client.ok("DeleteStream", json!({ "StreamName": "clicks" }));
+    assert_eq!(status_is("DELETING"), 0);
+    refused("DELETING");
+    not_there();
+    client.fails("CreateStream", "ResourceInUseException", json!({ "StreamName": "clicks", "ShardCount": 1 }));
+    bench.wait(TRANSITION_TIME);
+    client.fails("DescribeStream", "ResourceNotFoundException", json!({ "StreamName": "clicks" }));
+    create(bench, "clicks", 1);
+}
+
+pub fn the_status_of_a_consumer_passes_as_by_the_service(bench: &Bench) {
+    let client = &bench.client;
+    create(bench, "clicks", 1);
+    bench.wait(TRANSITION_TIME);
+    let register = |name: &str| json!({ "StreamARN": ARN, "ConsumerName": name });
+    let arn = client.ok("RegisterStreamConsumer", register("a"))["Consumer"]["ConsumerARN"].clone();
+    let status_is = |status: &str| {
+        let consumer = client.ok("DescribeStreamConsumer", json!({ "ConsumerARN": arn }));
+        assert_eq!(consumer["ConsumerDescription"]["ConsumerStatus"], status);
+        let listed = client.ok("ListStreamConsumers", json!({ "StreamARN": ARN }));
+        assert_eq!(listed["Consumers"][0]["ConsumerStatus"], status);
+    };
+    let subscribe = json!({
+        "ConsumerARN": arn, "ShardId": "shardId-000000000000", "StartingPosition": { "Type": "LATEST" },
+    });
+    status_is("CREATING");
+    client.fails("SubscribeToShard", "ResourceInUseException", subscribe.clone());
+    for name in ["b", "c", "d", "e"] {
+        client.ok("RegisterStreamConsumer", register(name));
+    }
+    client.fails("RegisterStreamConsumer", "LimitExceededException", register("f"));
+    bench.wait(TRANSITION_TIME);
+    status_is("ACTIVE");
+    client.ok("DeregisterStreamConsumer", json!({ "ConsumerARN": arn }));
+    status_is("DELETING");
+    client.fails("SubscribeToShard", "ResourceInUseException", subscribe);
+    client.fails("RegisterStreamConsumer", "ResourceInUseException", register("a"));
+    bench.wait(TRANSITION_TIME);
+    client.fails("DescribeStreamConsumer", "ResourceNotFoundException", json!({ "ConsumerARN": arn }));
+    client.ok("RegisterStreamConsumer", register("a"));
 }

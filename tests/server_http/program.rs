@@ -208,6 +208,30 @@ fn resources_are_made_at_the_start_and_the_clock_is_a_tests() {
 }
 
 #[test]
+fn statuses_pass_if_that_is_meant_and_what_the_resources_name_is_there_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("streams.toml"), "[[streams]]\nname = \"there\"\nconsumers = [\"c\"]\n").unwrap();
+    let args = ["serve", "--in-memory", "--port", "0", "--transition-time", "1h", "--resources", "streams.toml"];
+    let served = Served::start(command(dir.path(), &args));
+    let call = |operation: &str, body: &str| {
+        let length = body.len();
+        let answer = served.ask(&format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Kinesis_20131202.{operation}\r\n\
+             Content-Type: application/x-amz-json-1.1\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        answer.body
+    };
+    call("CreateStream", r#"{"StreamName":"clicks","ShardCount":1}"#);
+    let status = |name: &str| call("DescribeStreamSummary", &format!(r#"{{"StreamName":"{name}"}}"#));
+    assert!(status("clicks").contains("\"CREATING\""), "{}", status("clicks"));
+    assert!(status("there").contains("\"ACTIVE\""), "{}", status("there"));
+    assert_eq!(served.ask("POST /_braidlog/reset HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").status, 200);
+    call("CreateStream", r#"{"StreamName":"there","ShardCount":1}"#);
+    assert!(status("there").contains("\"CREATING\""), "{}", status("there"));
+    assert_eq!(served.stop(rustix::process::Signal::TERM).0, Some(0));
+}
+
+#[test]
 fn logs_and_answers_are_json_for_programs() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["serve", "--in-memory", "--port", "0", "--json", "--log", "debug", "--log-format", "json"];

@@ -5,7 +5,7 @@ use super::fields::when;
 use super::printer::preview;
 use crate::format::agent::{self, FileRow};
 use crate::format::change;
-use crate::format::stream::{self, ConsumerRow, EngineRow, ScalingRow, ShardRow, StreamRow};
+use crate::format::stream::{self, ConsumerRow, EngineRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow};
 use crate::stream::{HashKey, HashKeyRange};
 
 /// A line for each row of a change of a table; none for any other bytes.
@@ -32,6 +32,7 @@ fn name(key: &[u8]) -> Option<String> {
         b's' if rest.is_empty() && key.len() == 9 => Some(format!("of stream {id:#x}")),
         b'h' => Some(format!("of shard {} of stream {id:#x}", u32::from_be_bytes(rest.try_into().ok()?))),
         b'u' if rest.is_empty() && key.len() == 9 => Some(format!("of the scaling of stream {id:#x}")),
+        b'p' if rest.is_empty() && key.len() == 9 => Some(format!("of what is asked of the shards of stream {id:#x}")),
         b'c' if !rest.is_empty() => Some(format!("of consumer {} of stream {id:#x}", preview(rest, 128))),
         _ => None,
     }
@@ -63,6 +64,15 @@ fn meaning(key: &[u8], value: &[u8]) -> Option<String> {
             let row = ScalingRow::decode(value).ok()?;
             let times: Vec<String> = row.scaled_ms.iter().map(|ms| when(*ms)).collect();
             Some(format!("shard count updated {}", times.join(", ")))
+        }
+        b'p' => {
+            let row = ReshardRow::decode(value).ok()?;
+            let what = match row.what {
+                Reshard::Split { shard, at } => format!("split {shard} at {}", HashKey(at)),
+                Reshard::Merge { shard, adjacent } => format!("merge {shard} and {adjacent}"),
+                Reshard::Scale { target } => format!("scale to {target}"),
+            };
+            Some(format!("{what}, asked for {}", when(row.asked_ms)))
         }
         b'f' => {
             let row = FileRow::decode(value).ok()?;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use zeroize::Zeroizing;
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 use super::limits::LimitArgs;
 use super::log::{Format, Level};
 use super::{Failure, at, read};
+use crate::cli::units::parse_duration;
 use crate::server::{AccessKey, ServerOptions, TlsIdentity};
 use crate::stream::ThroughputLimits;
 
@@ -99,6 +101,9 @@ pub(crate) struct Args {
     /// What becomes of calls beyond the service's limits of a shard
     #[arg(long, value_enum, value_name = "WHAT", default_value = "off")]
     pub(super) throughput_limits: ThroughputName,
+    /// How long streams are CREATING, UPDATING and DELETING, and consumers likewise [default: they change at once]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) transition_time: Option<Duration>,
     /// Threads that serve connections
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,

@@ -49,7 +49,8 @@ pub(super) fn open(context: &Context, args: &Args) -> Result<Opened, Failure> {
         .store(store)
         .account(args.account.as_str())
         .region(args.region.as_str())
-        .throughput_limits(args.throughput_limits.into());
+        .throughput_limits(args.throughput_limits.into())
+        .transition_time(args.transition_time.unwrap_or_default());
     let engine = patiently(|| Engine::open_in(env.clone(), options.clone()))?;
     context.warn_of(engine.store());
     Ok(Opened { engine, clock, _folder: folder })

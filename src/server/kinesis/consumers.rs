@@ -19,7 +19,7 @@ fn described(consumer: Consumer) -> api::Consumer {
     api::Consumer {
         consumer_name: Some(consumer.consumer_name),
         consumer_arn: Some(consumer.consumer_arn),
-        consumer_status: Some("ACTIVE".to_owned()),
+        consumer_status: Some(consumer.consumer_status.name().to_owned()),
         consumer_creation_timestamp: Some(timestamp(consumer.created_ms)),
     }
 }
@@ -33,7 +33,7 @@ impl Kinesis {
         let name = input.consumer_name.unwrap_or_default();
         let consumer = stream.register_consumer(&name, input.tags.unwrap_or_default());
         let consumer = consumer.map_err(|error| self.error(error))?;
-        // As the service answers: it is not active yet then, and here it is when it is asked for next.
+        // As the service answers, also where it is active already when it is asked for next.
         let status = Some("CREATING".to_owned());
         Ok(api::RegisterStreamConsumerOutput {
             consumer: Some(api::Consumer { consumer_status: status, ..described(consumer) }),

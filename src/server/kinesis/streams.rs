@@ -1,6 +1,6 @@
 //! Operations of a stream as a whole, and of the account.
 
-use crate::stream::{Distribution, StreamDescription, StreamMode, StreamOptions};
+use crate::stream::{Distribution, ShardPage, StreamDescription, StreamMode, StreamOptions, StreamStatus};
 use crate::wire::kinesis as api;
 
 use super::convert::{count, encryption, invalid, metric_names, metrics, shard, tags, timestamp};
@@ -81,8 +81,11 @@ impl Kinesis {
         let stream = self.stream(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
         let start = input.exclusive_start_shard_id.as_deref().map(|id| self.shard_id(Some(id))).transpose()?;
         let limit = limit(input.limit, PAGE, PAGE);
-        let page = stream.list_shards(Default::default(), start, limit).map_err(|error| self.error(error))?;
         let description = stream.describe();
+        let page = match description.stream_status {
+            StreamStatus::Creating | StreamStatus::Deleting => ShardPage { shards: Vec::new(), has_more: false },
+            _ => stream.list_shards(Default::default(), start, limit).map_err(|error| self.error(error))?,
+        };
         Ok(api::DescribeStreamOutput {
             stream_description: Some(api::StreamDescription {
                 stream_name: Some(description.stream_name.clone()),
@@ -214,11 +217,8 @@ impl Kinesis {
         if input.warm_throughput_mibps.is_some() && mode == StreamMode::Provisioned {
             return Err(invalid("WarmThroughputMiBps is for streams in on-demand mode."));
         }
-        stream.set_mode(mode).map_err(|error| self.error(error))?;
-        match input.warm_throughput_mibps {
-            Some(mib) => stream.set_warm_throughput_mib(unsigned(mib)).map_err(|error| self.error(error)),
-            None => Ok(()),
-        }
+        let mib = input.warm_throughput_mibps.map(unsigned);
+        stream.set_mode_and_warm_throughput(mode, mib).map_err(|error| self.error(error))
     }
 
     pub(super) fn update_distribution(&self, input: api::UpdateStreamRecordDistributionStrategyInput) -> Outcome<()> {

@@ -65,7 +65,7 @@ fn monitored(engine: &Engine) -> Vec<Monitored> {
 }
 
 fn add(found: &mut Vec<Monitored>, account: &str, stream: &Stream) {
-    let metrics = stream.describe().shard_metrics;
+    let metrics = stream.description().shard_metrics;
     if metrics.is_empty() {
         return;
     }

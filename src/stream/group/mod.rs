@@ -293,7 +293,7 @@ impl Stream {
         };
         let mut change = Change::default();
         change.put(rows::group_key(id, name), GroupRow { created_ms: self.shared.now_ms() }.encode());
-        for shard in self.list_shards(filter, None, usize::MAX)?.shards {
+        for shard in self.page_of_shards(filter, None, usize::MAX)?.shards {
             let state = self.shard(shard.shard_id)?;
             let next = self.locate(&state, state.log(&self.shared.store)?, position)?;
             let row = LeaseRow { next, ..LeaseRow::default() };
