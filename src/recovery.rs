@@ -90,6 +90,9 @@ pub struct OpenReport {
     pub network_file_system: Option<String>,
     /// The journal is damaged: the store is read-only at the state before; with the place.
     pub journal_damage: Option<String>,
+    /// In the place of the journal that is damaged stands what stood there before it was written: the device said that it had
+    /// written it, and had not. What was acknowledged since may be lost, here and elsewhere; don't trust the device.
+    pub device_lied: bool,
 }
 
 /// A store ready to run.
@@ -440,7 +443,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     let clean = files.is_empty() && root.clean;
     let mut plan = plan(&files, &places, origin, root)?;
     if let Some((number, at)) = incomplete {
-        plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at };
+        plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at, never_written: false };
     }
     let mut replay = Replay {
         manifest,
@@ -480,8 +483,10 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     leftovers.retain(|h| !used.contains(&h.segment));
     match &plan.verdict {
         Verdict::Tail { cut_bytes } => replay.report.cut_bytes = *cut_bytes,
-        Verdict::Damaged { frame, path, at } => {
-            replay.report.journal_damage = Some(format!("frame {frame} should be at byte {at} of {path}"));
+        Verdict::Damaged { frame, path, at, never_written } => {
+            let lied = if *never_written { ": the device said that it had written it, and had not" } else { "" };
+            replay.report.journal_damage = Some(format!("frame {frame} should be at byte {at} of {path}{lied}"));
+            replay.report.device_lied = *never_written;
         }
     }
     replay.report.leftover_segments = leftovers.len() as u64;

@@ -9,11 +9,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use braidlog::env::sim::{Crash, SECTOR, SimDisk, Tape, WriteFault};
+use braidlog::manual::ManualStore;
 use braidlog::{Error, ReadMode, StartAt};
 use support::oracle::read_from;
 use support::rot::{Outcome, Sample, kind_of, sample, sample_with};
 use support::runner::{Op, Run};
-use support::{Verdict, budget, packing, small, two_lanes};
+use support::{Verdict, budget, env_of, packing, small, two_lanes};
 
 type Table = BTreeMap<(&'static str, Outcome), u64>;
 
@@ -192,6 +193,37 @@ fn a_write_that_went_astray_is_harmless_or_told() {
     }
     println!("{sum:?}");
     assert!(!sum.contains_key(&Outcome::Shortened), "records went missing in silence");
+}
+
+/// What the device never wrote is not taken for what rotted, nor the other way round.
+#[test]
+fn a_frame_that_the_device_only_claimed_to_have_written_is_called_that() {
+    let report = |disk: &SimDisk, run: &Run| {
+        let opened = ManualStore::open(env_of(disk, &run.clock), small(ReadMode::Copy)).ok()?;
+        let report = opened.store().open_report().clone();
+        report.journal_damage.map(|place| (place, report.device_lied))
+    };
+    let mut claimed = 0;
+    for n in 1..200 {
+        let mut run = support::rot::written(|disk| disk.arm_write_fault(n, WriteFault::Lost));
+        run.store = None;
+        if let Some((place, lied)) = report(&run.disk.crash(Crash::Power, &Tape::seeded(n)), &run) {
+            assert_eq!(lied, place.contains("the device said"), "{place}");
+            claimed += u64::from(lied);
+        }
+    }
+    let sample = sample().unwrap();
+    let mut rotted = 0;
+    for (path, at) in sample.used_bytes().into_iter().filter(|(path, _)| kind_of(path) == "journal") {
+        let disk = sample.disk.fork();
+        disk.flip_bit(&path, at * 8 + at % 8).unwrap();
+        if let Some((place, lied)) = report(&disk, &sample.run) {
+            assert!(!lied, "byte {at} of {path} was changed: {place}");
+            rotted += 1;
+        }
+    }
+    println!("{claimed} frames were only claimed, {rotted} had rotted");
+    assert!(claimed > 0 && rotted > 0);
 }
 
 /// A copy of a running store's folder that took some files earlier than others, or an old file put back.

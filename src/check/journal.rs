@@ -100,7 +100,8 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
     match plan(&journal.files, &places, ins.origin, root) {
         Ok(mut plan) => {
             if let Some((number, at)) = incomplete.filter(|_| !clean) {
-                plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at };
+                plan.verdict =
+                    Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at, never_written: false };
             }
             ending(ins, &journal, &plan, root);
             ins.report.frames = plan.frames.len() as u64;
@@ -217,7 +218,7 @@ fn ending(ins: &mut Inspection<'_>, journal: &Journal, plan: &Plan, root: &Root)
                  Damage to the very last frame looks the same. Opening cuts it.",
             ));
         }
-        Verdict::Damaged { frame, path, at } => {
+        Verdict::Damaged { frame, path, at, .. } => {
             let what = format!("frame {frame} can't be read, but it had been durable, or that can't be told any more");
             ins.find(Finding::damage(path, what).at(*at).advice(format!(
                 "Opening gives a read-only store as of frame {}, without what came later. {SALVAGE} The salvage also \

@@ -157,6 +157,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
                 "manifest_damage": report.manifest_damage,
                 "network_file_system": report.network_file_system,
                 "journal_damage": report.journal_damage,
+                "device_lied": report.device_lied,
                 "stopped_logs": report.stopped_logs,
             },
         });

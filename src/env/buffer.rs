@@ -1,4 +1,8 @@
-//! Memory aligned for direct I/O, without a line of unsafe code.
+//! Memory aligned for direct I/O, and memory for many megabytes, without a line of unsafe code.
+
+use std::io;
+
+use memmap2::{MmapMut, MmapOptions};
 
 /// Alignment of buffers, offsets and lengths of direct writes, in bytes: the largest logical block in use.
 pub const BLOCK: usize = 4096;
@@ -95,6 +99,16 @@ impl std::fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity()).finish()
     }
+}
+
+/// Memory for many megabytes, all zero, of which what was never written takes none. In pages as large as the system has:
+/// to be given it in small ones takes longer than a fast device takes to fill it.
+pub(crate) fn large(len: usize) -> io::Result<MmapMut> {
+    let memory = MmapOptions::new().len(len).map_anon()?;
+    // A kernel that was built without them refuses, and then small ones have to do.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    Ok(memory)
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub(crate) enum Verdict {
         path: String,
         /// Where in it.
         at: u64,
+        /// What stands there is what stood there before it was written: the device said that it had written it, and had not.
+        never_written: bool,
     },
 }
 
@@ -85,6 +87,12 @@ pub(crate) fn survey(bytes: &[u8], file: usize, origin: StoreId) -> Vec<FramePla
         offset += step;
     }
     found
+}
+
+/// Whether bytes are what stood in the place of a frame before it was written: zeros, or a frame of an earlier lap.
+fn is_older(bytes: &[u8], frame: FrameNumber, origin: StoreId) -> bool {
+    let zeros = bytes.iter().all(|byte| *byte == 0);
+    !bytes.is_empty() && (zeros || journal::decode(bytes, origin).is_ok_and(|found| found.header.frame < frame))
 }
 
 /// Works out what to replay on top of `root` from the content of the journal files (number, bytes) and what [`survey`] found
@@ -151,7 +159,11 @@ pub(crate) fn plan(files: &[(u64, Bytes)], places: &[FramePlace], origin: StoreI
         Some(frame) => {
             let (file, at) = break_at.unwrap_or((0, 0));
             let path = files.get(file).map_or("journal".to_owned(), |(number, _)| journal_path(*number));
-            Verdict::Damaged { frame, path, at: at as u64 }
+            // Where the frame after it follows in the same file, it is between the two and nowhere else.
+            let after = by_number.range(frame + 1..).next().map(|(_, place)| (place.file, place.offset));
+            let gap = after.filter(|(in_file, _)| *in_file == file).and_then(|(_, upto)| files[file].1.get(at..upto));
+            let never_written = gap.is_some_and(|gap| is_older(gap, frame, origin));
+            Verdict::Damaged { frame, path, at: at as u64, never_written }
         }
         None => {
             // Only the frame right behind the end is looked at: older laps follow it and mean nothing.
