@@ -13,7 +13,7 @@
 
 use std::sync::Arc as StdArc;
 
-use crate::env::{AlignedBuf, Completion, DiskFile, DiskOp, Wait};
+use crate::env::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Wait};
 use crate::error::Fault;
 use crate::format::batch::{BatchBuilder, BatchHeader, KIND_BULK, KIND_RECORDS};
 use crate::format::journal::EntryKind;
@@ -113,6 +113,8 @@ impl Commit {
         let headers = self.write_share(&place.file, place.position, number, log, batches)?;
         let Some(share) = self.shares.iter_mut().find(|share| share.number == number) else { return Ok(true) };
         share.headers = headers;
+        let expected = (share.start + length).next_multiple_of(BLOCK as u64);
+        assert_eq!(share.end, expected, "a share ends where the next one was told to begin");
         if let Stage::Writing { more, .. } = &mut share.stage {
             *more = false;
         }
