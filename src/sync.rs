@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use imp::Arc;
 pub(crate) use imp::MutexGuard;
-pub(crate) use imp::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use imp::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[derive(Default, Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
@@ -54,6 +54,85 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// A word that is zero until it is set, once, and threads that sleep until then.
+///
+/// Who is woken needs no lock to go on, as it would behind a condition variable: those who wake together would wake once more
+/// for each other's.
+///
+/// A thread that is about to sleep says so where [`Event::set`]'s caller looks, then makes a fence; that caller sets the word,
+/// makes a fence, and looks whom to wake. So one of the two sees the other.
+#[derive(Default)]
+pub(crate) struct Event {
+    word: AtomicU32,
+    sleepers: Sleepers,
+}
+
+impl Event {
+    pub(crate) fn get(&self) -> u32 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Sets the word, which is zero; what was written before is seen by whoever sees it set.
+    pub(crate) fn set(&self, word: u32) {
+        self.word.store(word, Ordering::Release);
+    }
+
+    /// Wakes all who sleep, after the word was set.
+    pub(crate) fn wake_all(&self) {
+        self.sleepers.wake_all(&self.word);
+    }
+
+    /// Sleeps while the word is zero, but not longer than `timeout`; now and then not as long.
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+        self.sleepers.sleep(&self.word, timeout);
+    }
+}
+
+/// The kernel keeps them, by the word's address.
+#[cfg(all(target_os = "linux", not(loom)))]
+#[derive(Default)]
+struct Sleepers;
+
+#[cfg(all(target_os = "linux", not(loom)))]
+impl Sleepers {
+    fn wake_all(&self, word: &AtomicU32) {
+        // It fails for an address that is none.
+        let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, i32::MAX as u32);
+    }
+
+    fn sleep(&self, word: &AtomicU32, timeout: Option<Duration>) {
+        // A time too long for the kernel's clock is as good as none.
+        let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
+        // It fails when the word is set already, the time is up, or a signal came: in each case the caller looks again.
+        let _ = rustix::thread::futex::wait(word, rustix::thread::futex::Flags::PRIVATE, 0, timeout.as_ref());
+    }
+}
+
+#[cfg(any(not(target_os = "linux"), loom))]
+#[derive(Default)]
+struct Sleepers {
+    gate: Mutex<()>,
+    changed: Condvar,
+}
+
+#[cfg(any(not(target_os = "linux"), loom))]
+impl Sleepers {
+    fn wake_all(&self, _: &AtomicU32) {
+        drop(self.gate.lock());
+        self.changed.notify_all();
+    }
+
+    fn sleep(&self, word: &AtomicU32, timeout: Option<Duration>) {
+        let gate = self.gate.lock();
+        if word.load(Ordering::Acquire) == 0 {
+            let _ = match timeout {
+                None => self.changed.wait(gate),
+                Some(timeout) => self.changed.wait_timeout(gate, timeout),
+            };
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::id::SequenceNumber;
-use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, step_until};
+use crate::sync::{Arc, AtomicUsize, Condvar, Event, Mutex, Ordering, fence, step_until};
 
-const UNRESOLVED: usize = 0;
-const SUCCEEDED: usize = 1;
-const FAILED: usize = 2;
+const UNRESOLVED: u32 = 0;
+const SUCCEEDED: u32 = 1;
+const FAILED: u32 = 2;
 
 /// Wakes a machine that has nothing to do. Whoever rings has changed what the machine looks at before; the machine looks at it
 /// with the bell's lock held before it sleeps. So one of the two sees the other.
@@ -58,13 +58,12 @@ impl Bell {
 #[derive(Default)]
 pub(crate) struct Turn {
     /// Set after `outcome`, for a look without the lock: [`UNRESOLVED`], [`SUCCEEDED`] or [`FAILED`].
-    resolved: AtomicUsize,
+    resolved: Event,
     /// How many wait for it or did, and [`Turn::PRESSING`] if it holds so much that it should go.
     pressure: AtomicUsize,
     /// Of the machine that takes it.
     bell: Option<Arc<Bell>>,
     state: Mutex<TurnState>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -76,6 +75,13 @@ struct TurnState {
 impl Turn {
     pub(crate) fn new() -> Arc<Turn> {
         Arc::new(Turn::default())
+    }
+
+    /// A turn that is over.
+    pub(crate) fn resolved(outcome: Result<()>) -> Arc<Turn> {
+        let turn = Turn::new();
+        turn.resolve(outcome);
+        turn
     }
 
     /// A turn whose machine `bell` wakes.
@@ -91,12 +97,13 @@ impl Turn {
         }
         let resolved = if outcome.is_ok() { SUCCEEDED } else { FAILED };
         state.outcome = Some(outcome);
-        self.resolved.store(resolved, Ordering::Release);
+        self.resolved.set(resolved);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        // Whoever pressed before taking the lock above, and so may not have seen the outcome, is seen here.
+        // Whoever goes to sleep presses before.
+        fence(Ordering::SeqCst);
         if self.pressure() > 0 {
-            self.changed.notify_all();
+            self.resolved.wake_all();
         }
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -116,11 +123,11 @@ impl Turn {
     }
 
     pub(crate) fn is_resolved(&self) -> bool {
-        self.resolved.load(Ordering::Acquire) != UNRESOLVED
+        self.resolved.get() != UNRESOLVED
     }
 
     pub(crate) fn outcome(&self) -> Option<Result<()>> {
-        match self.resolved.load(Ordering::Acquire) {
+        match self.resolved.get() {
             UNRESOLVED => None,
             SUCCEEDED => Some(Ok(())),
             _ => self.state.lock().outcome.clone(),
@@ -134,12 +141,12 @@ impl Turn {
         let stepped = step_until(|| self.is_resolved());
         assert!(stepped != Some(false), "nothing is left to do that could resolve this turn");
         self.press(1);
-        let mut state = self.state.lock();
+        fence(Ordering::SeqCst);
         loop {
-            if let Some(outcome) = &state.outcome {
-                return outcome.clone();
+            if let Some(outcome) = self.outcome() {
+                return outcome;
             }
-            state = self.changed.wait(state);
+            self.resolved.sleep(None);
         }
     }
 
@@ -151,17 +158,17 @@ impl Turn {
             return self.outcome();
         }
         self.press(1);
+        fence(Ordering::SeqCst);
         let deadline = Instant::now().checked_add(timeout);
-        let mut state = self.state.lock();
         loop {
-            if let Some(outcome) = &state.outcome {
-                return Some(outcome.clone());
+            if let Some(outcome) = self.outcome() {
+                return Some(outcome);
             }
             let left = match deadline {
-                Some(deadline) => deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?,
-                None => Duration::from_secs(3600),
+                Some(deadline) => Some(deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?),
+                None => None,
             };
-            state = self.changed.wait_timeout(state, left);
+            self.resolved.sleep(left);
         }
     }
 
