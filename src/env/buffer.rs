@@ -101,14 +101,33 @@ impl std::fmt::Debug for AlignedBuf {
     }
 }
 
-/// Memory for many megabytes, all zero, of which what was never written takes none. In pages as large as the system has:
-/// to be given it in small ones takes longer than a fast device takes to fill it.
-pub(crate) fn large(len: usize) -> io::Result<MmapMut> {
-    let memory = MmapOptions::new().len(len).map_anon()?;
-    // A kernel that was built without them refuses, and then small ones have to do.
-    #[cfg(target_os = "linux")]
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    Ok(memory)
+/// Memory for many megabytes, all zero, of which what was never put in takes none.
+pub(crate) struct SparseBuf(MmapMut);
+
+impl SparseBuf {
+    /// So many bytes, at least one.
+    pub(crate) fn zeroed(len: usize) -> io::Result<SparseBuf> {
+        Ok(SparseBuf(MmapOptions::new().len(len).map_anon()?))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Puts `bytes` at `at`, within its length.
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
+        // Its pages at one go: one by one, as they are touched, they take longer than a fast device takes to fill them. Not as
+        // large pages: a virtual machine may have to be given the memory under those first, which takes twice as long again.
+        #[cfg(target_os = "linux")]
+        let _ = self.0.advise_range(memmap2::Advice::PopulateWrite, at, bytes.len());
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+impl AsRef<[u8]> for SparseBuf {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod test_clock;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use buffer::large;
+pub(crate) use buffer::SparseBuf;
 pub use buffer::{AlignedBuf, BLOCK};
 pub use clock::{Clock, SystemClock};
 pub use disk::{

@@ -2,11 +2,11 @@
 //!
 //! A file is read in pieces into memory that is used again and again, and only pieces that hold something are copied to
 //! where the file's bytes stay: the zeros of files that were made ahead, a third of a journal and more, then take no memory.
-//! Fresh memory costs as much time as a fast device does, if its pages come one by one: so they are large.
+//! Fresh memory costs as much time as a fast device does, if its pages come one by one: so they come a piece at a time.
 
 use bytes::Bytes;
 
-use crate::env::{self, Access, Disk, DiskFile, DiskKind};
+use crate::env::{Access, Disk, DiskFile, DiskKind, SparseBuf};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::journal::{self, FRAME_ALIGNMENT};
@@ -96,39 +96,27 @@ fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize)
     done.into_iter().map(|(_, read)| read).collect()
 }
 
-/// What is worth large pages.
-const LARGE_FROM: usize = 2 << 20;
-
 fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<Bytes> {
     let path = || journal_path(found.number);
     let len = found.file.len().map_err(|error| Error::io("measure", path())(error))?.min(max) as usize;
-    if len < LARGE_FROM {
-        let mut bytes = vec![0; len];
-        let end = fill(found, &mut bytes, piece)?;
-        bytes.truncate(end);
-        return Ok(Bytes::from(bytes));
+    if len == 0 {
+        return Ok(Bytes::new());
     }
-    let mut bytes = env::large(len).map_err(Error::io("find memory for", path()))?;
-    let end = fill(found, &mut bytes, piece)?;
-    Ok(Bytes::from_owner(bytes).slice(..end))
-}
-
-/// Reads a file into `bytes`, which are zero; answers with how far it goes.
-fn fill(found: &Found, bytes: &mut [u8], piece: &mut [u8]) -> Result<usize> {
+    let mut bytes = SparseBuf::zeroed(len).map_err(Error::io("find memory for", path()))?;
     let mut at = 0;
     while at < bytes.len() {
         let want = piece.len().min(bytes.len() - at);
-        let unreadable = |_| Error::damaged(journal_path(found.number), at as u64)(Damage::Unreadable);
+        let unreadable = |_| Error::damaged(path(), at as u64)(Damage::Unreadable);
         let n = found.file.read_at(&mut piece[..want], at as u64).map_err(unreadable)?;
         if !is_zero(&piece[..n]) {
-            bytes[at..at + n].copy_from_slice(&piece[..n]);
+            bytes.put(at, &piece[..n]);
         }
         at += n;
         if n < want {
             break;
         }
     }
-    Ok(at)
+    Ok(Bytes::from_owner(bytes).slice(..at))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
