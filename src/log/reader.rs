@@ -367,14 +367,19 @@ impl Reader {
     fn fetch(&mut self) -> Result<Option<(BatchHeader, Bytes)>> {
         let number = self.next;
         let holds = |header: &BatchHeader| header.first <= number && number < header.end();
-        if let Some(at) = self.at.take()
+        if let Some(at) = &mut self.at
             && number < at.segment.end()
-            && let Some((header, records, next)) = at.segment.batch_at(&at.open, at.position)?
-            && holds(&header)
         {
-            self.at = Some(next);
-            return Ok(Some((header, records)));
+            match at.next_batch() {
+                Ok(Some((header, records))) if holds(&header) => return Ok(Some((header, records))),
+                Ok(_) => {}
+                Err(error) => {
+                    self.at = None;
+                    return Err(error);
+                }
+            }
         }
+        self.at = None;
         let segment = {
             let view = self.log.state.view.read().unwrap_or_else(|p| p.into_inner());
             let in_memory = view.pending.front().is_some_and(|b| b.header.first <= number);
@@ -418,14 +423,14 @@ impl Reader {
                 },
             }
         };
-        let at = match segment.locate(&self.log.core.files, number) {
+        let mut at = match segment.locate(&self.log.core.files, number) {
             // Removed since it was looked up: the next look finds it trimmed, or its records in another segment.
             Err(_) if segment.is_buried() => return Ok(None),
             found => found?,
         };
-        match segment.batch_at(&at.open, at.position)? {
-            Some((header, records, next)) if holds(&header) => {
-                self.at = Some(next);
+        match at.next_batch()? {
+            Some((header, records)) if holds(&header) => {
+                self.at = Some(at);
                 Ok(Some((header, records)))
             }
             _ => Err(self.lost(number)),

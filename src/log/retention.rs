@@ -252,8 +252,8 @@ impl LogState {
             return Ok((segment.base.min(high), None));
         }
         let at = segment.locate_time(files, arrival_ms)?;
-        match segment.batch_at(&at.open, at.position)? {
-            Some((header, records, _)) => Ok((within(&header, &records), Some(at))),
+        match at.clone().next_batch()? {
+            Some((header, records)) => Ok((within(&header, &records), Some(at))),
             None => Ok((segment.end().min(high), None)),
         }
     }

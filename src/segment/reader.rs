@@ -20,6 +20,18 @@ pub(crate) struct Location {
     pub(crate) position: u64,
 }
 
+impl Location {
+    /// The batch there, verified, and on to the one after it; `None` at the end of the valid bytes.
+    #[inline]
+    pub(crate) fn next_batch(&mut self) -> Result<Option<(BatchHeader, Bytes)>> {
+        let Some((position, header, records)) = self.segment.batch_at(&self.open, self.position)? else {
+            return Ok(None);
+        };
+        self.position = next_batch(position, &header);
+        Ok(Some((header, records)))
+    }
+}
+
 /// Walks batch headers, hopping over padding.
 pub(super) struct Walk {
     segment: Arc<Segment>,
@@ -97,23 +109,21 @@ impl Segment {
         }
     }
 
-    /// The batch at `position`, verified, and the place after it; `None` at the end of the valid bytes.
-    pub(crate) fn batch_at(
-        self: &Arc<Self>,
-        open: &Arc<OpenSegment>,
-        position: u64,
-    ) -> Result<Option<(BatchHeader, Bytes, Location)>> {
+    /// The batch at `position`, verified, with its position; `None` at the end of the valid bytes.
+    #[inline]
+    fn batch_at(&self, open: &OpenSegment, position: u64) -> Result<Option<(u64, BatchHeader, Bytes)>> {
         let Some((position, header)) = self.header_at(open, position)? else { return Ok(None) };
         let at = position + HEADER_BYTES as u64;
         let len = header.records_bytes as usize;
         let damaged = |what| self.damaged(position, what);
         let records = match &open.map {
             Some(map) => {
+                let records = map.bytes(at, len).ok_or_else(|| damaged(Damage::Short))?;
                 if !self.verified.contains(position - self.start) {
-                    self.verify_mapped(&**map, &header, at).map_err(damaged)?;
+                    header.verify_records(&records, self.salt).map_err(damaged)?;
                     self.verified.insert(position - self.start, self.bytes_max - self.start);
                 }
-                map.bytes(at, len).ok_or_else(|| damaged(Damage::Short))?
+                records
             }
             None => {
                 let mut copy = vec![0; len];
@@ -124,25 +134,7 @@ impl Segment {
                 Bytes::from(copy)
             }
         };
-        let next = Location { segment: self.clone(), open: open.clone(), position: next_batch(position, &header) };
-        Ok(Some((header, records, next)))
-    }
-
-    /// Checks the records on a private copy, a piece at a time so that it stays in the nearest cache.
-    fn verify_mapped(&self, map: &dyn crate::env::Mapping, header: &BatchHeader, at: u64) -> Result<(), Damage> {
-        let mut hasher = self.salt.hasher();
-        let mut piece = [0u8; 8192];
-        let len = u64::from(header.records_bytes);
-        let mut done = 0;
-        while done < len {
-            let n = (len - done).min(piece.len() as u64) as usize;
-            if !map.copy_to(at + done, &mut piece[..n]) {
-                return Err(Damage::Short);
-            }
-            hasher.update(&piece[..n]);
-            done += n as u64;
-        }
-        if hasher.finalize() == header.records_checksum { Ok(()) } else { Err(Damage::Checksum) }
+        Ok(Some((position, header, records)))
     }
 
     /// Where the batch that holds `number` is. `number` lies within the segment.
