@@ -7,12 +7,13 @@ use crate::core::Core;
 use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
 use crate::error::Result;
+use crate::format::batch::RecordParts;
 use crate::id::SequenceNumber;
 use crate::log::Log;
 use crate::options::{LogOptions, StoreOptions};
 use crate::store::{Machines, Store};
 use crate::sync::{Arc, Mutex};
-use crate::ticket::Pending;
+use crate::ticket::{Pending, Ticket};
 
 /// A store whose machines the caller steps.
 ///
@@ -52,6 +53,16 @@ impl ManualStore {
     pub fn buffered_step(&mut self) -> bool {
         let core = self.store.core();
         core.buffered.lock().step(core)
+    }
+
+    /// What a blocking append to a buffered log does first: it writes the records itself, if nobody else's wait. `None` if they
+    /// do: then nothing was done.
+    ///
+    /// # Errors
+    /// As [`Log::append_batch`].
+    pub fn append_alone(&self, log: &Log, records: &[RecordParts<'_>]) -> Result<Option<Ticket>> {
+        let records = records.iter().copied();
+        Ok(log.append_alone(records.clone(), log.size_of(records)?))
     }
 
     /// Everything that is due behind the appends.

@@ -4,6 +4,28 @@ use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
 use crate::limits::{ATTRIBUTES_BYTES_MAX, KEY_BYTES_MAX, RECORD_DATA_BYTES_MAX};
 
+/// What several records take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) count: usize,
+    /// Bytes as encoded, without what a batch adds.
+    pub(crate) bytes: usize,
+}
+
+/// What records take that are all within their limits; at least one.
+#[inline]
+pub(crate) fn size_of<'a>(records: impl Iterator<Item = RecordParts<'a>>) -> Result<Size> {
+    let mut size = Size { count: 0, bytes: 0 };
+    for record in records {
+        if !record.within_limits() {
+            check_record(&record)?;
+        }
+        size.bytes += record.encoded_len();
+        size.count += 1;
+    }
+    if size.count == 0 { Err(Error::EmptyBatch) } else { Ok(size) }
+}
+
 /// Checks a record against its limits.
 pub(crate) fn check_record(record: &RecordParts<'_>) -> Result<()> {
     let too_large = |part, bytes: usize, max: usize| Err(Error::RecordTooLarge { part, bytes, max });

@@ -284,9 +284,18 @@ fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() 
 
 #[test]
 fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
+    callers_meet(Durability::Durable);
+}
+
+#[test]
+fn they_meet_without_loss_on_a_buffered_log_too() {
+    callers_meet(Durability::Buffered);
+}
+
+fn callers_meet(durability: Durability) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), StoreOptions::new().bulk_bytes(64 << 10)).unwrap();
-    let log = store.create_log("log", LogOptions::new()).unwrap();
+    let log = store.create_log("log", LogOptions::new().durability(durability)).unwrap();
     let large = vec![7u8; 40 << 10];
     std::thread::scope(|scope| {
         for caller in 0..6usize {
@@ -301,6 +310,8 @@ fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
                             log.append("behind it").unwrap();
                             ticket.wait().unwrap();
                         }
+                        // A buffered log is in no transaction.
+                        _ if durability == Durability::Buffered => drop(log.append("whole").unwrap()),
                         _ => {
                             let mut transaction = Transaction::new();
                             transaction.append(log, "whole").unwrap();

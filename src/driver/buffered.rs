@@ -7,11 +7,14 @@ use bytes::Bytes;
 
 use crate::core::Core;
 use crate::error::{Error, Fault};
-use crate::format::batch::{BatchBuilder, BatchHeader, KIND_RECORDS};
+use crate::format::batch::{BatchBuilder, BatchHeader, KIND_RECORDS, RecordParts};
+use crate::id::SequenceNumber;
+use crate::limits::BATCH_BYTES_TARGET;
 use crate::log::LogState;
 use crate::metrics::{Health, add};
+use crate::record::Size;
 use crate::sync::Arc;
-use crate::ticket::Turn;
+use crate::ticket::{Ticket, Turn};
 
 /// While nobody waits for a turn, and it is short, the next one is left to grow for so long: few large writes, and callers that
 /// don't meet this thread at the log's lock.
@@ -26,12 +29,21 @@ struct Share {
 
 /// The machine of the buffered lane. Whoever holds its lock takes a step: its thread, or a caller that waits for what it has just
 /// appended and would otherwise wait for two switches between threads, which take longer than the write.
-#[derive(Default)]
 pub(crate) struct Buffered {
     /// Turns in order; the front one may wait for room on the disk.
     turns: VecDeque<(VecDeque<Share>, Arc<Turn>)>,
     /// Nobody waited for the last turn, and it was short: the next one is left to grow.
     unhurried: bool,
+    /// Of the last append of a caller, for its memory.
+    spare: Vec<u8>,
+    /// The turn of everything that a caller wrote itself.
+    succeeded: Arc<Turn>,
+}
+
+impl Default for Buffered {
+    fn default() -> Self {
+        Buffered { turns: VecDeque::new(), unhurried: false, spare: Vec::new(), succeeded: Turn::resolved(Ok(())) }
+    }
 }
 
 /// The machine's thread.
@@ -75,7 +87,78 @@ pub(crate) fn step_by_caller(core: &Core) {
     }
 }
 
+/// Has the calling thread write `records`, which are within their limits, right behind what the log has: by way of the lane an
+/// append costs as much again as the write. `None` where others come first or anything is not as usual: then nothing was done,
+/// and the lane takes them. The ticket is resolved unless they wait for room on the disk.
+pub(crate) fn append_alone<'a>(
+    core: &Core,
+    log: &Arc<LogState>,
+    records: impl Iterator<Item = RecordParts<'a>>,
+    size: Size,
+) -> Option<Ticket> {
+    if size.bytes > BATCH_BYTES_TARGET {
+        return None;
+    }
+    let mut machine = core.buffered.try_lock()?;
+    if !machine.turns.is_empty() || !core.buffered_lane.is_quiet() || !core.health.is_ok() || core.is_closed() {
+        return None;
+    }
+    let unfinished = Unfinished(core);
+    let outcome = machine.append(core, log, records, size);
+    std::mem::forget(unfinished);
+    outcome
+}
+
 impl Buffered {
+    /// See [`append_alone`]. Nothing waits, and what comes to the lane is not taken before this returns: so these records are
+    /// written before any with a higher number.
+    fn append<'a>(
+        &mut self,
+        core: &Core,
+        log: &Arc<LogState>,
+        records: impl Iterator<Item = RecordParts<'a>>,
+        size: Size,
+    ) -> Option<Ticket> {
+        let mut writer = log.writer.lock();
+        let context = log.writer_context(&core.files);
+        let mut appender = log.appender.lock();
+        if !appender.is_empty() || appender.needs_touch(size.count) || log.check_appendable(&appender).is_err() {
+            return None;
+        }
+        let mut buffer = std::mem::take(&mut self.spare);
+        buffer.reserve(BatchBuilder::capacity_for(size.bytes));
+        let (builder, appended) = appender.encode_next(records, core.stamp(), buffer);
+        if !writer.extends(&context, appended.first, builder.encoded_len() as u64) {
+            return None;
+        }
+        appender.pass(&appended);
+        drop(appender);
+        let (header, bytes) = builder.finish(core.durable_frame(), KIND_RECORDS, log.salt);
+        let written = writer.extend(&context, &header, &bytes);
+        drop(writer);
+        let turn = match written.map_err(|error| failed(log, &error)) {
+            Ok(()) => {
+                appeared(core, log, header.end(), u64::from(header.count), bytes.len());
+                add(&core.counters.turns, 1);
+                self.spare = bytes;
+                self.succeeded.clone()
+            }
+            Err(fault) if fault.is_no_space() => {
+                core.budget.adjust(0, size.bytes);
+                let share = Share { log: log.clone(), batches: vec![(header, bytes.into())], admitted: size.bytes };
+                let turn = core.buffered_lane.turn();
+                self.turns.push_back((VecDeque::from([share]), turn.clone()));
+                self.advance(core);
+                turn
+            }
+            Err(fault) => {
+                core.stop(fault.clone());
+                Turn::resolved(Err(Error::OutcomeUnknown { cause: fault }))
+            }
+        };
+        Some(Ticket::new(turn, appended))
+    }
+
     /// Takes a turn and writes what can be written. False when there is nothing to do, or no room.
     pub(crate) fn step(&mut self, core: &Core) -> bool {
         let unfinished = Unfinished(core);
@@ -146,34 +229,41 @@ impl Buffered {
 /// Writes a log's share; after an error without room, what is left of it can be written later.
 fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
     let log = &share.log;
-    let Some((last, _)) = share.batches.last() else { return Ok(()) };
-    let end = last.end();
-    let outcome = {
-        let mut writer = log.writer.lock();
-        let batches = std::mem::take(&mut share.batches);
-        let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone());
-        log.settle_view(begun, &redundant);
-        core.retire(log, redundant);
-        if outcome.is_err() {
-            let written = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().map_or(0, |s| s.end());
-            share.batches = batches.into_iter().filter(|(header, _)| header.end() > written).collect();
-        } else {
-            add(&core.counters.records_appended, batches.iter().map(|(h, _)| u64::from(h.count)).sum());
-            add(&core.counters.bytes_appended, batches.iter().map(|(_, b)| b.len() as u64).sum());
-            let unshared = batches.into_iter().filter_map(|(_, bytes)| bytes.try_into_mut().ok());
-            unshared.for_each(|bytes| core.buffers.give(bytes.into()));
-        }
-        outcome
-    };
-    outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))?;
+    let Some(end) = share.batches.last().map(|(last, _)| last.end()) else { return Ok(()) };
+    let mut writer = log.writer.lock();
+    let batches = std::mem::take(&mut share.batches);
+    let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone());
+    log.settle_view(begun, &redundant);
+    core.retire(log, redundant);
+    if let Err(error) = outcome {
+        let written = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.last().map_or(0, |s| s.end());
+        share.batches = batches.into_iter().filter(|(header, _)| header.end() > written).collect();
+        return Err(failed(log, &error));
+    }
+    drop(writer);
+    let (records, bytes) =
+        batches.iter().fold((0, 0), |(n, b), (header, bytes)| (n + u64::from(header.count), b + bytes.len()));
+    let unshared = batches.into_iter().filter_map(|(_, bytes)| bytes.try_into_mut().ok());
+    unshared.for_each(|bytes| core.buffers.give(bytes.into()));
     core.budget.release(share.admitted as u64);
+    appeared(core, log, end, records, bytes);
+    Ok(())
+}
+
+fn failed(log: &LogState, error: &std::io::Error) -> Fault {
+    Fault::new("write segment", format!("log {:?}", log.name), error)
+}
+
+/// The page cache has the log up to `end`, by so many records and bytes more: readers see them.
+fn appeared(core: &Core, log: &Arc<LogState>, end: SequenceNumber, records: u64, bytes: usize) {
+    add(&core.counters.records_appended, records);
+    add(&core.counters.bytes_appended, bytes as u64);
     {
         let _all_of_it = core.publishing.lock();
         log.set_high(end);
     }
     core.list_for_checkpoint(log);
     log.watch.wake();
-    Ok(())
 }
 
 /// A step that a panic cut short: no write may follow.

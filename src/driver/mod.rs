@@ -19,7 +19,7 @@ mod upkeep;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub(crate) use buffered::{Buffered, BufferedLane, step_by_caller};
+pub(crate) use buffered::{Buffered, BufferedLane, append_alone, step_by_caller};
 pub(crate) use commit::Commit;
 pub(crate) use leader::CommitMachine;
 pub(crate) use upkeep::Upkeep;
@@ -155,6 +155,17 @@ impl Lane {
             self.bell.ring(0);
         }
         Ok(turn)
+    }
+
+    /// A turn of the lane's machine, for what was never in the lane.
+    pub(crate) fn turn(&self) -> Arc<Turn> {
+        Turn::of(&self.bell)
+    }
+
+    /// Whether nothing waits, and what comes is taken.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.turns.is_empty() && queue.refused.is_none() && !queue.closing
     }
 
     /// How many wait for what was not taken yet.

@@ -173,6 +173,32 @@ impl Appender {
         (turn, Appended { first, last: self.next - 1, arrival_ms })
     }
 
+    /// Whether nothing waits for the driver.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.closed.is_empty() && self.earlier.is_empty()
+    }
+
+    /// Encodes, in `buffer`, what would come next. Whoever then writes it says [`Appender::pass`] first.
+    pub(crate) fn encode_next<'a>(
+        &self,
+        records: impl Iterator<Item = RecordParts<'a>>,
+        arrival_ms: u64,
+        buffer: Vec<u8>,
+    ) -> (BatchBuilder, Appended) {
+        let arrival_ms = arrival_ms.max(self.last_arrival_ms);
+        let mut builder = BatchBuilder::within(self.next, buffer);
+        records.for_each(|record| builder.push(&record, arrival_ms));
+        let appended = Appended { first: self.next, last: builder.next() - 1, arrival_ms };
+        (builder, appended)
+    }
+
+    /// These numbers are taken.
+    pub(crate) fn pass(&mut self, appended: &Appended) {
+        self.next = appended.last + 1;
+        self.last_arrival_ms = appended.arrival_ms;
+        self.written = true;
+    }
+
     /// Bytes of what [`Appender::take`] would take.
     pub(crate) fn due_bytes(&self) -> usize {
         let bytes = |batches: &Vec<BatchBuilder>| batches.iter().map(BatchBuilder::records_bytes).sum();

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use crate::core::Core;
-use crate::driver::{Request, step_by_caller};
+use crate::driver::{Request, append_alone, step_by_caller};
 use crate::error::{Error, Fault, Result};
 use crate::format::batch::RecordParts;
 use crate::id::{LogId, SequenceNumber};
 use crate::limits::APPEND_RECORDS_MAX;
 use crate::options::{Durability, LogOptions};
-use crate::record::check_record;
+use crate::record::{Size, size_of};
 use crate::segment::Location;
 use crate::store::Store;
 use crate::sync::{Arc, Ordering};
@@ -57,7 +57,7 @@ impl Log {
     /// [`Error::OutcomeUnknown`]: it may or may not be there after a reopen; also when it was not acknowledged within the
     /// append deadline.
     pub fn append<'a>(&self, record: impl Into<RecordParts<'a>>) -> Result<Appended> {
-        self.wait(self.push(std::iter::once(record.into()), Room::Wait, Then::Wait)?)
+        self.append_all(std::iter::once(record.into()))
     }
 
     /// Appends several records with consecutive numbers and blocks until all are acknowledged. They share their arrival time.
@@ -67,25 +67,44 @@ impl Log {
     /// As [`Log::append`]; [`Error::EmptyBatch`], [`Error::TransactionTooLarge`].
     pub fn append_batch<'a, R: Into<RecordParts<'a>>>(&self, records: impl IntoIterator<Item = R>) -> Result<Appended> {
         let records: Vec<RecordParts<'a>> = records.into_iter().map(Into::into).collect();
-        self.wait(self.push(records.iter().copied(), Room::Wait, Then::Wait)?)
+        self.append_all(records.iter().copied())
     }
 
-    /// Waits for a ticket, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let
-    /// in already, must not hang the caller. If nobody is at it, the caller writes it itself.
-    fn wait(&self, ticket: Ticket) -> Result<Appended> {
+    /// Appends and waits, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let in
+    /// already, must not hang the caller. If nobody is at it, the caller writes it itself.
+    fn append_all<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Appended> {
         let patience = self.core.options.append_deadline;
-        let left = match self.state.durability {
-            Durability::Buffered => {
-                step_by_caller(&self.core);
-                patience
+        let size = self.size_of(records.clone())?;
+        let buffered = self.state.durability == Durability::Buffered;
+        let alone = if buffered { self.append_alone(records.clone(), size) } else { None };
+        let (ticket, left) = match alone {
+            Some(ticket) => (ticket, patience),
+            None => {
+                let ticket = self.enqueue(records, size, Room::Wait, Then::Wait)?;
+                let left = if buffered {
+                    step_by_caller(&self.core);
+                    patience
+                } else {
+                    self.store.lead(ticket.turn(), patience)
+                };
+                (ticket, left)
             }
-            Durability::Durable => self.store.lead(ticket.turn(), patience),
         };
         ticket.wait_for(left).unwrap_or_else(|| {
             let late =
                 std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {patience:?}"));
             Err(Error::OutcomeUnknown { cause: Fault::new("append", format!("log {:?}", self.state.name), &late) })
         })
+    }
+
+    /// What a blocking append to a buffered log tries first: to write the records without anybody's help.
+    #[inline]
+    pub(crate) fn append_alone<'a>(
+        &self,
+        records: impl Iterator<Item = RecordParts<'a>>,
+        size: Size,
+    ) -> Option<Ticket> {
+        append_alone(&self.core, &self.state, records, size)
     }
 
     /// As [`Log::append`], but returns at once with a ticket. Waits for room first, as that does.
@@ -124,23 +143,32 @@ impl Log {
         room: Room,
         then: Then,
     ) -> Result<Ticket> {
+        let size = self.size_of(records.clone())?;
+        self.enqueue(records, size, room, then)
+    }
+
+    /// What the records take, if the journal can take them.
+    #[inline]
+    pub(crate) fn size_of<'a>(&self, records: impl Iterator<Item = RecordParts<'a>>) -> Result<Size> {
+        let size = size_of(records)?;
+        let max = self.core.largest_append();
+        let fits_alone = size.count == 1 && size.bytes <= self.core.ring.frame_bytes_max() - 8192;
+        if size.count > APPEND_RECORDS_MAX || size.bytes > max && !fits_alone {
+            return Err(Error::TransactionTooLarge { bytes: size.bytes, max });
+        }
+        Ok(size)
+    }
+
+    #[inline]
+    fn enqueue<'a>(
+        &self,
+        records: impl Iterator<Item = RecordParts<'a>>,
+        size: Size,
+        room: Room,
+        then: Then,
+    ) -> Result<Ticket> {
         let (core, state) = (&self.core, &self.state);
-        let mut bytes = 0;
-        let mut count = 0;
-        for record in records.clone() {
-            if !record.within_limits() {
-                check_record(&record)?;
-            }
-            bytes += record.encoded_len();
-            count += 1;
-        }
-        if count == 0 {
-            return Err(Error::EmptyBatch);
-        }
-        let max = core.largest_append();
-        if count > APPEND_RECORDS_MAX || bytes > max && (count > 1 || bytes > core.ring.frame_bytes_max() - 8192) {
-            return Err(Error::TransactionTooLarge { bytes, max });
-        }
+        let Size { count, bytes } = size;
         core.admit(bytes as u64, || room.deadline(core))?;
         let refused = |error: Error| {
             core.budget.release(bytes as u64);

@@ -67,6 +67,25 @@ impl Active {
     }
 }
 
+impl Active {
+    /// Writes batches that follow each other, through the page cache; they are part of the segment then.
+    fn write<'a>(
+        &mut self,
+        files: &SegmentFiles,
+        pieces: &[&[u8]],
+        headers: impl Iterator<Item = (&'a BatchHeader, usize)>,
+    ) -> io::Result<()> {
+        self.direct = None;
+        files.for_writing(&self.segment)?.write_pieces_at(pieces, self.position)?;
+        for (header, len) in headers {
+            files.note_stored(self.segment.grow(self.position, header, self.position + len as u64));
+            // What follows a bulk batch, here one that was taken over, starts on a boundary.
+            self.position = next_batch(self.position, header);
+        }
+        Ok(())
+    }
+}
+
 /// Where a bulk write goes.
 pub(crate) struct BulkPlace {
     pub(crate) segment: Arc<Segment>,
@@ -94,7 +113,6 @@ impl SegmentWriter {
         let mut rest = batches;
         while let Some((header, first)) = rest.first() {
             let active = self.room(context, header.first, first.len() as u64, begun)?;
-            active.direct = None;
             let mut len = first.len();
             let follows = |pair: &[(BatchHeader, Bytes)]| {
                 let [(before, _), (next, bytes)] = pair else { return false };
@@ -104,16 +122,26 @@ impl SegmentWriter {
             };
             let n = 1 + rest.windows(2).map(follows).take_while(|follows| *follows).count();
             let pieces: Vec<&[u8]> = rest[..n].iter().map(|(_, bytes)| &bytes[..]).collect();
+            let headers = rest[..n].iter().map(|(header, bytes)| (header, bytes.len()));
+            active.write(context.files, &pieces, headers)?;
             let segment = active.segment.clone();
-            context.files.for_writing(&segment)?.write_pieces_at(&pieces, active.position)?;
-            for (header, bytes) in &rest[..n] {
-                context.files.note_stored(segment.grow(active.position, header, active.position + bytes.len() as u64));
-                // What follows a bulk batch, here one that was taken over, starts on a boundary.
-                active.position = next_batch(active.position, header);
-            }
-            self.owe_sync(&segment);
+            owe_sync(&mut self.unsynced, &segment);
             rest = &rest[n..];
         }
+        Ok(())
+    }
+
+    /// Whether `len` bytes that begin with record `first` belong right behind what the segment being written has.
+    pub(crate) fn extends(&self, context: &WriterContext<'_>, first: SequenceNumber, len: u64) -> bool {
+        let active = self.active.as_ref().filter(|active| active.placed.is_none());
+        active.is_some_and(|active| !active.is_left(first, len, context.segment_bytes_max))
+    }
+
+    /// As [`SegmentWriter::write`], of one batch for which [`SegmentWriter::extends`] holds.
+    pub(crate) fn extend(&mut self, context: &WriterContext<'_>, header: &BatchHeader, bytes: &[u8]) -> io::Result<()> {
+        let active = self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))?;
+        active.write(context.files, &[bytes], std::iter::once((header, bytes.len())))?;
+        owe_sync(&mut self.unsynced, &active.segment);
         Ok(())
     }
 
@@ -175,12 +203,6 @@ impl SegmentWriter {
         active.position = end;
         active.placed = active.placed.filter(|(_, number)| *number != segment.end());
         Ok(())
-    }
-
-    fn owe_sync(&mut self, segment: &Arc<Segment>) {
-        if !self.unsynced.iter().any(|s| s.id == segment.id) {
-            self.unsynced.push(segment.clone());
-        }
     }
 
     /// Segments in need of a sync.
@@ -260,6 +282,12 @@ impl SegmentWriter {
                 Some(Active { segment, position: HEADER_BYTES as u64, allocated: 0, direct: None, placed: None });
         }
         self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))
+    }
+}
+
+fn owe_sync(unsynced: &mut Vec<Arc<Segment>>, segment: &Arc<Segment>) {
+    if unsynced.iter().all(|s| s.id != segment.id) {
+        unsynced.push(segment.clone());
     }
 }
 
