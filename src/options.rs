@@ -70,7 +70,8 @@ pub struct StoreOptions {
     /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16. Of files that small logs share up
     /// to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
-    /// How long a blocking append waits for room before it answers [`Error::Busy`]. Default 30 s.
+    /// How long a blocking append waits for room before it answers [`Error::Busy`], and for its acknowledgement before it answers
+    /// [`Error::OutcomeUnknown`]. Default 30 s; [`Duration::MAX`] for as long as it takes.
     pub append_deadline: Duration,
     /// Most bytes the store's segments and journal may take; 0, the default, for no quota.
     pub quota_bytes: u64,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::id::SequenceNumber;
 use crate::sync::{Arc, AtomicUsize, Condvar, Event, Mutex, Ordering, fence, step_until};
 
@@ -253,6 +253,14 @@ impl Ticket {
     /// The outcome, if there is one yet. Never blocks.
     pub fn try_get(&self) -> Option<Result<Appended>> {
         self.turn.outcome().map(|r| r.map(|()| self.appended))
+    }
+
+    /// Blocks for at most what is `left` of the time that a blocking append of `place` may take in all.
+    pub(crate) fn wait_within(self, left: Duration, of: Duration, place: impl FnOnce() -> String) -> Result<Appended> {
+        self.wait_for(left).unwrap_or_else(|| {
+            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {of:?}"));
+            Err(Error::OutcomeUnknown { cause: Fault::new("append", place(), &late) })
+        })
     }
 }
 

@@ -283,6 +283,16 @@ fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() 
 }
 
 #[test]
+fn a_caller_may_wait_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), StoreOptions::new().append_deadline(std::time::Duration::MAX)).unwrap();
+    for durability in [Durability::Durable, Durability::Buffered] {
+        let log = store.create_log(&format!("{durability:?}"), LogOptions::new().durability(durability)).unwrap();
+        assert_eq!(log.append("hello").unwrap().first, 0);
+    }
+}
+
+#[test]
 fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
     callers_meet(Durability::Durable);
 }

@@ -31,6 +31,8 @@ pub(crate) use pool::BufferPool;
 
 /// A store that closes gives up what takes longer: less than a dropped handle waits for.
 const CLOSING_PATIENCE_MS: u64 = 2_000;
+/// Longer than anybody waits, and short enough to be added to any time.
+const PATIENCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How many logs are taken from a list at a time.
 const LOOK_AT: usize = 256;
 /// Room kept for the last manifest on a full disk.
@@ -432,7 +434,12 @@ impl Core {
 impl Core {
     /// When an append that waits for room gives up; `None` where nobody else would make room.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.threaded.then(|| Instant::now() + self.options.append_deadline)
+        self.threaded.then(|| Instant::now() + self.patience())
+    }
+
+    /// How long a blocking append may take in all.
+    pub(crate) fn patience(&self) -> Duration {
+        self.options.append_deadline.min(PATIENCE_MAX)
     }
 
     /// Most bytes that one call may append.

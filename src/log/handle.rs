@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::core::Core;
 use crate::driver::{Request, append_alone, step_by_caller};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
 use crate::id::{LogId, SequenceNumber};
 use crate::limits::APPEND_RECORDS_MAX;
@@ -73,7 +73,7 @@ impl Log {
     /// Appends and waits, but not longer than the store's append deadline: a disk that hangs, or has no room for what was let in
     /// already, must not hang the caller. If nobody is at it, the caller writes it itself.
     fn append_all<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Appended> {
-        let patience = self.core.options.append_deadline;
+        let patience = self.core.patience();
         let size = self.size_of(records.clone())?;
         let buffered = self.state.durability == Durability::Buffered;
         let alone = if buffered { self.append_alone(records.clone(), size) } else { None };
@@ -90,11 +90,7 @@ impl Log {
                 (ticket, left)
             }
         };
-        ticket.wait_for(left).unwrap_or_else(|| {
-            let late =
-                std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {patience:?}"));
-            Err(Error::OutcomeUnknown { cause: Fault::new("append", format!("log {:?}", self.state.name), &late) })
-        })
+        ticket.wait_within(left, patience, || format!("log {:?}", self.state.name))
     }
 
     /// What a blocking append to a buffered log tries first: to write the records without anybody's help.
@@ -132,8 +128,12 @@ impl Log {
     }
 
     /// Several records in one batch of numbers; waits for room, not for the disk.
-    pub(crate) fn push_records<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Ticket> {
-        self.push(records, Room::Wait, Then::Return)
+    pub(crate) fn push_records<'a>(
+        &self,
+        records: impl Iterator<Item = RecordParts<'a>> + Clone,
+        then: Then,
+    ) -> Result<Ticket> {
+        self.push(records, Room::Wait, then)
     }
 
     #[inline]
@@ -337,7 +337,7 @@ enum Room {
 
 /// What the caller does next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
+pub(crate) enum Then {
     /// It waits for the ticket, after steps of the machine if nobody else takes them.
     Wait,
     /// Something else.

@@ -15,6 +15,7 @@ use std::sync::{OnceLock, RwLock};
 use bytes::Bytes;
 
 pub(crate) use appender::{Appender, Ended};
+pub(crate) use handle::Then;
 pub use handle::{Log, LogInfo};
 pub(crate) use reader::Bound;
 pub use reader::{Batch, Reader, Record, StartAt};

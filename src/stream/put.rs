@@ -6,10 +6,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
 use crate::limits::{PARTITION_KEY_CHARS_MAX, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
+use crate::log::Then;
 use crate::sync::{Arc, Ordering};
 use crate::ticket::Ticket;
 use crate::transaction::{Committed, Transaction};
@@ -244,7 +246,8 @@ impl Stream {
         entry: PutRecordsEntry<'_>,
         sequence_number_for_ordering: Option<SequenceNumber>,
     ) -> Result<PutRecord> {
-        self.put_ticket(entry, sequence_number_for_ordering)?.wait().only()
+        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
+        self.put_records(&[entry])?.only()
     }
 
     /// As [`Stream::put`], but does not wait for the disk.
@@ -265,9 +268,19 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::EmptyBatch`], [`Error::ResourceNotFound`]: nothing was put. All else is the answer
-    /// of the single record.
+    /// of the single record: [`Error::OutcomeUnknown`] too when it was not acknowledged within the append deadline.
     pub fn put_records(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutRecords> {
-        Ok(self.put_records_ticket(entries)?.wait())
+        let ticket = self.begin(entries, Then::Wait)?;
+        let store = &self.shared.store;
+        let patience = store.core().patience();
+        let until = Instant::now() + patience;
+        if let Some(last) = ticket.groups.last() {
+            store.lead(last.ticket.turn(), patience);
+        }
+        Ok(ticket.finish(|ticket| {
+            let left = until.saturating_duration_since(Instant::now());
+            ticket.wait_within(left, patience, || format!("stream {}", self.state.name))
+        }))
     }
 
     /// As [`Stream::put_records`], but does not wait for the disk.
@@ -275,6 +288,10 @@ impl Stream {
     /// # Errors
     /// As [`Stream::put_records`].
     pub fn put_records_ticket(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutTicket> {
+        self.begin(entries, Then::Return)
+    }
+
+    fn begin(&self, entries: &[PutRecordsEntry<'_>], then: Then) -> Result<PutTicket> {
         let row = self.state.row();
         let distribution = distribution_of(&row);
         check(entries, distribution, row.max_record_kib)?;
@@ -292,8 +309,8 @@ impl Stream {
                 let places = self.admit(&shard, entries, places, limits, &mut ticket.failed);
                 let pushed = match &places {
                     Some(places) if places.is_empty() => continue,
-                    Some(places) => self.push(&shard, sampled, places.iter().map(|at| &entries[*at as usize])),
-                    None => self.push(&shard, sampled, entries.iter()),
+                    Some(places) => self.push(&shard, sampled, places.iter().map(|at| &entries[*at as usize]), then),
+                    None => self.push(&shard, sampled, entries.iter(), then),
                 };
                 match pushed {
                     Ok(pushed) => ticket.groups.push(Group { shard, places, ticket: pushed }),
@@ -426,7 +443,7 @@ impl Stream {
             return Err(self.exceeded(shard.id));
         }
         let sampled = mode_of(&self.state.row()) == StreamMode::OnDemand;
-        let ticket = self.push(shard, sampled, entries[..count].iter());
+        let ticket = self.push(shard, sampled, entries[..count].iter(), Then::Return);
         Ok((ticket.map_err(|error| self.gone(error))?, count))
     }
 
@@ -485,9 +502,10 @@ impl Stream {
         shard: &ShardState,
         sampled: bool,
         entries: impl Iterator<Item = &'e PutRecordsEntry<'d>> + Clone,
+        then: Then,
     ) -> Result<Ticket> {
         let log = self.log(shard)?;
-        let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts))?;
+        let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts), then)?;
         let (records, bytes) = entries.clone().fold((0, 0), |(n, bytes), entry| (n + 1, bytes + entry.bytes() as u64));
         shard.traffic.put(records, bytes);
         if sampled {
