@@ -19,7 +19,7 @@ use crate::format::batch::{BatchBuilder, BatchHeader, KIND_BULK, KIND_RECORDS};
 use crate::format::journal::EntryKind;
 use crate::id::FrameNumber;
 use crate::log::LogState;
-use crate::metrics::add;
+use crate::metrics::{Health, add};
 use crate::segment::Segment;
 use crate::sync::Arc;
 use crate::ticket::Turn;
@@ -100,9 +100,9 @@ impl Commit {
             log: log.clone(),
             number,
             segment: place.segment,
-            file: place.file.clone(),
+            file: place.file,
             begun,
-            headers: Vec::with_capacity(batches.len()),
+            headers: Vec::new(),
             start: place.position,
             end: place.position,
             admitted: batches.iter().map(BatchBuilder::records_bytes).sum(),
@@ -110,9 +110,8 @@ impl Commit {
             turn: None,
         };
         self.shares.push_back(share);
-        let headers = self.write_share(&place.file, place.position, number, log, batches)?;
+        self.write_share(log, batches)?;
         let Some(share) = self.shares.iter_mut().find(|share| share.number == number) else { return Ok(true) };
-        share.headers = headers;
         let expected = (share.start + length).next_multiple_of(BLOCK as u64);
         assert_eq!(share.end, expected, "a share ends where the next one was told to begin");
         if let Stage::Writing { more, .. } = &mut share.stage {
@@ -151,17 +150,12 @@ impl Commit {
         }
     }
 
-    /// Hands a share's bytes to the disk, as far as it takes them without waiting for long. Answers with where its batches are.
-    fn write_share(
-        &mut self,
-        file: &StdArc<dyn DiskFile>,
-        start: u64,
-        number: FrameNumber,
-        log: &LogState,
-        batches: &mut Vec<BatchBuilder>,
-    ) -> Result<Vec<(u64, BatchHeader)>, Fault> {
+    /// Hands the bytes of the share that was begun last to the disk, waiting while it has enough to do.
+    fn write_share(&mut self, log: &LogState, batches: &mut Vec<BatchBuilder>) -> Result<(), Fault> {
+        let Some((number, mut position)) = self.shares.back().map(|share| (share.number, share.start)) else {
+            return Ok(());
+        };
         let mut headers = Vec::with_capacity(batches.len());
-        let (mut position, mut offset) = (start, start);
         let mut piece = self.piece();
         let last = batches.len() - 1;
         for (i, builder) in batches.drain(..).enumerate() {
@@ -176,16 +170,19 @@ impl Commit {
                 rest = &rest[n..];
                 if piece.len() == PIECE_BYTES {
                     let full = std::mem::replace(&mut piece, self.piece());
-                    offset = self.submit_piece(file, offset, number, full)?;
+                    self.submit_piece(full)?;
                 }
             }
             self.core.buffers.give(bytes);
         }
         if !piece.is_empty() {
             piece.pad_to_block();
-            self.submit_piece(file, offset, number, piece)?;
+            self.submit_piece(piece)?;
         }
-        Ok(headers)
+        if let Some(share) = self.shares.back_mut() {
+            share.headers = headers;
+        }
+        Ok(())
     }
 
     fn piece(&mut self) -> AlignedBuf {
@@ -194,13 +191,8 @@ impl Commit {
         piece
     }
 
-    fn submit_piece(
-        &mut self,
-        file: &StdArc<dyn DiskFile>,
-        offset: u64,
-        number: FrameNumber,
-        data: AlignedBuf,
-    ) -> Result<u64, Fault> {
+    /// Of the share that was begun last: nothing of it is framed before all of it is there, so it stays the last.
+    fn submit_piece(&mut self, data: AlignedBuf) -> Result<(), Fault> {
         let writes = |share: &Share| match share.stage {
             Stage::Writing { in_flight, .. } => in_flight,
             _ => 0,
@@ -208,16 +200,14 @@ impl Commit {
         while self.shares.iter().map(writes).sum::<usize>() >= PIECES_IN_FLIGHT {
             self.await_completion()?;
         }
-        let end = offset + data.len() as u64;
-        let share = self.shares.iter_mut().find(|share| share.number == number);
-        if let Some(share) = share
-            && let Stage::Writing { in_flight, .. } = &mut share.stage
-        {
+        let Some(share) = self.shares.back_mut() else { return Ok(()) };
+        if let Stage::Writing { in_flight, .. } = &mut share.stage {
             *in_flight += 1;
-            share.end = end;
         }
-        self.send(number | WRITE, DiskOp::Write { file: file.clone(), offset, data, durable: false });
-        Ok(end)
+        let (token, file, offset) = (share.number | WRITE, share.file.clone(), share.end);
+        share.end += data.len() as u64;
+        self.send(token, DiskOp::Write { file, offset, data, durable: false });
+        Ok(())
     }
 
     /// Waits for something to complete, and does what follows from it.
@@ -225,7 +215,7 @@ impl Commit {
         self.reap(Wait::Completion);
         self.publish();
         match self.core.health.get() {
-            crate::metrics::Health::Stopped { cause } => Err(cause),
+            Health::Stopped { cause } => Err(cause),
             _ => Ok(()),
         }
     }

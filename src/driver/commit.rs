@@ -1,6 +1,6 @@
 //! Group commit: one turn of appends and requests becomes a journal frame, one sync, and one wake-up.
 //!
-//! The order that everything depends on, in this file and `frame.rs`:
+//! The order that everything depends on, in this file, `request.rs` and `frame.rs`:
 //!
 //! 1. Preconditions are looked at and numbers given to requests, one after the other: the serial point.
 //! 2. A large share of one log is written to its segment and **synced**; only then is the frame that describes it built.
@@ -16,17 +16,15 @@ use crate::env::{AlignedBuf, Completion, DiskOp, Wait, WriteQueue};
 use crate::error::{Error, Fault, Result};
 use crate::format::batch::BatchBuilder;
 use crate::format::journal::{ENTRY_BYTES, EntryKind, FrameHeader};
-use crate::id::{FrameNumber, LogId, SequenceNumber};
-use crate::log::{LogState, put_options};
+use crate::id::{FrameNumber, LogId};
+use crate::log::LogState;
 use crate::metrics::{Health, add};
-use crate::options::{Durability, LogOptions};
 use crate::sync::Arc;
-use crate::ticket::{Slot, Turn};
-use crate::transaction::{Committed, Decided};
+use crate::ticket::Turn;
 
+use super::Taken;
 use super::bulk::{PIECES_IN_FLIGHT, SHARES_MAX, Share};
-use super::frame::{Draft, Effect, Frame};
-use super::{Request, Taken};
+use super::frame::{Draft, Frame};
 
 /// Frames in flight at once. Only a large turn goes beside another: its data then moves while the other's flush runs. Of small
 /// frames the flush is nearly all, and a device makes one flush after the other: two would each wait for both, with half of the
@@ -87,7 +85,7 @@ pub(crate) struct Commit {
     pub(super) core: Arc<Core>,
     queue: Box<dyn WriteQueue>,
     generation: u64,
-    next: FrameNumber,
+    pub(super) next: FrameNumber,
     chain: u32,
     /// Highest frame that a written frame says is durable.
     claimed: FrameNumber,
@@ -265,29 +263,20 @@ impl Commit {
         if self.submitted < self.frames.len() {
             return false;
         }
-        let taken = if !self.shares.is_empty() {
-            // Only more of the kind goes beside what is on its way to a segment.
-            if self.shares.len() >= SHARES_MAX || self.held.is_some() {
-                return false;
-            }
-            let Some(taken) = self.core.commit_lane.take(if self.core.threaded { Turn::PRESSING } else { 0 }) else {
-                return false;
-            };
-            if !self.is_all_bulk(&taken) {
-                self.held = Some(taken);
-                return false;
-            }
-            taken
-        } else {
-            if self.frames.len() >= DEPTH {
-                return false;
-            }
-            // Where a test takes the steps any turn goes, so that its short histories have frames that overlap.
-            let beside = self.core.threaded && !self.frames.is_empty();
-            let pressure = if beside { Turn::PRESSING } else { self.due };
-            let Some(taken) = self.held.take().or_else(|| self.core.commit_lane.take(pressure)) else { return false };
-            taken
-        };
+        // Only more of the kind goes beside what is on its way to a segment.
+        let beside_shares = !self.shares.is_empty();
+        let full = if beside_shares { self.shares.len() >= SHARES_MAX } else { self.frames.len() >= DEPTH };
+        if full || (beside_shares && self.held.is_some()) {
+            return false;
+        }
+        // Where a test takes the steps any turn goes, so that its short histories have frames that overlap.
+        let beside = self.core.threaded && (beside_shares || !self.frames.is_empty());
+        let pressure = if beside { Turn::PRESSING } else { self.due };
+        let Some(taken) = self.held.take().or_else(|| self.core.commit_lane.take(pressure)) else { return false };
+        if beside_shares && !self.is_all_bulk(&taken) {
+            self.held = Some(taken);
+            return false;
+        }
         self.gathering = Some(taken.turn.clone());
         self.gather(taken);
         self.gathering = None;
@@ -412,7 +401,7 @@ impl Commit {
     }
 
     /// Frames batches whole.
-    fn inline(
+    pub(super) fn inline(
         &mut self,
         draft: &mut Draft,
         log: &Arc<LogState>,
@@ -426,147 +415,10 @@ impl Commit {
     }
 
     /// Closes the draft if `more` bytes don't fit; not within a transaction.
-    fn room_in(&mut self, draft: &mut Draft, more: usize, group: u8) {
+    pub(super) fn room_in(&mut self, draft: &mut Draft, more: usize, group: u8) {
         let full = draft.frame_bytes() + ENTRY_BYTES + more > self.core.ring.frame_bytes_max();
         if group == 0 && full && !draft.is_empty() {
             self.close(std::mem::take(draft), None);
-        }
-    }
-
-    fn request(&mut self, draft: &mut Draft, request: Request, group: u8) {
-        self.room_in(draft, 4096, 0);
-        match request {
-            Request::CreateLog { name, options, slot } => {
-                let created = self.core.catalog_create(&name, &options, self.next);
-                if let Ok(log) = &created {
-                    draft.row(EntryKind::CreateLog, group, &log.row());
-                    draft.then(Effect::Created { log: log.clone() });
-                }
-                slot.fill(created);
-            }
-            Request::DeleteLog { log, slot } => {
-                let deleted = self.core.catalog_delete(&log, self.next);
-                if deleted.is_ok() {
-                    // What was appended before comes before.
-                    let batches = log.appender.lock().take_all();
-                    self.inline(draft, &log, batches, 0);
-                    if !crate::seeded_bug!(DeleteAckedUnsynced) {
-                        draft.entry(EntryKind::DeleteLog, group, log.id, 0, Vec::new());
-                    }
-                    draft.then(Effect::Deleted { log });
-                }
-                slot.fill(deleted);
-            }
-            Request::Trim { log, upto, slot } => {
-                let answer = log.check_alive().map(|()| upto);
-                if answer.is_ok() {
-                    draft.entry(EntryKind::Trim, group, log.id, upto, Vec::new());
-                    draft.then(Effect::Trimmed { log, upto });
-                }
-                slot.fill(answer);
-            }
-            Request::SetOptions { log, options, slot } => {
-                let answer = log.check_alive();
-                if answer.is_ok() {
-                    self.set_options(draft, group, log, options);
-                }
-                slot.fill(answer);
-            }
-            Request::Touch { log, row } => {
-                draft.row(EntryKind::Touch, group, &row);
-                draft.then(Effect::Touched { log, reserved: row.reserved });
-            }
-            Request::Transaction { transaction, slot } => self.transaction(draft, transaction, slot, group),
-        }
-    }
-
-    /// Options count once they are durable: retention by options that a crash takes back would be a loss.
-    fn set_options(&self, draft: &mut Draft, group: u8, log: Arc<LogState>, options: LogOptions) {
-        let mut row = log.row();
-        put_options(&mut row, &options);
-        // Where its records are is not what this entry is about.
-        row.segments.clear();
-        draft.row(EntryKind::SetOptions, group, &row);
-        draft.then(Effect::Options { log, options });
-    }
-
-    /// Looks at the preconditions and frames the transaction whole, or nothing of it.
-    fn transaction(
-        &mut self,
-        draft: &mut Draft,
-        mut transaction: crate::transaction::Transaction,
-        slot: Arc<Slot<Committed>>,
-        group: u8,
-    ) {
-        // The transaction's entries lie in one frame with each other, whatever else is in it.
-        if draft.frame_bytes() + transaction.bytes() > self.core.ring.frame_bytes_max() {
-            self.close(std::mem::take(draft), None);
-        }
-        let named = transaction.check_names(&self.core);
-        let logs = transaction.logs();
-        // Locked from here until the numbers are given, so that nobody gets one in between.
-        let mut locked: Vec<_> = logs.iter().map(|log| log.appender.lock()).collect();
-        for (log, appender) in logs.iter().zip(&mut locked) {
-            // What others appended meanwhile has its numbers already, so it comes first. A buffered log's never goes through
-            // the journal: its own lane writes and acknowledges it.
-            if log.durability == Durability::Durable {
-                let batches = appender.take_all();
-                self.inline(draft, log, batches, 0);
-            }
-        }
-        if draft.frame_bytes() + transaction.bytes() > self.core.ring.frame_bytes_max() {
-            self.close(std::mem::take(draft), None);
-        }
-        let reserved = transaction.bytes();
-        match named.and_then(|()| transaction.check(&logs, &locked)) {
-            Ok(()) => {
-                let (appended, batches) = transaction.encode(&logs, &mut locked, self.core.stamp());
-                let mut decided = Decided { appended, created: Vec::new() };
-                let trims = transaction.trims(&logs, &locked);
-                let ends: Vec<SequenceNumber> = transaction
-                    .closes
-                    .iter()
-                    .map(|log| locked[logs.partition_point(|l| l.id < log.id)].next())
-                    .collect();
-                drop(locked);
-                let bytes: usize = batches.iter().flatten().map(BatchBuilder::records_bytes).sum();
-                self.core.budget.adjust(reserved, bytes);
-                for (log, batches) in logs.iter().zip(batches) {
-                    self.inline(draft, log, batches, group);
-                }
-                for (log, upto) in trims {
-                    draft.entry(EntryKind::Trim, group, log.id, upto, Vec::new());
-                    draft.then(Effect::Trimmed { log, upto });
-                }
-                for (log, options) in std::mem::take(&mut transaction.options) {
-                    self.set_options(draft, group, log, options);
-                }
-                for (log, end) in std::mem::take(&mut transaction.closes).into_iter().zip(ends) {
-                    draft.entry(EntryKind::CloseLog, group, log.id, end, Vec::new());
-                    draft.then(Effect::Closed { log });
-                }
-                for log in std::mem::take(&mut transaction.deletes) {
-                    self.core.catalog_take(&log, self.next);
-                    draft.entry(EntryKind::DeleteLog, group, log.id, 0, Vec::new());
-                    draft.then(Effect::Deleted { log });
-                }
-                for (name, options) in std::mem::take(&mut transaction.creates) {
-                    let log = self.core.catalog_add(&name, &options, self.next);
-                    draft.row(EntryKind::CreateLog, group, &log.row());
-                    draft.then(Effect::Created { log: log.clone() });
-                    decided.created.push(log);
-                }
-                transaction.once_decided.drain(..).for_each(|consequence| consequence(&decided));
-                slot.fill(Ok(Committed { appended: decided.appended.clone() }));
-                let consequences = std::mem::take(&mut transaction.once_durable);
-                if !consequences.is_empty() {
-                    draft.then(Effect::Then { consequences, decided });
-                }
-            }
-            Err(refused) => {
-                self.core.budget.release(reserved as u64);
-                slot.fill(Err(refused));
-            }
         }
     }
 

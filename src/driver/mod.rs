@@ -14,6 +14,7 @@ mod commit;
 mod frame;
 mod leader;
 mod packing;
+mod request;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -22,48 +23,13 @@ use std::time::Duration;
 pub(crate) use buffered::{Buffered, BufferedLane, append_alone, step_by_caller};
 pub(crate) use commit::Commit;
 pub(crate) use leader::CommitMachine;
+pub(crate) use request::Request;
 pub(crate) use upkeep::Upkeep;
 
 use crate::error::{Error, Result};
-use crate::format::manifest::LogRow;
-use crate::id::SequenceNumber;
 use crate::log::LogState;
-use crate::options::LogOptions;
 use crate::sync::{Arc, Condvar, Mutex};
-use crate::ticket::{Bell, Slot, Turn};
-use crate::transaction::{Committed, Transaction};
-
-/// Something the commit machine does at its serial point.
-pub(crate) enum Request {
-    CreateLog {
-        name: String,
-        options: LogOptions,
-        slot: Arc<Slot<Arc<LogState>>>,
-    },
-    DeleteLog {
-        log: Arc<LogState>,
-        slot: Arc<Slot<()>>,
-    },
-    Trim {
-        log: Arc<LogState>,
-        upto: SequenceNumber,
-        slot: Arc<Slot<SequenceNumber>>,
-    },
-    SetOptions {
-        log: Arc<LogState>,
-        options: LogOptions,
-        slot: Arc<Slot<()>>,
-    },
-    Transaction {
-        transaction: Transaction,
-        slot: Arc<Slot<Committed>>,
-    },
-    /// A buffered log is about to be written, with numbers up to `row.reserved`.
-    Touch {
-        log: Arc<LogState>,
-        row: Box<LogRow>,
-    },
-}
+use crate::ticket::{Bell, Turn};
 
 /// What waits for the next turn: logs with open batches, and requests.
 pub(crate) struct Lane {
