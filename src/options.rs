@@ -19,11 +19,14 @@ pub enum Durability {
 /// How records are read from segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadMode {
-    /// From mapped files, without a copy. A page that the device can't read back ends the process with SIGBUS. The default
-    /// of an embedded store.
+    /// From mapped files, without a copy; and small appends to buffered logs are stored to mapped files, without a call of the
+    /// system. A page that the device can't read back ends the process with SIGBUS, as does one at the end of a buffered log
+    /// that the file system takes no more stores to, because it went read-only after an error. The default of an embedded
+    /// store.
     #[default]
     Map,
-    /// By positioned reads into memory of the reader's own, checked each time. A bad page is a typed error.
+    /// By positioned reads into memory of the reader's own, checked each time, and by positioned writes. A bad page is a typed
+    /// error.
     Copy,
 }
 

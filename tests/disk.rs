@@ -78,6 +78,7 @@ macro_rules! suite {
             there_is_space
             a_mapping_sees_later_bytes
             pins_are_counted_and_given_back
+            what_is_stored_through_a_window_is_in_the_file
             a_sibling_is_a_disk_of_its_own
         }
     };
@@ -429,6 +430,37 @@ fn pins_are_counted_and_given_back(rig: &Rig) {
     let last = map.bytes(0, 3).unwrap();
     drop(map);
     assert_eq!(last, &b"012"[..], "a pin outlives the mapping it came from");
+}
+
+fn what_is_stored_through_a_window_is_in_the_file(rig: &Rig) {
+    let file = create(rig, "file", b"0123456789");
+    let (offset, end) = (7, 50 * BLOCK as u64);
+    file.allocate(end).unwrap();
+    file.extend(end).unwrap();
+    let mut window = match file.window(offset, (end - offset) as usize) {
+        Err(e) if e.kind() == ErrorKind::Unsupported => return,
+        other => other.unwrap(),
+    };
+    window.put(b"abc", 7).unwrap();
+    // Over the end of a page, and of what is made ready at a time.
+    let long = vec![b'x'; 20 * BLOCK];
+    window.put(&long, 10).unwrap();
+    window.put(b"", 10).unwrap();
+    window.put(b"end", end - 3).unwrap();
+    for (data, outside) in [(&b"abc"[..], 6), (b"abc", end - 2), (b"a", u64::MAX), (b"", end + 1)] {
+        assert_eq!(kind(window.put(data, outside)), ErrorKind::InvalidInput, "{outside}");
+    }
+    file.write_at(b"beside", 30 * BLOCK as u64).unwrap();
+    let whole = content(&*file);
+    assert_eq!(&whole[..10], b"0123456abc");
+    assert_eq!(&whole[10..][..long.len()], long);
+    assert_eq!(&whole[30 * BLOCK..][..6], b"beside");
+    assert_eq!(&whole[end as usize - 3..], b"end");
+    file.sync_data().unwrap();
+    rig.disk.remove("file").unwrap();
+    window.put(b"late", 7).unwrap();
+    drop(window);
+    file.shrink(0).unwrap();
 }
 
 fn a_sibling_is_a_disk_of_its_own(rig: &Rig) {

@@ -69,8 +69,14 @@ impl Told {
     }
 }
 
-/// Appends and waits a while: whether it was acknowledged by then.
+/// Appends and waits a while: whether it was acknowledged by then. Callers that wait take another way than tickets.
 fn append(log: &Log, i: u64) -> Result<bool, Error> {
+    if !i.is_multiple_of(3) {
+        return match log.append(record(i).as_str()) {
+            Err(Error::OutcomeUnknown { cause }) if cause.kind == std::io::ErrorKind::TimedOut => Ok(false),
+            outcome => outcome.map(|_| true),
+        };
+    }
     log.append_ticket(record(i).as_str())?.wait_for(Duration::from_secs(2)).transpose().map(|done| done.is_some())
 }
 

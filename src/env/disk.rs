@@ -163,8 +163,21 @@ pub trait DiskFile: Send + Sync {
     /// Maps the first `len` bytes, which may lie beyond today's end; only bytes that exist may be asked of the mapping.
     /// `ErrorKind::Unsupported` where there is no mapping: the store then reads by copy.
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>>;
+    /// A window on `len` bytes from `offset` on to store them through, all of which exist and have room reserved.
+    /// `ErrorKind::Unsupported` where there is none, or a store could fail: the caller then writes.
+    fn window(&self, offset: u64, len: usize) -> io::Result<Box<dyn FileWindow>> {
+        let _ = (offset, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// For back ends that need their own type again.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// Bytes of a file as memory that can be stored to: what is put is in the page cache, as after [`DiskFile::write_at`], without a
+/// call of the system.
+pub trait FileWindow: Send {
+    /// Stores `data` at `offset` of the file. After an error anything may stand there; what it was, [`DiskFile::write_at`] says.
+    fn put(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
 }
 
 /// A read-only view of a file's first bytes.

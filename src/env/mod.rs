@@ -20,8 +20,8 @@ pub(crate) use buffer::SparseBuf;
 pub use buffer::{AlignedBuf, BLOCK};
 pub use clock::{Clock, SystemClock};
 pub use disk::{
-    Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, LockMode, Mapping, Space, Wait,
-    WriteQueue,
+    Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, FileWindow, LockMode, Mapping, Space,
+    Wait, WriteQueue,
 };
 pub use real::RealDisk;
 #[cfg(feature = "server")]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::env::{Access, Disk, DiskFile, Mapping};
+use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping};
 use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
@@ -32,6 +33,23 @@ const OPEN_PACKS_MAX: usize = 128;
 
 /// How many ids a manifest reserves beyond the next: more than one checkpoint ever uses.
 pub(crate) const RESERVE_IDS: u64 = 1 << 20;
+
+/// Windows at a time: each is a mapping, of which a process may have some ten thousands.
+const WINDOWS_MAX: usize = 256;
+
+/// A part of a segment that is stored to.
+pub(super) struct Window {
+    memory: Box<dyn FileWindow>,
+    pub(super) range: Range<u64>,
+    _counted: Arc<()>,
+}
+
+impl Window {
+    #[inline]
+    pub(super) fn put(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.memory.put(bytes, position)
+    }
+}
 
 /// An open segment: a descriptor, and a mapping where the store reads by map.
 pub(crate) struct OpenSegment {
@@ -103,6 +121,8 @@ pub(crate) struct SegmentFiles {
     /// Begun, and no file was made. They are given out again, or a disk that refuses for long enough would use up all ids.
     unmade: Mutex<Vec<SegmentId>>,
     open_max: usize,
+    /// One reference for each window there is, and this one.
+    windows: Arc<()>,
     stored: AtomicU64,
     opened: Mutex<VecDeque<Weak<Segment>>>,
     /// The packs that pieces were copied from last, the newest at the back.
@@ -131,6 +151,7 @@ impl SegmentFiles {
             begun: Mutex::default(),
             unmade: Mutex::default(),
             open_max,
+            windows: Arc::default(),
             stored: AtomicU64::new(stored),
             opened: Mutex::default(),
             packs: Mutex::default(),
@@ -310,6 +331,20 @@ impl SegmentFiles {
         let file = self.disk.open(&segment.path(), Access::Write)?;
         self.adopt(segment, file.clone())?;
         Ok(file)
+    }
+
+    /// Whether there may be one more window.
+    pub(super) fn has_windows(&self) -> bool {
+        self.mode == ReadMode::Map && Arc::strong_count(&self.windows) <= WINDOWS_MAX
+    }
+
+    /// A window on a part of a segment that is being written, with room reserved up to its end.
+    pub(super) fn window(&self, segment: &Arc<Segment>, range: Range<u64>) -> io::Result<Window> {
+        let file = self.for_writing(segment)?;
+        file.allocate(range.end)?;
+        file.extend(range.end)?;
+        let memory = file.window(range.start, (range.end - range.start) as usize)?;
+        Ok(Window { memory, range, _counted: self.windows.clone() })
     }
 
     /// Makes a segment's data durable.

@@ -14,6 +14,7 @@ use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES, SegmentHeader, next_b
 use crate::id::{LogId, SequenceNumber};
 use crate::sync::Arc;
 
+use super::files::Window;
 use super::{Segment, SegmentFiles, index};
 
 /// Batches are written together up to so many bytes.
@@ -22,6 +23,12 @@ const WRITE_BYTES: usize = 512 << 10;
 /// stops growing leaves unused.
 const BULK_STEP_BYTES_MIN: u64 = 1 << 20;
 const BULK_STEP_BYTES_MAX: u64 = 16 << 20;
+/// Up to so many bytes a batch is stored through a window rather than written: for a store the system is not called.
+const WINDOW_BATCH_BYTES_MAX: usize = 16 << 10;
+/// From so many bytes on a segment has windows, of a quarter of what is there, within these bounds in bytes.
+const WINDOW_FROM_BYTES: u64 = 64 << 10;
+const WINDOW_BYTES_MIN: u64 = 64 << 10;
+const WINDOW_BYTES_MAX: u64 = 256 << 10;
 /// A last segment of an earlier life below this size is copied into the new life's first, so that opening a store again and
 /// again does not leave one file each time.
 pub(crate) const TAKE_OVER_BYTES: u64 = 64 << 10;
@@ -51,6 +58,9 @@ struct Active {
     direct: Option<Arc<dyn DiskFile>>,
     /// What bulk writes on their way reach to: a position, and the number after their last record.
     placed: Option<(u64, SequenceNumber)>,
+    window: Option<Window>,
+    /// There is none to be had.
+    windowless: bool,
 }
 
 impl Active {
@@ -68,21 +78,39 @@ impl Active {
 }
 
 impl Active {
-    /// Writes batches that follow each other, through the page cache; they are part of the segment then.
-    fn write<'a>(
-        &mut self,
-        files: &SegmentFiles,
-        pieces: &[&[u8]],
-        headers: impl Iterator<Item = (&'a BatchHeader, usize)>,
-    ) -> io::Result<()> {
-        self.direct = None;
-        files.for_writing(&self.segment)?.write_pieces_at(pieces, self.position)?;
+    /// Whether `bytes` could be stored at its end through a window.
+    #[inline]
+    fn store(&mut self, context: &WriterContext<'_>, bytes: &[u8]) -> bool {
+        let end = self.position + bytes.len() as u64;
+        let (from, max) = (WINDOW_FROM_BYTES, context.segment_bytes_max);
+        if self.windowless || bytes.len() > WINDOW_BATCH_BYTES_MAX || self.position < from.min(max / 8) {
+            return false;
+        }
+        let seen = |window: &Window| window.range.start <= self.position && end <= window.range.end;
+        if !self.window.as_ref().is_some_and(seen) {
+            self.window = None;
+            if !context.files.has_windows() {
+                return false;
+            }
+            let step = (self.position / 4).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX).min(max / 4);
+            let range = self.position..(self.position + step).max(end).next_multiple_of(BULK_ALIGNMENT);
+            self.window = context.files.window(&self.segment, range).ok();
+        }
+        let stored = self.window.as_mut().is_some_and(|window| window.put(bytes, self.position).is_ok());
+        if !stored {
+            // What stands in the way, the disk or its room, a write will say.
+            (self.window, self.windowless) = (None, true);
+        }
+        stored
+    }
+
+    /// Batches are in the file, at its end: they are part of the segment now.
+    fn advance<'a>(&mut self, files: &SegmentFiles, headers: impl Iterator<Item = (&'a BatchHeader, usize)>) {
         for (header, len) in headers {
             files.note_stored(self.segment.grow(self.position, header, self.position + len as u64));
             // What follows a bulk batch, here one that was taken over, starts on a boundary.
             self.position = next_batch(self.position, header);
         }
-        Ok(())
     }
 }
 
@@ -122,8 +150,9 @@ impl SegmentWriter {
             };
             let n = 1 + rest.windows(2).map(follows).take_while(|follows| *follows).count();
             let pieces: Vec<&[u8]> = rest[..n].iter().map(|(_, bytes)| &bytes[..]).collect();
-            let headers = rest[..n].iter().map(|(header, bytes)| (header, bytes.len()));
-            active.write(context.files, &pieces, headers)?;
+            active.direct = None;
+            context.files.for_writing(&active.segment)?.write_pieces_at(&pieces, active.position)?;
+            active.advance(context.files, rest[..n].iter().map(|(header, bytes)| (header, bytes.len())));
             let segment = active.segment.clone();
             owe_sync(&mut self.unsynced, &segment);
             rest = &rest[n..];
@@ -140,7 +169,11 @@ impl SegmentWriter {
     /// As [`SegmentWriter::write`], of one batch for which [`SegmentWriter::extends`] holds.
     pub(crate) fn extend(&mut self, context: &WriterContext<'_>, header: &BatchHeader, bytes: &[u8]) -> io::Result<()> {
         let active = self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))?;
-        active.write(context.files, &[bytes], std::iter::once((header, bytes.len())))?;
+        active.direct = None;
+        if !active.store(context, bytes) {
+            context.files.for_writing(&active.segment)?.write_at(bytes, active.position)?;
+        }
+        active.advance(context.files, std::iter::once((header, bytes.len())));
         owe_sync(&mut self.unsynced, &active.segment);
         Ok(())
     }
@@ -205,6 +238,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Nothing is stored through a window on this segment any more.
+    pub(crate) fn close_window(&mut self) {
+        self.active.iter_mut().for_each(|active| (active.window, active.windowless) = (None, true));
+    }
+
     /// Segments in need of a sync.
     pub(crate) fn unsynced(&self) -> &[Arc<Segment>] {
         &self.unsynced
@@ -222,6 +260,8 @@ impl SegmentWriter {
     /// The caller makes these durable now, without the log's lock, and then calls [`SegmentWriter::end_sync`]. What is
     /// written meanwhile is listed anew.
     pub(crate) fn begin_sync(&mut self) -> Vec<Arc<Segment>> {
+        // A log that is idle from now on needs none; another makes a new one.
+        self.active.iter_mut().for_each(|active| active.window = None);
         self.syncing = std::mem::take(&mut self.unsynced);
         self.syncing.clone()
     }
@@ -278,8 +318,15 @@ impl SegmentWriter {
                 index::seal(&sealed.segment, context.files);
             }
             begun.push(segment.clone());
-            self.active =
-                Some(Active { segment, position: HEADER_BYTES as u64, allocated: 0, direct: None, placed: None });
+            self.active = Some(Active {
+                segment,
+                position: HEADER_BYTES as u64,
+                allocated: 0,
+                direct: None,
+                placed: None,
+                window: None,
+                windowless: false,
+            });
         }
         self.active.as_mut().ok_or_else(|| io::Error::other("no active segment"))
     }

@@ -118,6 +118,8 @@ impl Upkeep {
             return Err(error);
         }
         for log in logs.iter().filter(|log| matches!(changes.get(&log.id), Some(None))) {
+            // Nobody stores to a file that is about to be shortened.
+            log.writer.lock().close_window();
             let pending = {
                 let mut view = log.view.write().unwrap_or_else(|p| p.into_inner());
                 view.segments.clear();

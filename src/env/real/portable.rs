@@ -9,9 +9,9 @@ use rustix::fs;
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
-use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Mapping, Wait, WriteQueue};
+use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, FileWindow, Mapping, Wait, WriteQueue};
 use super::lock::Held;
-use super::mmap::RealMapping;
+use super::mmap::{RealMapping, RealWindow};
 use super::{Patience, advance, check_range, length};
 
 /// Pieces of one gathered write: the kernel takes 1,024.
@@ -233,6 +233,18 @@ impl DiskFile for RealFile {
 
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>> {
         Ok(Arc::new(RealMapping::new(&self.fd, len)?))
+    }
+
+    /// Only where a page that was written back takes another store without having to find room again: not where the file system
+    /// writes to new places.
+    #[cfg(target_os = "linux")]
+    fn window(&self, offset: u64, len: usize) -> io::Result<Box<dyn FileWindow>> {
+        const EXT: u32 = 0xEF53;
+        const TMPFS: u32 = 0x0102_1994;
+        if ![EXT, TMPFS].contains(&(fs::fstatfs(&self.fd)?.f_type as u32)) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Box::new(RealWindow::new(&self.fd, offset, len)?))
     }
 
     fn as_any(&self) -> &dyn Any {

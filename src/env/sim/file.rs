@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-use super::super::{Access, BLOCK, DiskFile, Mapping};
+use super::super::{Access, BLOCK, DiskFile, FileWindow, Mapping};
 use super::blocks::SECTOR;
 use super::disk::{SharedWorld, World, call, lock};
 use super::durability::Promise;
@@ -122,6 +123,29 @@ fn write(w: &mut World, ino: Ino, offset: u64, data: &[u8]) -> io::Result<()> {
     }
 }
 
+/// A call that writes, with what may befall it.
+fn write_as(site: &'static str, world: &SharedWorld, ino: Ino, path: &str, data: &[u8], offset: u64) -> io::Result<()> {
+    let w = &mut *lock(world);
+    match w.run.enter(site, path, true, format_args!("{offset}+{}", data.len()))? {
+        Entered::Clear => write(w, ino, offset, data),
+        Entered::Torn => {
+            let sectors = data.len().div_ceil(SECTOR) as u64;
+            let done = w.run.tape.choose("torn_write", sectors + 1) as usize * SECTOR;
+            write(w, ino, offset, &data[..done.min(data.len())])?;
+            Err(crash_error())
+        }
+        Entered::Fault(error) => {
+            if w.run.after_failed_sync == Some(AfterFailedSync::Tape) {
+                let sectors = data.len().div_ceil(SECTOR) as u64;
+                let done = w.run.tape.choose("failed_write", sectors + 1) as usize * SECTOR;
+                // The caller gets the planned error in any case.
+                let _ = w.image.write(ino, offset, &data[..done.min(data.len())], None);
+            }
+            Err(error)
+        }
+    }
+}
+
 impl DiskFile for SimFile {
     fn len(&self) -> io::Result<u64> {
         self.call("len", false, |w| Ok(w.image.file(self.ino).volatile.len()))
@@ -139,25 +163,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
         self.check_aligned(offset, data.len())?;
-        let w = &mut *lock(&self.world);
-        match w.run.enter("write_at", &self.path, true, format_args!("{offset}+{}", data.len()))? {
-            Entered::Clear => write(w, self.ino, offset, data),
-            Entered::Torn => {
-                let sectors = data.len().div_ceil(SECTOR) as u64;
-                let done = w.run.tape.choose("torn_write", sectors + 1) as usize * SECTOR;
-                write(w, self.ino, offset, &data[..done.min(data.len())])?;
-                Err(crash_error())
-            }
-            Entered::Fault(error) => {
-                if w.run.after_failed_sync == Some(AfterFailedSync::Tape) {
-                    let sectors = data.len().div_ceil(SECTOR) as u64;
-                    let done = w.run.tape.choose("failed_write", sectors + 1) as usize * SECTOR;
-                    // The caller gets the planned error in any case.
-                    let _ = w.image.write(self.ino, offset, &data[..done.min(data.len())], None);
-                }
-                Err(error)
-            }
-        }
+        write_as("write_at", &self.world, self.ino, &self.path, data, offset)
     }
 
     fn allocate(&self, end: u64) -> io::Result<()> {
@@ -208,8 +214,34 @@ impl DiskFile for SimFile {
         })
     }
 
+    fn window(&self, offset: u64, len: usize) -> io::Result<Box<dyn FileWindow>> {
+        self.check_writable()?;
+        self.call("window", false, |w| {
+            let hold = Hold::new(w, &self.world, self.ino, true);
+            Ok(Box::new(SimWindow { hold, range: offset..offset + len as u64, path: self.path.clone() })
+                as Box<dyn FileWindow>)
+        })
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+/// A window on a [`SimFile`]: what is put is a cached write.
+struct SimWindow {
+    hold: Hold,
+    range: Range<u64>,
+    path: String,
+}
+
+impl FileWindow for SimWindow {
+    fn put(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(data.len() as u64);
+        if offset < self.range.start || end.is_none_or(|end| end > self.range.end) {
+            return Err(Errno::Invalid.error());
+        }
+        write_as("put", &self.hold.world, self.hold.ino, &self.path, data, offset)
     }
 }
 
