@@ -6,12 +6,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use braidlog::ReadMode;
-use braidlog::env::sim::{Crash, Errno, FaultKind};
+use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
+use braidlog::manual::ManualStore;
+use braidlog::{Durability, LogOptions, ReadMode, StoreOptions};
 use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start, start_packing};
 use support::runner::{Op, Run};
-use support::two_lanes;
+use support::{env_of, two_lanes};
 
 #[test]
 fn every_call_may_fail_with_every_error() {
@@ -152,4 +154,46 @@ fn appends_resume_when_there_is_room_again() {
 fn errors_that_the_matrix_uses_are_distinct() {
     let distinct: BTreeSet<Errno> = ERRORS.into_iter().collect();
     assert_eq!(distinct.len(), ERRORS.len());
+}
+
+/// The simulated disk ends a test that shortens a file while somebody has a part of it mapped.
+#[test]
+fn a_segment_is_shortened_only_when_nobody_stores_to_it_any_more() {
+    // More than is given back in one step.
+    const RECORDS: u64 = 2_400;
+    let record = [7u8; 15_000];
+    for deleted in [true, false] {
+        let disk = SimDisk::new(Tape::seeded(3));
+        let env = env_of(&disk, &Arc::new(ManualClock::new()));
+        let mut store = ManualStore::open(env, StoreOptions::new().reserve_bytes(0)).unwrap();
+        let mut pending = store.create_log("log", LogOptions::new().durability(Durability::Buffered)).unwrap();
+        store.settle();
+        let log = pending.try_get().unwrap().unwrap();
+        // The first one goes by the lane, and its note by the journal.
+        while log.try_append_batch(&[record[..].into()]).is_err() {
+            store.settle();
+        }
+        store.settle();
+        disk.set_trace(true);
+        while log.end() < RECORDS {
+            let ticket = store.append_alone(&log, &[record[..].into()]).unwrap().expect("nobody else appends");
+            ticket.try_get().expect("it is there").unwrap();
+        }
+        assert!(disk.trace().iter().any(|line| line.contains("put ")), "nothing was stored through a window");
+        disk.set_trace(false);
+        if deleted {
+            let mut pending = store.delete_log("log").unwrap();
+            store.settle();
+            pending.try_get().unwrap().unwrap();
+        } else {
+            let mut pending = store.trim(&log, RECORDS).unwrap();
+            store.settle();
+            pending.try_get().unwrap().unwrap();
+        }
+        for _ in 0..10 {
+            store.upkeep_step();
+            store.checkpoint().unwrap();
+        }
+        assert_eq!(store.store().stats().segments_freed, 1, "deleted: {deleted}");
+    }
 }
