@@ -6,7 +6,7 @@
 //! 4. Replay its frames in memory, verified.
 //! 5. Write the frames that no later one proves durable **again**, same bytes to the same places, and sync: after a failed
 //!    sync the page cache can equal what the disk has not.
-//! 6. Look at the tails of buffered logs, write them again for the same reason, and sync them.
+//! 6. Look at the tails of buffered logs, write them again for the same reason, names included, and sync them.
 //! 7. Write and sync one manifest that names the accepted end and a new generation.
 //! 8. Only then serve.
 //!
@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
 use crate::env::real::is_unreadable;
-use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Wait, WriteQueue};
+use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Wait, WriteQueue, names};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
@@ -413,15 +413,32 @@ struct Found<'a> {
     settled: Vec<Arc<LogState>>,
 }
 
-/// Segments of the dead life that no manifest names, with what they say of themselves.
-fn unnamed_segments(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec<SegmentHeader>> {
+/// Segments of the dead life that no manifest names, with what they say of themselves. With `sync` a folder that has no segment
+/// known to be durable, here or in the journal (`named`), gets its name anew: this life may put segments there.
+fn unnamed_segments(
+    disk: &dyn Disk,
+    origin: StoreId,
+    root: &Root,
+    named: &HashSet<SegmentId>,
+    sync: bool,
+) -> Result<Vec<SegmentHeader>> {
     let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
     let mut found = Vec::new();
-    for folder in disk.list("segments").map_err(Error::io("list", "segments"))?.into_iter().filter(|e| e.is_dir) {
+    let list = |folder: &str| {
+        let entries = if sync { names::list(disk, folder) } else { disk.list(folder) };
+        entries.map_err(Error::io("list", folder))
+    };
+    for folder in list("segments")?.into_iter().filter(|e| e.is_dir) {
+        let ours = folder.name.len() == 2;
         let folder = format!("segments/{}", folder.name);
-        for entry in disk.list(&folder).map_err(Error::io("list", folder))? {
-            let id = entry.name.strip_suffix(".seg").and_then(|id| u64::from_str_radix(id, 16).ok());
-            let Some(id) = id.map(SegmentId).filter(|id| id.0 >= from || root.unnamed.contains(id)) else { continue };
+        let entries = list(&folder)?;
+        let ids = entries.iter().filter_map(|entry| entry.name.strip_suffix(".seg"));
+        let ids: Vec<_> = ids.filter_map(|id| u64::from_str_radix(id, 16).ok()).map(SegmentId).collect();
+        let is_unnamed = |id: &SegmentId| id.0 >= from || root.unnamed.contains(id);
+        if sync && ours && ids.iter().all(|id| is_unnamed(id) && !named.contains(id)) {
+            names::renew(disk, &folder).map_err(Error::io("make name anew", &folder))?;
+        }
+        for id in ids.into_iter().filter(is_unnamed) {
             let mut bytes = [0; SEGMENT_HEADER_BYTES];
             let path = segment_path(id);
             // A buffered log may go on in it: what can't be looked at now must not be given up for good.
@@ -460,7 +477,14 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     for place in &plan.frames {
         replay.frame(place, &files[place.file].1)?;
     }
-    let mut leftovers = if clean { Vec::new() } else { unnamed_segments(disk, origin, root)? };
+    let segments_in_use = |replay: &Replay<'_>| -> HashSet<SegmentId> {
+        let views = replay.logs.values().map(|log| log.view.read().unwrap_or_else(|p| p.into_inner()));
+        views.flat_map(|view| view.segments.iter().map(|s| s.id).collect::<Vec<_>>()).collect()
+    };
+    let mut leftovers = match clean {
+        true => Vec::new(),
+        false => unnamed_segments(disk, origin, root, &segments_in_use(&replay), sync)?,
+    };
     let mut settled = Vec::new();
     for id in replay.touched.clone() {
         if let Some(log) = replay.log(id)? {
@@ -476,10 +500,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
             settled.push(log);
         }
     }
-    let mut used: HashSet<SegmentId> = HashSet::new();
-    for log in replay.logs.values() {
-        used.extend(log.view.read().unwrap_or_else(|p| p.into_inner()).segments.iter().map(|s| s.id));
-    }
+    let used = segments_in_use(&replay);
     leftovers.retain(|h| !used.contains(&h.segment));
     match &plan.verdict {
         Verdict::Tail { cut_bytes } => replay.report.cut_bytes = *cut_bytes,
@@ -559,7 +580,7 @@ fn settle_tail(
 /// Moves a segment's end over its tail; an `unnamed` one's name is in no manifest. False if a part of it can't be read.
 ///
 /// With `sync` what was found is about to be served, and only the page cache may have it: it is written again, same bytes
-/// to the same places, and synced, for after a failed sync the cache calls clean what the disk has not.
+/// to the same places, and synced, for after a failed sync the cache calls clean what the disk has not. So may be the name.
 fn scan_segment(
     disk: &dyn Disk,
     log: &LogState,
@@ -568,6 +589,9 @@ fn scan_segment(
     sync: bool,
 ) -> Result<bool> {
     let path = segment_path(row.id);
+    if unnamed.is_some() && sync {
+        names::renew(disk, &path).map_err(Error::io("make name anew", &path))?;
+    }
     let file = match disk.open(&path, if sync { Access::Write } else { Access::Read }) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
@@ -682,7 +706,13 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     let start = || {
         let found = Ring::find(&*disk, Access::Direct)?;
         let whole = |f: &crate::journal::Found| f.file.len().is_ok_and(|len| len == file_bytes);
-        let pristine = found.last().is_some_and(|f| is_pristine(&*f.file) && whole(f));
+        let pristine = found.last().filter(|f| is_pristine(&*f.file) && whole(f)).map(|f| f.number);
+        // What a manifest names is durable, and must not be missing for a moment.
+        if let Some(number) = pristine.filter(|number| !old_root.journal_files.contains(number)) {
+            let path = journal_path(number);
+            names::renew(&*disk, &path).map_err(Error::io("make name anew", path))?;
+        }
+        let pristine = pristine.is_some();
         Ring::start(disk.clone(), file_bytes, options.journal_files_max as usize, found, in_use, pristine)
     };
     // What their tails were found to be is in no journal, so it goes into the manifest, also for a log that only a frame after

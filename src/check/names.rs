@@ -1,5 +1,6 @@
 //! Every name in the folders: ours and needed, ours and left over, or foreign.
 
+use crate::env::names::name_of_aside;
 use crate::error::Result;
 use crate::format::manifest::Root;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
@@ -97,6 +98,9 @@ fn aside(path: &str) -> Action {
 }
 
 fn foreign(ins: &mut Inspection<'_>, path: &str, is_dir: bool) {
+    if let Some(name) = name_of_aside(path) {
+        return ins.find(Finding::note(path, format!("an open was cut short; the next one calls it {name} again")));
+    }
     if is_dir {
         let what = "a folder that is not a part of the store; it was not looked into";
         return ins.find(Finding::note(path, what));

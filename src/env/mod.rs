@@ -7,6 +7,7 @@
 mod buffer;
 mod clock;
 mod disk;
+pub(crate) mod names;
 pub(crate) mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

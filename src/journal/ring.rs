@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::env::{Access, BLOCK, Disk, DiskFile};
+use crate::env::{Access, BLOCK, Disk, DiskFile, names};
 use crate::error::{Error, Result};
 use crate::id::FrameNumber;
 use crate::sync::{Arc, Condvar, Mutex};
@@ -60,7 +60,9 @@ impl Ring {
     /// The journal files of a store, lowest number first.
     pub(crate) fn find(disk: &dyn Disk, access: Access) -> Result<Vec<Found>> {
         let mut found = Vec::new();
-        for entry in disk.list("journal").map_err(Error::io("list", "journal"))? {
+        // Whoever only reads needs none that is aside: it holds no frame.
+        let entries = if access == Access::Read { disk.list("journal") } else { names::list(disk, "journal") };
+        for entry in entries.map_err(Error::io("list", "journal"))? {
             if let Some(number) = number_of(&entry.name) {
                 let path = journal_path(number);
                 let file = disk.open(&path, access).map_err(Error::io("open", path))?;

@@ -135,11 +135,7 @@ pub fn each_call(base: &Run, script: &[Op], error: Errno, kind: FaultKind, visit
             format!("call {n} ({kind:?}): {at}")
         };
         let place = place();
-        // After a failed sync of a folder the name of a buffered segment may be in the cache only, and nothing brings it to
-        // the disk; that a power cut then costs the segment is no broken promise.
-        let lies = place.contains(": sync_dir segments");
-        let kill = n % 2 == 0 || (lies && script.contains(&Op::Kill));
-        let crash = if kill { Crash::Kill } else { Crash::Power };
+        let crash = if n % 2 == 0 { Crash::Kill } else { Crash::Power };
         let no_sync_twice = no_sync_twice(&run.disk.trace());
         let after = outcome.and(no_sync_twice).and_then(|()| aftermath(run, crash));
         after.map_err(|e: String| format!("{place}: {e}"))?;
