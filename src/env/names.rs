@@ -28,8 +28,11 @@ pub(crate) fn list(disk: &dyn Disk, folder: &str) -> io::Result<Vec<DirEntry>> {
     for entry in &mut entries {
         if let Some(name) = name_of_aside(&entry.name) {
             let name = name.to_owned();
-            disk.rename(&format!("{folder}/{}", entry.name), &format!("{folder}/{name}"))?;
-            entry.name = name;
+            match disk.rename(&format!("{folder}/{}", entry.name), &format!("{folder}/{name}")) {
+                // Both are there: nothing of ours ends so.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                renamed => renamed.map(|()| entry.name = name)?,
+            }
         }
     }
     Ok(entries)
