@@ -287,10 +287,12 @@ impl Stream {
     /// [`Error::LimitExceeded`] beyond that, or beyond the account's open shards; [`Error::InvalidArgument`];
     /// [`Error::OnDemand`].
     pub fn update_shard_count(&self, target: u32) -> Result<()> {
-        let open = self.state.shards().open().len() as u32;
         if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
             return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
         }
+        // The limit goes by the shards that it has once what is due is done. If that fails it is not active, as is said below.
+        let _ = self.complete_due();
+        let open = self.state.shards().open().len() as u32;
         if target > open.saturating_mul(2) || target < open.div_ceil(2) {
             let what =
                 format!("a stream of {open} shards can be scaled to {} to {} of them", open.div_ceil(2), open * 2);

@@ -164,6 +164,18 @@ fn what_is_put_while_a_shard_is_being_split_goes_to_the_old_shard() {
     assert_eq!(status(&stream), StreamStatus::Active);
 }
 
+/// It went by the number of shards that the stream had before, and refused this until somebody had looked at the stream.
+#[test]
+fn a_stream_is_scaled_from_the_shards_it_has_once_what_is_due_is_done() {
+    let rig = Rig::new();
+    let stream = rig.stream("clicks");
+    stream.split_shard(id(0), HALF).unwrap();
+    rig.clock.advance(TIME);
+    stream.update_shard_count(4).unwrap();
+    rig.clock.advance(TIME);
+    assert_eq!(stream.open_shards().len(), 4);
+}
+
 #[test]
 fn settings_change_at_once_and_leave_the_stream_updating_for_a_while() {
     let rig = Rig::new();
