@@ -15,11 +15,23 @@ type Script = (&'static str, fn() -> Verdict<Run>, fn(&mut Run) -> Verdict);
 /// Subsets of more units than this are drawn, not enumerated.
 const UNITS_MAX: usize = 5;
 
+const TIME: Duration = Duration::from_millis(500);
+
 /// An engine at rest with a stream of two shards that have records, in segments and in the journal.
 fn base() -> Verdict<Run> {
-    let mut run = Run::begin(Tape::seeded(1), Profile::STRICT_POSIX)?;
+    base_where(Duration::ZERO)
+}
+
+/// As [`base`], where control operations take a while.
+fn slow() -> Verdict<Run> {
+    base_where(TIME)
+}
+
+fn base_where(transition_time: Duration) -> Verdict<Run> {
+    let mut run = Run::begin(Tape::seeded(1), Profile::STRICT_POSIX, transition_time)?;
     run.create("clicks", 2, false, false)?;
     run.create("orders", 1, false, false)?;
+    run.clock.advance(transition_time);
     for round in 0..4 {
         let puts = (0..3).map(|_| run.new_put(false)).collect();
         run.put("clicks", puts)?;
@@ -30,6 +42,16 @@ fn base() -> Verdict<Run> {
     }
     run.engine = None;
     Ok(run)
+}
+
+/// Records are put meanwhile; then it is due, and somebody looks.
+fn wait(run: &mut Run) -> Verdict {
+    if run.is_dead() {
+        return Ok(());
+    }
+    writers(run)?;
+    run.clock.advance(TIME);
+    run.look("clicks")
 }
 
 /// As [`base`], a day and an hour after a split: the parent's records have expired.
@@ -89,6 +111,14 @@ const SCRIPTS: &[Script] = &[
         let answer = run.engine().maintain();
         let after = run.model.clone();
         run.control("maintain", Ok(after), answer).map(drop)
+    }),
+    ("split that takes a while", slow, |run| {
+        run.split("clicks", 0, 1 << 100)?;
+        wait(run)
+    }),
+    ("merge that takes a while", slow, |run| {
+        run.merge("clicks", 1, 0)?;
+        wait(run)
     }),
 ];
 

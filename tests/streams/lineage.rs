@@ -106,7 +106,7 @@ fn holds(run: &Run) -> Verdict {
 
 fn history(seed: u64) -> Verdict {
     let tape = Tape::seeded(seed);
-    let mut run = Run::begin(tape.clone(), Profile::STRICT_POSIX)?;
+    let mut run = Run::begin(tape.clone(), Profile::STRICT_POSIX, Duration::ZERO)?;
     run.create("clicks", 1 + tape.choose("shards", 3) as u32, false, false)?;
     for at in 0..40 {
         if tape.choose("die_inside", 8) == 7 {

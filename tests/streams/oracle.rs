@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use braidlog::Error;
-use braidlog::stream::{SequenceNumber, ShardMetric};
+use braidlog::stream::{ConsumerStatus, SequenceNumber, ShardMetric, StreamStatus};
 
 /// A violation of the rules, in words.
 pub type Verdict<T = ()> = Result<T, String>;
@@ -120,6 +120,29 @@ pub struct ConsumerModel {
     pub tags: BTreeMap<String, String>,
     pub policy: Option<String>,
     pub arn: Option<String>,
+    /// Until when it is being registered.
+    pub creating_until_ms: u64,
+}
+
+impl ConsumerModel {
+    pub fn status(&self, now_ms: u64) -> ConsumerStatus {
+        if now_ms < self.creating_until_ms { ConsumerStatus::Creating } else { ConsumerStatus::Active }
+    }
+}
+
+/// What a stream was asked to do with its shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reshard {
+    Split { shard: u32, at: u128 },
+    Merge { one: u32, other: u32 },
+    Scale { target: u32 },
+}
+
+/// A reshard that was acknowledged and lies ahead: it is due a transition time after it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub what: Reshard,
+    pub asked_ms: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -139,8 +162,14 @@ pub struct StreamModel {
     /// Index of the next shard.
     pub next: u32,
     pub consumers: BTreeMap<String, ConsumerModel>,
+    /// Those that are being removed, and until when.
+    pub leaving: BTreeMap<String, (ConsumerModel, u64)>,
     /// When its shard count was updated.
     pub scaled_ms: Vec<u64>,
+    /// What becomes of its shards when somebody looks at it after it is due.
+    pub asked: Option<Asked>,
+    /// A status that is over at some time, and that time.
+    pub passing: Option<(StreamStatus, u64)>,
 }
 
 /// The whole hash space in equal parts: floor(2^128 / count) each, the last one takes the rest.
@@ -175,8 +204,43 @@ impl StreamModel {
             shards: ranges.map(|((start, end), index)| ShardModel::new(index, start, end, Vec::new())).collect(),
             next: shards,
             consumers: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             scaled_ms: Vec::new(),
+            asked: None,
+            passing: None,
         }
+    }
+
+    pub fn status(&self, now_ms: u64) -> StreamStatus {
+        match self.passing {
+            _ if self.asked.is_some() => StreamStatus::Updating,
+            Some((status, until_ms)) if now_ms < until_ms => status,
+            _ => StreamStatus::Active,
+        }
+    }
+
+    /// What changes a stream, and would make it other than active, is done to an active one only.
+    pub fn check_active(&self, now_ms: u64) -> Result<(), Kind> {
+        if self.status(now_ms) == StreamStatus::Active { Ok(()) } else { Err(Kind::InUse) }
+    }
+
+    pub fn is_creating(&self, now_ms: u64) -> bool {
+        self.status(now_ms) == StreamStatus::Creating
+    }
+
+    /// Its remarks can be changed and its shards listed once it is made.
+    pub fn check_made(&self, now_ms: u64) -> Result<(), Kind> {
+        if self.is_creating(now_ms) { Err(Kind::InUse) } else { Ok(()) }
+    }
+
+    /// A setting was changed, which takes so long.
+    pub fn updated(&mut self, now_ms: u64, time_ms: u64) {
+        self.passing = (time_ms > 0).then_some((StreamStatus::Updating, now_ms + time_ms));
+    }
+
+    /// Consumers that are described but not there any more.
+    pub fn leaving(&self, now_ms: u64) -> impl Iterator<Item = (&String, &ConsumerModel)> {
+        self.leaving.iter().filter(move |(_, (_, until_ms))| now_ms < *until_ms).map(|(name, (model, _))| (name, model))
     }
 
     pub fn shard(&self, index: u32) -> Option<&ShardModel> {
@@ -221,6 +285,20 @@ impl StreamModel {
 
     pub fn listed(&self, now_ms: u64) -> Vec<&ShardModel> {
         self.shards.iter().filter(|shard| !self.has_expired(shard, now_ms)).collect()
+    }
+
+    /// What is asked of it, if it is due where a transition takes so long.
+    pub fn due(&self, now_ms: u64, time_ms: u64) -> Option<Reshard> {
+        self.asked.filter(|asked| asked.asked_ms + time_ms <= now_ms).map(|asked| asked.what)
+    }
+
+    /// A split or a merge as it was asked for. A scaling is done in steps of the engine's choice.
+    pub fn reshard(&mut self, what: Reshard) -> Result<(), Kind> {
+        match what {
+            Reshard::Split { shard, at } => self.split(shard, at),
+            Reshard::Merge { one, other } => self.merge(one, other),
+            Reshard::Scale { .. } => panic!("the engine chooses the steps of {what:?}"),
+        }
     }
 
     pub fn split(&mut self, index: u32, at: u128) -> Result<(), Kind> {
@@ -270,4 +348,41 @@ impl StreamModel {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub streams: BTreeMap<String, StreamModel>,
+    /// Names that a deleted stream still has, and until when.
+    pub deleting: BTreeMap<String, u64>,
+}
+
+impl Model {
+    pub fn is_deleting(&self, name: &str, now_ms: u64) -> bool {
+        self.deleting.get(name).is_some_and(|until_ms| now_ms < *until_ms)
+    }
+
+    /// Every name that is taken, in order.
+    pub fn names(&self, now_ms: u64) -> BTreeSet<&String> {
+        let deleting = self.deleting.keys().filter(|name| self.is_deleting(name, now_ms));
+        self.streams.keys().chain(deleting).collect()
+    }
+
+    /// Of all that passes, only what was asked of shards is more than a status: nothing else outlives the engine that said it.
+    pub fn reopened(&mut self) {
+        self.deleting.clear();
+        for stream in self.streams.values_mut() {
+            stream.passing = None;
+            stream.leaving.clear();
+            stream.consumers.values_mut().for_each(|consumer| consumer.creating_until_ms = 0);
+        }
+    }
+
+    /// When something that is on its way ends, where a transition takes so long.
+    pub fn ends_ms(&self, now_ms: u64, time_ms: u64) -> BTreeSet<u64> {
+        let of_stream = |stream: &StreamModel| {
+            let asked = stream.asked.map(|asked| asked.asked_ms + time_ms);
+            let consumers = stream.consumers.values().map(|consumer| consumer.creating_until_ms);
+            let leaving = stream.leaving.values().map(|(_, until_ms)| *until_ms);
+            let passing = stream.passing.map(|(_, until_ms)| until_ms);
+            asked.into_iter().chain(passing).chain(consumers).chain(leaving).collect::<Vec<u64>>()
+        };
+        let ends_ms = self.streams.values().flat_map(of_stream).chain(self.deleting.values().copied());
+        ends_ms.filter(|end_ms| now_ms < *end_ms).collect()
+    }
 }

@@ -1,5 +1,7 @@
 //! Drives an engine by hand on a simulated disk, one operation at a time, and holds every answer against the oracle.
 
+mod on_its_way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,12 +10,15 @@ use braidlog::env::sim::{Crash, ManualClock, Profile, SeededRandom, SimDisk, Tap
 use braidlog::env::{Clock, Env};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
-    Distribution, GetRecords, HashKey, PutRecords, PutRecordsEntry, PutTicket, Record, SequenceNumber, Shard,
-    ShardFilter, ShardId, ShardMetric, StartingPosition, Stream, StreamMode, StreamOptions, StreamStatus,
+    Consumer, ConsumerStatus, Distribution, GetRecords, HashKey, PutRecords, PutRecordsEntry, PutTicket, Record,
+    SequenceNumber, Shard, ShardFilter, ShardId, ShardMetric, StartingPosition, Stream, StreamMode, StreamOptions,
+    StreamStatus, SubscriptionOptions,
 };
 use braidlog::{Engine, EngineOptions, Result as Answer, StoreOptions};
 
-use super::oracle::{ConsumerModel, Kind, Model, Put, ShardModel, StreamModel, Verdict, kind_of, uniform};
+use super::oracle::{
+    Asked, ConsumerModel, Kind, Model, Put, Reshard, ShardModel, StreamModel, Verdict, kind_of, uniform,
+};
 use crate::ensure;
 
 pub const NAMES: [&str; 3] = ["clicks", "orders", "views"];
@@ -77,6 +82,13 @@ pub struct Run {
     pub tape: Tape,
     pub engine: Option<ManualEngine>,
     pub model: Model,
+    /// How long control operations take, most of the time; zero in a history without transitions.
+    transition_time: Duration,
+    /// How long they take in this life, in milliseconds.
+    time_ms: u64,
+    /// Whether this life got further than its opening. One that did not may have done what was due all the same, so the next has
+    /// the same idea of what is due.
+    has_lived: bool,
     maybe: Option<Maybe>,
     outstanding: Vec<Outstanding>,
     held: Vec<Held>,
@@ -87,7 +99,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn begin(tape: Tape, profile: Profile) -> Verdict<Run> {
+    pub fn begin(tape: Tape, profile: Profile, transition_time: Duration) -> Verdict<Run> {
         let disk = SimDisk::new(tape.clone());
         disk.set_profile(profile);
         let mut run = Run {
@@ -96,6 +108,9 @@ impl Run {
             tape,
             engine: None,
             model: Model::default(),
+            transition_time,
+            time_ms: 0,
+            has_lived: true,
             maybe: None,
             outstanding: Vec::new(),
             held: Vec::new(),
@@ -116,6 +131,9 @@ impl Run {
             tape,
             engine: None,
             model: self.model.clone(),
+            transition_time: self.transition_time,
+            time_ms: self.time_ms,
+            has_lived: self.has_lived,
             maybe: self.maybe.clone(),
             outstanding: self
                 .outstanding
@@ -139,11 +157,34 @@ impl Run {
 
     pub fn open(&mut self) -> Verdict {
         let life = self.tape.choose("life", u64::MAX);
-        match ManualEngine::open(env_of(&self.disk, &self.clock, life), options()) {
-            Ok(engine) => self.engine = Some(engine),
+        if self.has_lived {
+            self.time_ms = self.time_of_a_life().as_millis() as u64;
+        }
+        self.has_lived = false;
+        let time = Duration::from_millis(self.time_ms);
+        match ManualEngine::open(env_of(&self.disk, &self.clock, life), options().transition_time(time)) {
+            Ok(engine) => {
+                self.engine = Some(engine);
+                self.model.reopened();
+                if let Some(Maybe::After(after)) = &mut self.maybe {
+                    after.reopened();
+                }
+            }
             Err(error) => ensure!(self.is_dead(), "open: {error}"),
         }
+        self.has_lived = !self.is_dead();
         Ok(())
+    }
+
+    /// Now and then an owner opens it without transitions, and finds everything done.
+    fn time_of_a_life(&self) -> Duration {
+        let at_once = !self.transition_time.is_zero() && self.is_random() && self.tape.choose("at_once", 8) == 7;
+        if at_once { Duration::ZERO } else { self.transition_time }
+    }
+
+    /// A script says itself what happens.
+    fn is_random(&self) -> bool {
+        self.done > 0
     }
 
     fn machines(&mut self) -> Option<&mut braidlog::manual::ManualStore> {
@@ -177,13 +218,12 @@ impl Run {
         };
         let heard = self.hear(what, answer, kind)?;
         match (&heard, after) {
-            (Some(_), Some(after)) => {
-                self.model = after;
-                self.learn()?;
-            }
+            (Some(_), Some(after)) => self.model = after,
             (None, Some(after)) => self.maybe = Some(Maybe::After(Box::new(after))),
             _ => {}
         }
+        // Also a call that was refused may have done what was due.
+        self.learn()?;
         Ok(heard)
     }
 
@@ -195,37 +235,43 @@ impl Run {
 
     /// Fills in what only the engine says of new streams and shards, and looks whether it can be.
     fn learn(&mut self) -> Verdict {
+        let (now_ms, time_ms) = (self.now_ms(), self.time_ms);
+        // To ask is to look, and what is due is left for whoever looks next.
+        let streams = self.model.streams.iter().filter(|(_, stream)| stream.due(now_ms, time_ms).is_none());
+        let names: Vec<String> = streams.map(|(name, _)| name.clone()).collect();
+        names.iter().try_for_each(|name| self.learn_of(name))
+    }
+
+    fn learn_of(&mut self, name: &str) -> Verdict {
         if self.is_dead() {
             return Ok(());
         }
-        let engine = self.engine();
-        for (name, model) in &mut self.model.streams {
-            let stream = engine.stream(name).map_err(|e| format!("{name}: {e}"))?;
-            let created_ms = stream.describe().created_ms;
-            ensure!(*model.created_ms.get_or_insert(created_ms) == created_ms, "{name}: was created at another time");
-            let found: BTreeMap<u32, Shard> = stream.shards().into_iter().map(|s| (s.shard_id.index(), s)).collect();
-            let before: Vec<ShardModel> = model.shards.clone();
-            for shard in &mut model.shards {
-                let Some(found) = found.get(&shard.index) else { continue };
-                let at = format!("{name}: {}", found.shard_id);
-                let starting = *shard.starting.get_or_insert(found.starting_sequence_number);
-                ensure!(starting == found.starting_sequence_number, "{at}: its starting number changed");
-                let opened_ms = *shard.opened_ms.get_or_insert(found.opened_ms);
-                ensure!(opened_ms == found.opened_ms, "{at}: its opening changed");
-                shard.closed_ms = shard.closed_ms.or(found.closed_ms);
-                ensure!(shard.closed_ms == found.closed_ms, "{at}: its closing changed");
-                for parent in before.iter().filter(|p| shard.parents.contains(&p.index)) {
-                    let above = parent.records.iter().all(|put| put.number.is_none_or(|n| n < starting));
-                    ensure!(above, "{at}: starts below a record of its parent");
-                    ensure!(parent.starting.is_none_or(|s| s < starting), "{at}: starts below its parent");
-                }
-                if let Some(ending) = found.ending_sequence_number {
-                    let below = shard.records.iter().all(|put| put.number.is_none_or(|n| n < ending));
-                    ensure!(below && starting < ending, "{at}: ends below one of its records");
-                    let children = before.iter().filter(|c| c.parents.contains(&shard.index));
-                    let mut starts = children.filter_map(|c| c.starting);
-                    ensure!(starts.all(|s| ending < s), "{at}: ends above the start of a child");
-                }
+        let stream = self.stream(name)?;
+        let model = self.model.streams.get_mut(name).ok_or("no such stream")?;
+        let created_ms = stream.describe().created_ms;
+        ensure!(*model.created_ms.get_or_insert(created_ms) == created_ms, "{name}: was created at another time");
+        let found: BTreeMap<u32, Shard> = stream.shards().into_iter().map(|s| (s.shard_id.index(), s)).collect();
+        let before: Vec<ShardModel> = model.shards.clone();
+        for shard in &mut model.shards {
+            let Some(found) = found.get(&shard.index) else { continue };
+            let at = format!("{name}: {}", found.shard_id);
+            let starting = *shard.starting.get_or_insert(found.starting_sequence_number);
+            ensure!(starting == found.starting_sequence_number, "{at}: its starting number changed");
+            let opened_ms = *shard.opened_ms.get_or_insert(found.opened_ms);
+            ensure!(opened_ms == found.opened_ms, "{at}: its opening changed");
+            shard.closed_ms = shard.closed_ms.or(found.closed_ms);
+            ensure!(shard.closed_ms == found.closed_ms, "{at}: its closing changed");
+            for parent in before.iter().filter(|p| shard.parents.contains(&p.index)) {
+                let above = parent.records.iter().all(|put| put.number.is_none_or(|n| n < starting));
+                ensure!(above, "{at}: starts below a record of its parent");
+                ensure!(parent.starting.is_none_or(|s| s < starting), "{at}: starts below its parent");
+            }
+            if let Some(ending) = found.ending_sequence_number {
+                let below = shard.records.iter().all(|put| put.number.is_none_or(|n| n < ending));
+                ensure!(below && starting < ending, "{at}: ends below one of its records");
+                let children = before.iter().filter(|c| c.parents.contains(&shard.index));
+                let mut starts = children.filter_map(|c| c.starting);
+                ensure!(starts.all(|s| ending < s), "{at}: ends above the start of a child");
             }
         }
         Ok(())
@@ -259,8 +305,13 @@ impl Run {
         let expected = |put: &Put| (!model.auto).then(|| model.owner(put.hash_key()));
         let puts: Vec<(Put, Option<u32>)> = puts.iter().map(|put| (put.clone(), expected(put))).collect();
         let life = model.life;
+        // As the service: a stream that is being made is not there.
+        let refused = model.is_creating(self.now_ms()).then_some(Kind::NotFound);
         let answer = stream.put_records_ticket(&entries);
-        let ticket = self.hear("put_records", answer, None)?;
+        let ticket = self.hear("put_records", answer, refused)?;
+        if refused.is_some() {
+            return Ok(());
+        }
         self.outstanding.push(Outstanding { stream: name.to_owned(), life, puts, ticket });
         Ok(())
     }
@@ -387,6 +438,10 @@ impl Run {
         let stream = self.stream(name)?;
         let now_ms = self.now_ms();
         let model = &self.model.streams[name];
+        if model.is_creating(now_ms) {
+            let answer = stream.shard_iterator(id(index), StartingPosition::TrimHorizon);
+            return self.hear("an iterator", answer, Some(Kind::NotFound)).map(drop);
+        }
         let shard = model.shard(index).expect("it was chosen");
         let (first, end) = (shard.first_visible(now_ms, model.retention_hours), shard.records.len());
         let mut expected = None;
@@ -486,6 +541,10 @@ impl Run {
     }
 
     fn list(&mut self, name: &str) -> Verdict {
+        self.look(name)?;
+        if self.is_dead() {
+            return Ok(());
+        }
         let stream = self.stream(name)?;
         let (model, now_ms) = (&self.model.streams[name], self.now_ms());
         let horizon_ms = model.horizon_ms(now_ms);
@@ -504,9 +563,12 @@ impl Run {
         };
         let expected: Vec<u32> = model.listed(now_ms).into_iter().filter(|s| lets(s)).map(|s| s.index).collect();
         let limit = 1 + self.tape.choose("limit", 4) as usize;
+        if let Err(kind) = model.check_made(now_ms) {
+            return self.hear("list", stream.list_shards(filter, None, limit), Some(kind)).map(drop);
+        }
         let (mut found, mut from) = (Vec::new(), None);
         loop {
-            let page = stream.list_shards(filter, from, limit).map_err(|e| e.to_string())?;
+            let Some(page) = self.hear("list", stream.list_shards(filter, from, limit), None)? else { return Ok(()) };
             ensure!(page.shards.len() <= limit, "a page of {} shards", page.shards.len());
             found.extend(page.shards.iter().map(|s| s.shard_id.index()));
             from = page.shards.last().map(|s| s.shard_id);
@@ -517,7 +579,7 @@ impl Run {
         }
         ensure!(found == expected, "{name}: {filter:?} lists {found:?}, not {expected:?}");
         let page = self.engine().list_streams(Some("clicks"), 1);
-        let names: Vec<&String> = self.model.streams.keys().filter(|n| n.as_str() > "clicks").collect();
+        let names: Vec<&String> = self.model.names(now_ms).into_iter().filter(|n| n.as_str() > "clicks").collect();
         ensure!(page.stream_names.iter().eq(names.iter().take(1).copied()), "streams after clicks: {page:?}");
         ensure!(page.has_more == (names.len() > 1), "streams after clicks: {page:?}");
         Ok(())
@@ -527,20 +589,25 @@ impl Run {
 
     /// Whether settings, shards and consumers are what a model says.
     fn differs(&self, model: &Model) -> Option<String> {
-        let engine = self.engine();
+        let (engine, now_ms) = (self.engine(), self.now_ms());
         let names = engine.list_streams(None, 1000).stream_names;
-        if !names.iter().eq(model.streams.keys()) {
-            return Some(format!("streams are {names:?}, not {:?}", model.streams.keys()));
+        if !names.iter().eq(model.names(now_ms)) {
+            return Some(format!("streams are {names:?}, not {:?}", model.names(now_ms)));
         }
-        model.streams.iter().find_map(|(name, stream)| {
+        names.iter().find_map(|name| {
             let found = engine.stream(name).expect("it is listed");
-            stream_differs(&found, stream, self.now_ms()).map(|why| format!("{name}: {why}"))
+            let Some(stream) = model.streams.get(name) else {
+                let status = found.describe().stream_status;
+                return (status != StreamStatus::Deleting).then(|| format!("{name}: is {status:?} while it goes"));
+            };
+            stream_differs(&found, stream, now_ms).map(|why| format!("{name}: {why}"))
         })
     }
 
     /// Everything that is known, against everything that can be read.
     pub fn check(&mut self) -> Verdict {
         self.settle()?;
+        self.look_at_all()?;
         if self.is_dead() {
             return Ok(());
         }
@@ -549,7 +616,7 @@ impl Run {
         }
         self.learn()?;
         let now_ms = self.now_ms();
-        for (name, model) in &self.model.streams {
+        for (name, model) in self.model.streams.iter().filter(|(_, model)| !model.is_creating(now_ms)) {
             let stream = self.stream(name)?;
             for shard in &model.shards {
                 let found = read_all(&stream, shard.index)?;
@@ -572,6 +639,7 @@ impl Run {
     pub fn crash(&mut self, kind: Crash) -> Verdict {
         let left = self.disk.crash(kind, &self.tape);
         self.engine = None;
+        self.stay_off();
         let mut left = Some(left);
         for deep in 0.. {
             self.disk = left.take().expect("a disk is left");
@@ -596,16 +664,24 @@ impl Run {
         if self.is_dead() { Ok(()) } else { self.recovered() }
     }
 
+    /// What is there, if it is what a model says once all that is due is done.
+    fn found(&self, model: &Model) -> Verdict<Model> {
+        let mut found = model.clone();
+        for (name, stream) in &mut found.streams {
+            self.looked_at(name, stream)?;
+        }
+        self.differs(&found).map_or(Ok(found), Err)
+    }
+
     fn recovered(&mut self) -> Verdict {
-        let mut happened = false;
+        self.exactly_what_is_due_is_done("a crash")?;
+        let mut closed = BTreeSet::new();
         match self.maybe.take() {
-            Some(Maybe::After(after)) => {
-                if let Some(why) = self.differs(&after) {
-                    let before = self.differs(&self.model);
-                    ensure!(before.is_none(), "neither before ({}) nor after ({why})", before.unwrap_or_default());
-                } else {
+            Some(Maybe::After(after)) => match self.found(&after) {
+                Ok(found) => {
+                    let before = std::mem::replace(&mut self.model, found);
+                    closed = closed_between(&before, &after);
                     // What was acknowledged since stays.
-                    let before = std::mem::replace(&mut self.model, *after);
                     for (name, stream) in &mut self.model.streams {
                         let known = before.streams.get(name).filter(|known| known.life == stream.life);
                         for shard in &mut stream.shards {
@@ -613,22 +689,26 @@ impl Run {
                             shard.records = known.map(|known| known.records.clone()).unwrap_or_default();
                         }
                     }
-                    happened = true;
                 }
+                Err(why) => {
+                    let before = self.found(&self.model);
+                    self.model = before.map_err(|before| format!("neither before ({before}) nor after ({why})"))?;
+                }
+            },
+            Some(Maybe::Scaled(name)) => {
+                self.adopt_scaling(&name)?;
+                self.model = self.found(&self.model)?;
             }
-            Some(Maybe::Scaled(name)) => self.adopt_scaling(&name)?,
-            None => {}
-        }
-        if let Some(why) = self.differs(&self.model) {
-            return Err(why);
+            None => self.model = self.found(&self.model)?,
         }
         self.learn()?;
-        self.adopt_puts(happened)?;
+        self.adopt_puts(&closed)?;
         self.check()
     }
 
     /// Of the puts that were not answered, each shard has a front part.
-    fn adopt_puts(&mut self, happened: bool) -> Verdict {
+    /// `closed`: shards that a call closed which was not answered, and is done.
+    fn adopt_puts(&mut self, closed: &BTreeSet<(String, u32)>) -> Verdict {
         let outstanding = std::mem::take(&mut self.outstanding);
         let engine = self.engine();
         let names: Vec<String> = self.model.streams.keys().cloned().collect();
@@ -664,12 +744,9 @@ impl Run {
                     tail.iter().map(|r| r.data.first_chunk().map_or(0, |tag| u64::from_le_bytes(*tag))).collect();
                 ensure!(tags.is_empty(), "{name} {index}: records {tags:?} that nobody put, of {outstanding:?}");
             }
-            if happened {
-                // What was put before a shard was closed comes before the close.
-                let model = &self.model.streams[&name];
-                let bad = lost.iter().find(|index| model.shard(**index).is_some_and(|s| !s.open));
-                ensure!(bad.is_none(), "{name} {bad:?}: it is closed, but a put from before the close is not there");
-            }
+            // What was put before a shard was closed comes before the close.
+            let bad = lost.iter().find(|index| closed.contains(&(name.clone(), **index)));
+            ensure!(bad.is_none(), "{name} {bad:?}: it is closed, but a put from before the close is not there");
         }
         Ok(())
     }
@@ -686,28 +763,41 @@ impl Run {
         Ok(())
     }
 
-    /// Takes over what the engine made of a stream's shards, if it can have come of what there was.
     fn adopt(&mut self, name: &str) -> Verdict {
-        let stream = self.stream(name)?;
-        let found = stream.shards();
-        let model = self.model.streams.get_mut(name).ok_or("no such stream")?;
-        let known = model.next;
-        for shard in found.iter().filter(|s| s.shard_id.index() >= known) {
-            let parents: Vec<u32> =
-                [shard.parent_shard_id, shard.adjacent_parent_shard_id].iter().flatten().map(|p| p.index()).collect();
-            let (start, end) = (shard.hash_key_range.start.0, shard.hash_key_range.end.0);
-            for index in &parents {
-                let parent = model.shard_mut(*index).ok_or_else(|| format!("{name}: no parent {index}"))?;
-                let inside = parent.start <= start && end <= parent.end || parents.len() == 2;
-                ensure!(inside, "{name}: {} is not of its parent's range", shard.shard_id);
-                parent.open = false;
-            }
-            ensure!(!parents.is_empty(), "{name}: {} has no parent", shard.shard_id);
-            model.shards.push(ShardModel::new(shard.shard_id.index(), start, end, parents));
-        }
-        model.next = found.iter().map(|s| s.shard_id.index() + 1).max().unwrap_or(0).max(model.next);
-        tiles(model).map_err(|e| format!("{name}: {e}"))
+        let found = self.stream(name)?.shards();
+        adopt(name, self.model.streams.get_mut(name).ok_or("no such stream")?, &found)
     }
+}
+
+/// Shards that are open in the one and closed in the other.
+fn closed_between(before: &Model, after: &Model) -> BTreeSet<(String, u32)> {
+    let streams = before.streams.iter().filter_map(|(name, stream)| Some((name, stream, after.streams.get(name)?)));
+    let closed = streams.flat_map(|(name, stream, after)| {
+        let closed = stream.shards.iter().filter(|shard| shard.open);
+        let closed = closed.filter(|shard| after.shard(shard.index).is_some_and(|after| !after.open));
+        closed.map(|shard| (name.clone(), shard.index)).collect::<Vec<_>>()
+    });
+    closed.collect()
+}
+
+/// Takes over what the engine made of a stream's shards, if it can have come of what there was.
+fn adopt(name: &str, model: &mut StreamModel, found: &[Shard]) -> Verdict {
+    let known = model.next;
+    for shard in found.iter().filter(|s| s.shard_id.index() >= known) {
+        let parents: Vec<u32> =
+            [shard.parent_shard_id, shard.adjacent_parent_shard_id].iter().flatten().map(|p| p.index()).collect();
+        let (start, end) = (shard.hash_key_range.start.0, shard.hash_key_range.end.0);
+        for index in &parents {
+            let parent = model.shard_mut(*index).ok_or_else(|| format!("{name}: no parent {index}"))?;
+            let inside = parent.start <= start && end <= parent.end || parents.len() == 2;
+            ensure!(inside, "{name}: {} is not of its parent's range", shard.shard_id);
+            parent.open = false;
+        }
+        ensure!(!parents.is_empty(), "{name}: {} has no parent", shard.shard_id);
+        model.shards.push(ShardModel::new(shard.shard_id.index(), start, end, parents));
+    }
+    model.next = found.iter().map(|s| s.shard_id.index() + 1).max().unwrap_or(0).max(model.next);
+    tiles(model).map_err(|e| format!("{name}: {e}"))
 }
 
 /// Every hash key has exactly one owner.
@@ -736,7 +826,7 @@ fn stream_differs(stream: &Stream, model: &StreamModel, now_ms: u64) -> Option<S
     let mode = if model.on_demand { StreamMode::OnDemand } else { StreamMode::Provisioned };
     let distribution = if model.auto { Distribution::Auto } else { Distribution::ByKey };
     let counts = (found.open_shard_count, found.consumer_count);
-    let right = found.stream_status == StreamStatus::Active
+    let right = found.stream_status == model.status(now_ms)
         && found.mode == mode
         && found.distribution == distribution
         && found.retention_hours == model.retention_hours
@@ -750,25 +840,20 @@ fn stream_differs(stream: &Stream, model: &StreamModel, now_ms: u64) -> Option<S
     if !stream.tags().iter().map(|(k, v)| (k, v)).eq(&model.tags) || stream.resource_policy() != model.policy {
         return Some(format!("tags {:?} or policy {:?}", stream.tags(), stream.resource_policy()));
     }
-    let consumers: BTreeMap<String, ConsumerModel> = stream
-        .consumers()
-        .into_iter()
-        .map(|c| {
-            let arn =
-                model.consumers.get(&c.consumer_name).and_then(|m| m.arn.clone()).or(Some(c.consumer_arn.clone()));
-            let tags = c.tags.into_iter().collect();
-            let arn = if arn.as_ref() == Some(&c.consumer_arn) { arn } else { Some(format!("not {}", c.consumer_arn)) };
-            (c.consumer_name, ConsumerModel { tags, policy: c.resource_policy, arn })
+    let registered = model.consumers.iter().map(|(name, consumer)| (name, (consumer, consumer.status(now_ms))));
+    let leaving = model.leaving(now_ms).map(|(name, consumer)| (name, (consumer, ConsumerStatus::Deleting)));
+    let expected: BTreeMap<&String, (&ConsumerModel, ConsumerStatus)> = registered.chain(leaving).collect();
+    let consumers = stream.consumers();
+    let same = |c: &Consumer| {
+        expected.get(&c.consumer_name).is_some_and(|(m, status)| {
+            c.consumer_status == *status
+                && c.tags.iter().map(|(k, v)| (k, v)).eq(&m.tags)
+                && c.resource_policy == m.policy
+                && m.arn.as_ref().is_none_or(|arn| *arn == c.consumer_arn)
         })
-        .collect();
-    let same = |(name, c): (&String, &ConsumerModel)| {
-        model
-            .consumers
-            .get(name)
-            .is_some_and(|m| m.tags == c.tags && m.policy == c.policy && (m.arn.is_none() || m.arn == c.arn))
     };
-    if !consumers.iter().all(same) {
-        return Some(format!("consumers are {consumers:?}"));
+    if consumers.len() != expected.len() || !consumers.iter().all(same) {
+        return Some(format!("consumers are {consumers:?}, not {expected:?}"));
     }
     let shards = stream.shards();
     // Not yet learned closings count as open, so that what was just closed is there.
@@ -800,12 +885,16 @@ impl Run {
     pub fn step(&mut self) -> Verdict {
         self.done += 1;
         let tape = self.tape.clone();
+        if !self.transition_time.is_zero() && tape.choose("time passes", 4) == 3 {
+            self.pass_time()?;
+        }
         let name = match self.choose_stream() {
             Some(name) if tape.choose("other", 30) != 29 => name,
             _ => NAMES[tape.choose("name", 3) as usize].to_owned(),
         };
         if !self.model.streams.contains_key(&name) {
-            return self.create_stream(&name);
+            let look = self.model.is_deleting(&name, self.now_ms()) && tape.choose("look", 2) == 0;
+            return if look { self.deleting(&name) } else { self.create_stream(&name) };
         }
         match tape.choose("op", 100) {
             0..28 => {
@@ -856,7 +945,7 @@ impl Run {
                 self.settle()?;
                 self.engine = None;
                 if !self.is_dead() {
-                    self.open()?;
+                    self.open_again()?;
                 }
             }
             97 => self.delete(&name)?,
@@ -886,9 +975,11 @@ impl Run {
         let mut after = self.model.clone();
         let mut model = StreamModel::new(self.next_life, shards);
         (model.auto, model.on_demand) = (auto, on_demand);
+        let now_ms = self.now_ms();
+        model.passing = (self.time_ms > 0).then_some((StreamStatus::Creating, now_ms + self.time_ms));
         model.tags.insert("team".into(), "web".into());
         after.streams.insert(name.to_owned(), model);
-        let after = if self.model.streams.contains_key(name) { Err(Kind::InUse) } else { Ok(after) };
+        let after = if self.model.names(now_ms).contains(&name.to_owned()) { Err(Kind::InUse) } else { Ok(after) };
         let answer = self.engine().create_stream(name, options);
         self.control("create", after, answer.map(drop))?;
         Ok(())
@@ -901,10 +992,20 @@ impl Run {
 
     pub fn delete_stream(&mut self, name: &str, enforce: bool) -> Verdict {
         self.settle()?;
+        self.comes_due(name)?;
+        if self.is_dead() {
+            return Ok(());
+        }
+        let now_ms = self.now_ms();
         let mut after = self.model.clone();
         let gone = after.streams.remove(name);
+        after.deleting.remove(name);
+        if self.time_ms > 0 {
+            after.deleting.insert(name.to_owned(), now_ms + self.time_ms);
+        }
         let after = match gone {
             None => Err(Kind::NotFound),
+            Some(stream) if stream.check_active(now_ms).is_err() => Err(Kind::InUse),
             Some(stream) if !stream.consumers.is_empty() && !enforce => Err(Kind::InUse),
             Some(_) => Ok(after),
         };
@@ -918,6 +1019,23 @@ impl Run {
             ensure!(late.is_err(), "a deleted stream lists shards");
         }
         Ok(())
+    }
+
+    /// What a stream that is being deleted still says, and all that it refuses.
+    fn deleting(&mut self, name: &str) -> Verdict {
+        let (engine, stream) = (self.engine(), self.stream(name)?);
+        let refused = |what: &str, answer: Answer<()>, kind: Kind| self.hear(what, answer, Some(kind)).map(drop);
+        let status = stream.describe().stream_status;
+        ensure!(status == StreamStatus::Deleting, "{name}: is {status:?} while it goes");
+        refused("put", stream.put_record("key", b"late").map(drop), Kind::NotFound)?;
+        refused("read", stream.shard_iterator(id(0), StartingPosition::Latest).map(drop), Kind::NotFound)?;
+        refused("tag consumer", stream.tag_consumer("consumer-0", [("team", "web")]), Kind::NotFound)?;
+        refused("list", stream.list_shards(ShardFilter::default(), None, 5).map(drop), Kind::InUse)?;
+        refused("split", stream.split_shard(id(0), HashKey(5)), Kind::InUse)?;
+        refused("mode", stream.set_mode(StreamMode::OnDemand), Kind::InUse)?;
+        refused("tags", stream.add_tags([("a", "1")]), Kind::InUse)?;
+        refused("register", stream.register_consumer("consumer-0", [("", ""); 0]).map(drop), Kind::InUse)?;
+        refused("delete", engine.delete_stream(name, true), Kind::InUse)
     }
 
     /// A single put, perhaps above a number given before.
@@ -939,6 +1057,7 @@ impl Run {
                 not_yet
             }
         };
+        expected = expected.or(model.is_creating(self.now_ms()).then_some(Kind::NotFound));
         let life = model.life;
         let put = self.new_put(auto);
         let route = (!auto).then(|| self.model.streams[name].owner(put.hash_key()));
@@ -971,6 +1090,11 @@ impl Run {
             if self.tape.choose("step", 3) == 0 {
                 self.step_without_waiting();
             }
+        }
+        if self.model.streams[name].asked.is_some() {
+            // What was asked for is done among them, not what is asked for now.
+            self.clock.advance(Duration::from_millis(self.tape.choose("wait_ms", self.time_ms.max(1) * 2)));
+            self.look(name)?;
         }
         match self.tape.choose("meanwhile", 4) {
             0 => self.retention(name)?,
@@ -1011,36 +1135,75 @@ impl Run {
     }
 
     pub fn split(&mut self, name: &str, index: u32, at: u128) -> Verdict {
-        let mut after = self.with(name, |stream| stream.split(index, at));
-        if self.model.streams[name].on_demand {
-            after = Err(Kind::OnDemand);
-        }
-        let answer = self.stream(name)?.split_shard(id(index), HashKey(at));
-        self.control("split", after, answer).map(drop)
+        self.reshard_as(name, Reshard::Split { shard: index, at })
     }
 
     pub fn merge(&mut self, name: &str, index: u32, other: u32) -> Verdict {
-        let mut after = self.with(name, |stream| stream.merge(index, other));
-        if self.model.streams[name].on_demand {
-            after = Err(Kind::OnDemand);
+        self.reshard_as(name, Reshard::Merge { one: index, other })
+    }
+
+    fn reshard_as(&mut self, name: &str, what: Reshard) -> Verdict {
+        self.comes_due(name)?;
+        if self.is_dead() {
+            return Ok(());
         }
-        let answer = self.stream(name)?.merge_shards(id(index), id(other));
-        self.control("merge", after, answer).map(drop)
+        let (now_ms, at_once) = (self.now_ms(), self.time_ms == 0);
+        let after = self.with(name, |stream| {
+            stream.check_active(now_ms)?;
+            if stream.on_demand {
+                return Err(Kind::OnDemand);
+            }
+            let mut done = stream.clone();
+            done.reshard(what)?;
+            if at_once {
+                *stream = done;
+            } else {
+                stream.asked = Some(Asked { what, asked_ms: now_ms });
+            }
+            Ok(())
+        });
+        let stream = self.stream(name)?;
+        self.may_die_soon();
+        let (what, answer) = match what {
+            Reshard::Split { shard, at } => ("split", stream.split_shard(id(shard), HashKey(at))),
+            Reshard::Merge { one, other } => ("merge", stream.merge_shards(id(one), id(other))),
+            Reshard::Scale { target } => ("scale", stream.update_shard_count(target)),
+        };
+        self.control(what, after, answer).map(drop)
     }
 
     fn scale(&mut self, name: &str) -> Verdict {
-        let model = &self.model.streams[name];
-        let open = model.open().len() as u32;
         let target = self.tape.choose("target", 10) as u32;
+        // What is no number of shards is refused without a look.
+        if target > 0 {
+            self.comes_due(name)?;
+        }
+        if self.is_dead() {
+            return Ok(());
+        }
+        let (now_ms, model) = (self.now_ms(), &self.model.streams[name]);
+        let open = model.open().len() as u32;
         let expected = match target {
             0 => Some(Kind::Invalid),
             t if t > 2 * open || 2 * t < open => Some(Kind::Limit),
+            _ if model.check_active(now_ms).is_err() => Some(Kind::InUse),
             _ if model.on_demand => Some(Kind::OnDemand),
             t if model.ranges() == uniform(t) => None,
-            _ if model.scaled_too_often(self.now_ms(), SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
+            _ if model.scaled_too_often(now_ms, SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
             _ => None,
         };
+        self.may_die_soon();
         let answer = self.stream(name)?.update_shard_count(target);
+        if self.time_ms > 0 {
+            let asked = self.with(name, |stream| {
+                if expected.is_none() && stream.ranges() != uniform(target) {
+                    stream.asked = Some(Asked { what: Reshard::Scale { target }, asked_ms: now_ms });
+                    stream.scaled_ms.push(now_ms);
+                }
+                Ok(())
+            });
+            return self.control("scale", expected.map_or(asked, Err), answer).map(drop);
+        }
         match self.hear("scale", answer, expected)? {
             Some(()) => {
                 self.adopt_scaling(name)?;
@@ -1063,17 +1226,25 @@ impl Run {
     }
 
     pub fn set_retention(&mut self, name: &str, hours: u32) -> Verdict {
-        let (now_ms, is) = (self.now_ms(), self.model.streams[name].retention_hours);
+        self.look(name)?;
+        if self.is_dead() {
+            return Ok(());
+        }
+        let (now_ms, time_ms) = (self.now_ms(), self.time_ms);
         let way = self.tape.choose("way", 3);
-        let allowed = (24..=8760).contains(&hours) && !(way == 1 && hours < is) && !(way == 2 && hours > is);
-        let after = if !allowed {
-            Err(Kind::Invalid)
-        } else {
-            self.with(name, |stream| {
-                stream.set_retention(hours, now_ms);
-                Ok(())
-            })
-        };
+        let after = self.with(name, |stream| {
+            if !(24..=8760).contains(&hours) {
+                return Err(Kind::Invalid);
+            }
+            stream.check_active(now_ms)?;
+            let is = stream.retention_hours;
+            if way == 1 && hours < is || way == 2 && hours > is {
+                return Err(Kind::Invalid);
+            }
+            stream.set_retention(hours, now_ms);
+            stream.updated(now_ms, time_ms);
+            Ok(())
+        });
         let stream = self.stream(name)?;
         let answer = match way {
             0 => stream.set_retention_hours(hours),
@@ -1084,14 +1255,25 @@ impl Run {
     }
 
     fn settings(&mut self, name: &str) -> Verdict {
-        let stream = self.stream(name)?;
         let pick = self.tape.choose("pick", 7);
-        match self.tape.choose("setting", 9) {
+        let setting = self.tape.choose("setting", 9);
+        // Tags and policies are none of a stream's status, and nobody looks at it for them.
+        if setting < 5 {
+            self.look(name)?;
+        }
+        if self.is_dead() {
+            return Ok(());
+        }
+        let (now_ms, time_ms) = (self.now_ms(), self.time_ms);
+        let stream = self.stream(name)?;
+        match setting {
             0 => {
                 let kib = [1023, 1024, 2048, 10_240, 10_241][pick as usize % 5];
                 let after = if (1024..=10_240).contains(&kib) {
                     self.with(name, |s| {
+                        s.check_active(now_ms)?;
                         s.max_record_kib = kib;
+                        s.updated(now_ms, time_ms);
                         Ok(())
                     })
                 } else {
@@ -1102,6 +1284,8 @@ impl Run {
             1 => {
                 let on_demand = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
+                    s.check_active(now_ms)?;
+                    s.updated(now_ms, time_ms);
                     s.on_demand = on_demand;
                     s.warm = s.warm.filter(|_| on_demand);
                     Ok(())
@@ -1112,6 +1296,8 @@ impl Run {
             2 => {
                 let auto = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
+                    s.check_active(now_ms)?;
+                    s.updated(now_ms, time_ms);
                     s.auto = auto;
                     Ok(())
                 });
@@ -1121,6 +1307,8 @@ impl Run {
             3 => {
                 let mib = [0, 100, 10_240, 10_241][pick as usize % 4];
                 let after = self.with(name, |s| {
+                    s.check_active(now_ms)?;
+                    s.updated(now_ms, time_ms);
                     s.warm = Some(mib);
                     if s.on_demand && mib <= 10_240 { Ok(()) } else { Err(Kind::Invalid) }
                 });
@@ -1131,6 +1319,8 @@ impl Run {
                 let were: Vec<ShardMetric> = self.model.streams[name].metrics.iter().copied().collect();
                 let on = self.tape.choose("on", 2) == 0;
                 let after = self.with(name, |s| {
+                    s.check_active(now_ms)?;
+                    s.updated(now_ms, time_ms);
                     for m in metrics {
                         if on {
                             s.metrics.insert(m)
@@ -1152,6 +1342,7 @@ impl Run {
                 let count = if pick == 6 { 51 } else { 1 + pick };
                 let tags: Vec<(String, String)> = (0..count).map(|n| (format!("key {n}"), format!("{pick}"))).collect();
                 let after = self.with(name, |s| {
+                    s.check_made(now_ms)?;
                     s.tags.extend(tags.clone());
                     if s.tags.len() > 50 { Err(Kind::Invalid) } else { Ok(()) }
                 });
@@ -1160,6 +1351,7 @@ impl Run {
             6 => {
                 let keys = ["key 0", "key 3", "nobody's"];
                 let after = self.with(name, |s| {
+                    s.check_made(now_ms)?;
                     s.tags.retain(|key, _| !keys.contains(&key.as_str()));
                     Ok(())
                 });
@@ -1169,13 +1361,20 @@ impl Run {
                 let policy =
                     ["{}".to_owned(), "x".repeat(20_480), "x".repeat(20_481), String::new()][pick as usize % 4].clone();
                 let after = self.with(name, |s| {
+                    if !(1..=20_480).contains(&policy.len()) {
+                        return Err(Kind::Invalid);
+                    }
+                    s.check_made(now_ms)?;
                     s.policy = Some(policy.clone());
-                    if (1..=20_480).contains(&policy.len()) { Ok(()) } else { Err(Kind::Invalid) }
+                    Ok(())
                 });
                 self.control("policy", after, stream.put_resource_policy(&policy)).map(drop)
             }
             _ => {
-                let after = self.with(name, |s| s.policy.take().map(drop).ok_or(Kind::NotFound));
+                let after = self.with(name, |s| {
+                    s.check_made(now_ms)?;
+                    s.policy.take().map(drop).ok_or(Kind::NotFound)
+                });
                 self.control("delete policy", after, stream.delete_resource_policy()).map(drop)
             }
         }
@@ -1188,15 +1387,24 @@ impl Run {
         let change = |s: &mut StreamModel, change: &dyn Fn(&mut ConsumerModel)| {
             s.consumers.get_mut(&consumer).map(change).ok_or(Kind::NotFound)
         };
-        match self.tape.choose("consumers", 5) {
+        let (now_ms, time_ms) = (self.now_ms(), self.time_ms);
+        let register = |s: &mut StreamModel| {
+            s.check_active(now_ms)?;
+            if s.consumers.contains_key(&consumer) || s.leaving(now_ms).any(|(name, _)| *name == consumer) {
+                return Err(Kind::InUse);
+            }
+            let creating_until_ms = if time_ms > 0 { now_ms + time_ms } else { 0 };
+            s.consumers.insert(consumer.clone(), ConsumerModel { creating_until_ms, ..ConsumerModel::default() });
+            Ok(())
+        };
+        // More of what depends on the status, where there is one.
+        match self.tape.choose("consumers", if self.transition_time.is_zero() { 5 } else { 6 }) {
             0 | 1 => {
-                let after = self.with(name, |s| match known {
-                    Some(_) => Err(Kind::InUse),
-                    None => {
-                        s.consumers.insert(consumer.clone(), ConsumerModel::default());
-                        Ok(())
-                    }
-                });
+                self.comes_due(name)?;
+                if self.is_dead() {
+                    return Ok(());
+                }
+                let after = self.with(name, register);
                 let answer = stream.register_consumer(&consumer, [("", ""); 0]);
                 if let Some(made) = self.control("register", after, answer)? {
                     let by_arn = stream.consumer_by_arn(&made.consumer_arn).map_err(|e| e.to_string())?;
@@ -1207,14 +1415,21 @@ impl Run {
                 Ok(())
             }
             2 => {
-                let after = self.with(name, |s| s.consumers.remove(&consumer).map(drop).ok_or(Kind::NotFound));
+                let after = self.with(name, |s| {
+                    let gone = s.consumers.remove(&consumer).ok_or(Kind::NotFound)?;
+                    if time_ms > 0 {
+                        s.leaving.insert(consumer.clone(), (gone, now_ms + time_ms));
+                    }
+                    Ok(())
+                });
                 let gone = self.control("deregister", after, stream.deregister_consumer(&consumer))?.is_some();
                 if gone && self.tape.choose("again", 2) == 0 {
+                    self.comes_due(name)?;
+                    if self.is_dead() {
+                        return Ok(());
+                    }
                     let made = stream.register_consumer(&consumer, [("", ""); 0]);
-                    let after = self.with(name, |s| {
-                        s.consumers.insert(consumer.clone(), ConsumerModel::default());
-                        Ok(())
-                    });
+                    let after = self.with(name, register);
                     if let Some(made) = self.control("register again", after, made)? {
                         let before = known.and_then(|c| c.arn);
                         ensure!(before != Some(made.consumer_arn.clone()), "{consumer} has the ARN of its predecessor");
@@ -1230,9 +1445,23 @@ impl Run {
                 });
                 self.control("tag consumer", after, stream.tag_consumer(&consumer, [("team", "web")])).map(drop)
             }
-            _ => {
+            4 => {
                 let after = self.with(name, |s| change(s, &|c| c.policy = Some("{}".into())));
                 self.control("consumer policy", after, stream.set_consumer_policy(&consumer, Some("{}"))).map(drop)
+            }
+            _ => {
+                let model = &self.model.streams[name];
+                let leaves = model.leaving(now_ms).any(|(name, _)| *name == consumer);
+                let expected = match known.map(|c| c.status(now_ms)) {
+                    Some(ConsumerStatus::Active) => None,
+                    Some(_) => Some(Kind::InUse),
+                    None if leaves => Some(Kind::InUse),
+                    None => Some(Kind::NotFound),
+                };
+                let open = id(self.choose_open(name));
+                let answer =
+                    stream.subscribe(&consumer, open, StartingPosition::Latest, SubscriptionOptions::new()).map(drop);
+                self.hear("subscribe", answer, expected).map(drop)
             }
         }
     }
@@ -1240,9 +1469,11 @@ impl Run {
     /// Calls that must be refused, nothing done.
     fn refusals(&mut self, name: &str) -> Verdict {
         self.settle()?;
+        self.look(name)?;
         if self.is_dead() {
             return Ok(());
         }
+        let status = self.model.streams[name].check_active(self.now_ms());
         let (engine, stream) = (self.engine(), self.stream(name)?);
         let refused = |what: &str, answer: Answer<()>, kind: Kind| self.hear(what, answer, Some(kind)).map(drop);
         refused("too many", stream.put_records(&[PutRecordsEntry::new("k", b"d"); 501]).map(drop), Kind::Invalid)?;
@@ -1257,6 +1488,12 @@ impl Run {
         let large = vec![0; self.model.streams[name].max_record_kib as usize * 1024];
         refused("too large", stream.put_record("k", &large).map(drop), Kind::Invalid)?;
         refused("limit 0", engine.get_records("00", 1).map(drop), Kind::Invalid)?;
+        refused("bad name", engine.create_stream("a b", StreamOptions::new()).map(drop), Kind::Invalid)?;
+        refused("no shards", engine.create_stream("none", StreamOptions::new().shards(0)).map(drop), Kind::Invalid)?;
+        refused("no stream", engine.stream("nobody").map(drop), Kind::NotFound)?;
+        if self.model.streams[name].is_creating(self.now_ms()) {
+            return Ok(());
+        }
         let token =
             stream.shard_iterator(id(self.choose_open(name)), StartingPosition::Latest).map_err(|e| e.to_string())?;
         refused("limit 0", engine.get_records(&token, 0).map(drop), Kind::Invalid)?;
@@ -1268,11 +1505,12 @@ impl Run {
         refused(
             "no shard",
             stream.split_shard(nobody, HashKey(5)),
-            if self.model.streams[name].on_demand { Kind::OnDemand } else { Kind::NotFound },
+            match status {
+                Err(kind) => kind,
+                Ok(()) if self.model.streams[name].on_demand => Kind::OnDemand,
+                Ok(()) => Kind::NotFound,
+            },
         )?;
-        refused("no stream", engine.stream("nobody").map(drop), Kind::NotFound)?;
-        refused("bad name", engine.create_stream("a b", StreamOptions::new()).map(drop), Kind::Invalid)?;
-        refused("no shards", engine.create_stream("none", StreamOptions::new().shards(0)).map(drop), Kind::Invalid)?;
         let later = UNIX_EPOCH + Duration::from_millis(self.now_ms() + 1);
         refused("future", stream.list_shards(ShardFilter::AtTimestamp(later), None, 5).map(drop), Kind::Invalid)
     }
@@ -1308,7 +1546,9 @@ impl Run {
             Ok(done) => {
                 let expired: Vec<(String, u32)> = done.expired.iter().map(|(n, s)| (n.clone(), s.index())).collect();
                 ensure!(expired == expected, "expired {expired:?}, not {expected:?}");
+                self.exactly_what_is_due_is_done("a maintenance")?;
                 self.model = after;
+                self.look_at_all()?;
                 for name in names.iter().filter(|n| self.model.streams[*n].on_demand).cloned().collect::<Vec<_>>() {
                     self.adopt(&name)?;
                 }
@@ -1325,9 +1565,19 @@ impl Run {
             ensure!(answer.is_ok() || self.is_dead(), "close: {answer:?}");
         }
         if !self.is_dead() {
-            self.open()?;
+            self.open_again()?;
         }
         Ok(())
+    }
+
+    fn open_again(&mut self) -> Verdict {
+        self.stay_off();
+        self.open()?;
+        if self.is_dead() {
+            return Ok(());
+        }
+        self.exactly_what_is_due_is_done("a restart")?;
+        self.look_at_all()
     }
 }
 
