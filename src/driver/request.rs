@@ -148,9 +148,9 @@ impl Commit {
                 for (log, options) in std::mem::take(&mut transaction.options) {
                     self.set_options(draft, group, log, options);
                 }
-                for (log, end) in std::mem::take(&mut transaction.closes).into_iter().zip(ends) {
+                let closes = std::mem::take(&mut transaction.closes);
+                for (log, end) in closes.iter().zip(ends) {
                     draft.entry(EntryKind::CloseLog, group, log.id, end, Vec::new());
-                    draft.then(Effect::Closed { log });
                 }
                 for log in std::mem::take(&mut transaction.deletes) {
                     self.core.catalog_take(&log, self.next);
@@ -169,6 +169,8 @@ impl Commit {
                 if !consequences.is_empty() {
                     draft.then(Effect::Then { consequences, decided });
                 }
+                // Last: a reader that is woken by the end of a log finds what comes after it.
+                closes.into_iter().for_each(|log| draft.then(Effect::Closed { log }));
             }
             Err(refused) => {
                 self.core.budget.release(reserved as u64);

@@ -1,12 +1,16 @@
 //! What was found, each by its name.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::env::{Clock, Env};
 use braidlog::manual::{ManualEngine, ManualStore};
-use braidlog::stream::{HashKey, SequenceNumber, ShardFilter, StartingPosition, Stream, StreamMode, StreamOptions};
+use braidlog::stream::{
+    HashKey, SequenceNumber, ShardFilter, ShardReader, StartingPosition, Stream, StreamMode, StreamOptions,
+};
 use braidlog::{Error, Health, LogOptions, StoreOptions, Transaction};
 
 use super::run::{env_of, id, options};
@@ -241,6 +245,29 @@ fn nobody_sees_the_end_of_a_shard_before_its_children() {
     let engine = ManualEngine::open(env_of(&left, &rig.clock, 2), options()).unwrap();
     let reader = engine.engine().stream("clicks").unwrap().read(id(0), StartingPosition::TrimHorizon).unwrap();
     assert_eq!(reader.shard_end().unwrap().unwrap().len(), 2);
+}
+
+/// A reader that waited for the end of a shard was woken by the close, and then found that it had not ended: what came of it was
+/// known a moment later.
+#[test]
+fn who_is_woken_by_the_end_of_a_shard_finds_its_children() {
+    struct Look {
+        reader: ShardReader,
+        children: Mutex<Option<usize>>,
+    }
+    impl Wake for Look {
+        fn wake(self: Arc<Self>) {
+            *self.children.lock().unwrap() = self.reader.shard_end().unwrap().map(|children| children.len());
+        }
+    }
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let read = || stream.read(id(0), StartingPosition::TrimHorizon).unwrap();
+    let (waits, look) = (read(), Arc::new(Look { reader: read(), children: Mutex::default() }));
+    let (waker, mut ready) = (Waker::from(look.clone()), pin!(waits.ready()));
+    assert!(ready.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    stream.split_shard(id(0), HALF).unwrap();
+    assert_eq!(*look.children.lock().unwrap(), Some(2));
 }
 
 /// The service allows ten updates of the shard count within 24 hours; here any number went through.
