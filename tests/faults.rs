@@ -160,8 +160,8 @@ fn errors_that_the_matrix_uses_are_distinct() {
 #[test]
 fn a_segment_is_shortened_only_when_nobody_stores_to_it_any_more() {
     // More than is given back in one step.
-    const RECORDS: u64 = 2_400;
-    let record = [7u8; 15_000];
+    const RECORDS: u64 = 18_000;
+    let record = [7u8; 1_900];
     for deleted in [true, false] {
         let disk = SimDisk::new(Tape::seeded(3));
         let env = env_of(&disk, &Arc::new(ManualClock::new()));

@@ -23,8 +23,9 @@ const WRITE_BYTES: usize = 512 << 10;
 /// stops growing leaves unused.
 const BULK_STEP_BYTES_MIN: u64 = 1 << 20;
 const BULK_STEP_BYTES_MAX: u64 = 16 << 20;
-/// Up to so many bytes a batch is stored through a window rather than written: for a store the system is not called.
-const WINDOW_BATCH_BYTES_MAX: usize = 16 << 10;
+/// Up to so many bytes a batch is stored through a window rather than written. The system is not called for a store, but a page of
+/// a window costs it more than a page that is written: from here on that is more than the call.
+const WINDOW_BATCH_BYTES_MAX: usize = 2 << 10;
 /// From so many bytes on a segment has windows, of a quarter of what is there, within these bounds in bytes.
 const WINDOW_FROM_BYTES: u64 = 64 << 10;
 const WINDOW_BYTES_MIN: u64 = 64 << 10;
