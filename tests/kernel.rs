@@ -13,6 +13,7 @@ mod mount;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
@@ -20,9 +21,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use braidlog::{
-    DiskChoice, Error, Health, LogOptions, ReadMode, RecordParts, StartAt, Store, StoreOptions, Transaction,
+    DiskChoice, Durability, Error, Health, LogOptions, ReadMode, RecordParts, StartAt, Store, StoreOptions, Transaction,
 };
 use mount::{Mounted, make_image, mount, mount_image, run};
+use rustix::process::Signal;
 
 fn options(disk: DiskChoice) -> StoreOptions {
     let small = StoreOptions::new().journal_file_bytes(256 << 10).memory_bytes(256 << 10).reserve_bytes(0);
@@ -407,4 +409,75 @@ fn a_panic_in_the_commit_thread_stops_the_store_and_leaves_nobody_waiting() {
     assert!(matches!(store.health(), Health::Stopped { .. }), "{}", store.health());
     drop((log, store));
     assert_eq!(read(&Store::open_with(folder.path(), options(DiskChoice::Auto)).unwrap()).first(), Some(&0));
+}
+
+const STORING: &str = "BRAIDLOG_KERNEL_STORING";
+/// So many that the log has grown beyond where small appends are stored to mapped memory.
+const STORED: u64 = 3_000;
+
+/// Not a test: an owner of a buffered log that appends so many small records, and once it is told to one after the other until
+/// that is refused, which it tells.
+#[test]
+fn storing() {
+    let Ok(text) = std::env::var(STORING) else { return };
+    let (mode, root) = text.split_once(' ').unwrap();
+    let mode = if mode == "map" { ReadMode::Map } else { ReadMode::Copy };
+    let store = Store::open_with(root, options(DiskChoice::Auto).read_mode(mode)).unwrap();
+    let log = store.create_log("a", LogOptions::new().durability(Durability::Buffered)).unwrap();
+    let append = |i: u64| log.append(format!("{i} small").as_str());
+    for i in 0..STORED {
+        append(i).unwrap();
+    }
+    println!("\nready");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let error = (STORED..).find_map(|i| append(i).err()).unwrap();
+    assert!(matches!(error, Error::OutcomeUnknown { .. } | Error::Stopped { .. }), "{error}");
+    println!("\nrefused");
+}
+
+#[test]
+fn a_file_system_that_goes_read_only_costs_a_buffered_log_nothing_that_was_on_it() {
+    for mode in ["map", "copy"] {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        let mounted = match make_image(&image, "ext4", 48).and_then(|()| mount_image(&image)) {
+            Ok(mounted) => mounted,
+            Err(why) => return println!("skipped: a file system in a file can't be mounted here ({why})"),
+        };
+        let mut owner = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "storing", "--nocapture"])
+            .env(STORING, format!("{mode} {}", mounted.point().join("store").display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(owner.stdout.take().unwrap()).lines();
+        assert!(said.by_ref().any(|line| line.unwrap() == "ready"), "the owner ended");
+        run("sync", &["-f", mounted.point().to_str().unwrap()]).unwrap();
+        let switch = format!("/sys/fs/ext4/{}/trigger_fs_error", mounted.device());
+        if let Err(why) = fs::write(switch, "a file system that fails") {
+            owner.kill().unwrap();
+            owner.wait().unwrap();
+            return println!("skipped: the kernel has no switch for a failing file system ({why})");
+        }
+        owner.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+        let refused = said.any(|line| line.unwrap() == "refused");
+        let status = owner.wait().unwrap();
+        println!("{mode}: {status}");
+        // A store to a page that the file system takes none to any more ends the process: stated of `ReadMode::Map`.
+        let ended = mode == "map" && status.signal() == Some(Signal::BUS.as_raw());
+        assert!(ended || (refused && status.success()), "{mode}: {status}");
+        run("umount", &[mounted.point().to_str().unwrap()]).unwrap();
+        drop(mounted);
+        let mounted = mount_image(&image).unwrap();
+        let store = Store::open_with(mounted.point().join("store"), options(DiskChoice::Auto)).unwrap();
+        let log = store.log("a").unwrap();
+        let found: Vec<_> = log.read(StartAt::TrimHorizon).unwrap().map(|record| record.unwrap().data).collect();
+        assert!(found.len() as u64 >= STORED, "{mode}: {} records", found.len());
+        for (i, data) in found.iter().enumerate() {
+            assert_eq!(data, format!("{i} small").as_bytes(), "{mode}");
+        }
+        log.append("after").unwrap();
+        drop((log, store));
+    }
 }

@@ -33,7 +33,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.point()).status();
+        let _ = Command::new("umount").arg("-l").arg(self.point()).output();
     }
 }
 
