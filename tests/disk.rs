@@ -64,6 +64,7 @@ macro_rules! suite {
             reading_stops_at_the_end
             writing_extends
             a_durable_write_reads_back
+            what_is_performed_is_done_once_it_is_reaped
             more_in_flight_than_the_queue_is_deep
             a_sync_by_itself_completes
             an_impossible_write_fails_by_itself
@@ -236,6 +237,22 @@ fn a_durable_write_reads_back(rig: &Rig) {
     let mut nothing = Vec::new();
     queue.reap(Wait::Completion, &mut nothing);
     assert!(nothing.is_empty(), "with nothing in flight there is nothing to wait for");
+}
+
+fn what_is_performed_is_done_once_it_is_reaped(rig: &Rig) {
+    let lock = owner(rig);
+    let mut queue = rig.disk.write_queue(&*lock, 4).unwrap();
+    create(rig, "file", b"");
+    let file = rig.disk.open("file", Access::Direct).unwrap();
+    queue.submit(1, write(&file, 0, blocks(1, 1)));
+    queue.perform(2, write(&file, BLOCK as u64, blocks(2, 2)));
+    queue.perform(3, DiskOp::SyncData { file: file.clone() });
+    assert_eq!(queue.in_flight(), 3);
+    let mut done = finish(&mut *queue);
+    done.sort_by_key(|completion| completion.token);
+    assert_eq!(done.iter().map(|completion| completion.token).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(done.iter().all(|completion| completion.result.is_ok()));
+    assert_eq!(content(&*rig.disk.open("file", Access::Read).unwrap()), [vec![1; BLOCK], vec![2; 2 * BLOCK]].concat());
 }
 
 fn more_in_flight_than_the_queue_is_deep(rig: &Rig) {

@@ -294,17 +294,23 @@ fn a_caller_may_wait_for_ever() {
 
 #[test]
 fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
-    callers_meet(Durability::Durable);
+    callers_meet(Durability::Durable, std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn they_meet_without_loss_where_they_wait_for_ever() {
+    callers_meet(Durability::Durable, std::time::Duration::MAX);
 }
 
 #[test]
 fn they_meet_without_loss_on_a_buffered_log_too() {
-    callers_meet(Durability::Buffered);
+    callers_meet(Durability::Buffered, std::time::Duration::from_secs(30));
 }
 
-fn callers_meet(durability: Durability) {
+fn callers_meet(durability: Durability, deadline: std::time::Duration) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), StoreOptions::new().bulk_bytes(64 << 10)).unwrap();
+    let options = StoreOptions::new().bulk_bytes(64 << 10).append_deadline(deadline);
+    let store = Store::open_with(dir.path(), options).unwrap();
     let log = store.create_log("log", LogOptions::new().durability(durability)).unwrap();
     let large = vec![7u8; 40 << 10];
     std::thread::scope(|scope| {

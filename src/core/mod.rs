@@ -437,6 +437,11 @@ impl Core {
         self.threaded.then(|| Instant::now() + self.patience())
     }
 
+    /// Whether a blocking append may take as long as it does.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.options.append_deadline == Duration::MAX
+    }
+
     /// How long a blocking append may take in all.
     pub(crate) fn patience(&self) -> Duration {
         self.options.append_deadline.min(PATIENCE_MAX)

@@ -112,6 +112,8 @@ pub(crate) struct Commit {
     gathering: Option<Arc<Turn>>,
     /// Its thread sleeps until it is woken.
     rests: bool,
+    /// Whoever steps it waits for its frames however long they take.
+    performs: bool,
     /// Empty, for their memory.
     spare_draft: Draft,
     spare_batches: Vec<BatchBuilder>,
@@ -140,6 +142,7 @@ impl Commit {
             held: None,
             gathering: None,
             rests: false,
+            performs: false,
             spare_draft: Draft::default(),
             spare_batches: Vec::new(),
         }
@@ -190,17 +193,17 @@ impl Commit {
     }
 
     /// Sees `turn` through, if it is small, the next one, and nobody is at anything: for a caller that would otherwise wait for
-    /// two switches between threads. Gives up at `until`. Whether the thread has to be told, of what is left or of the
-    /// mark that is owed.
+    /// two switches between threads. Gives up at `until`, if it ever does. Whether the thread has to be told, of what is left or
+    /// of the mark that is owed.
     ///
     /// It takes no other turn: whoever comes meanwhile has the thread at work by then, and what a caller sent to the ring and
     /// did not wait for completes only when that caller enters the kernel again.
-    pub(super) fn lead(&mut self, turn: &Arc<Turn>, until: Instant) -> bool {
+    pub(super) fn lead(&mut self, turn: &Arc<Turn>, until: Option<Instant>) -> bool {
         let free = self.frames.is_empty()
             && self.shares.is_empty()
             && self.held.is_none()
             && self.due <= 1
-            && self.queue.keeps_time();
+            && (until.is_none() || self.queue.keeps_time());
         let Some(taken) = free.then(|| self.core.commit_lane.take_small(turn, LOGS_FEW)).flatten() else {
             return false;
         };
@@ -209,15 +212,18 @@ impl Commit {
             return true;
         }
         self.due = 0;
+        self.performs = until.is_none();
         self.gathering = Some(taken.turn.clone());
         self.gather(taken);
         self.gathering = None;
         while self.submit() || self.queue.in_flight() > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if self.frames.is_empty() || !self.reap(Wait::AtMost(left)) {
+            let wait =
+                until.map_or(Wait::Completion, |until| Wait::AtMost(until.saturating_duration_since(Instant::now())));
+            if self.frames.is_empty() || !self.reap(wait) {
                 break;
             }
         }
+        self.performs = false;
         self.publish();
         !self.frames.is_empty() || !self.shares.is_empty() || std::mem::take(&mut self.rests)
     }
@@ -484,7 +490,11 @@ impl Commit {
                 data,
                 durable: !crate::seeded_bug!(SyncBeforeWrite),
             };
-            self.queue.submit(frame.number, op);
+            if self.performs {
+                self.queue.perform(frame.number, op);
+            } else {
+                self.queue.submit(frame.number, op);
+            }
             self.submitted += 1;
             progress = true;
         }

@@ -64,7 +64,7 @@ impl CommitMachine {
         let Some(mut locked) = self.machine.try_lock() else { return patience };
         let Some(machine) = locked.as_mut() else { return patience };
         let until = Instant::now() + patience;
-        let rouse = machine.lead(turn, until);
+        let rouse = machine.lead(turn, (!self.core.is_patient()).then_some(until));
         drop(locked);
         if rouse {
             self.core.commit_lane.rouse();

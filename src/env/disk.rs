@@ -236,6 +236,11 @@ pub enum Wait {
 pub trait WriteQueue: Send {
     /// Hands over an operation. Never blocks for its completion, except on a back end that has no queue.
     fn submit(&mut self, token: u64, op: DiskOp);
+    /// As [`WriteQueue::submit`], for a caller that waits for it next, however long it takes. Where that is faster, it is done when
+    /// this returns.
+    fn perform(&mut self, token: u64, op: DiskOp) {
+        self.submit(token, op);
+    }
     /// Moves finished operations into `done`, after waiting for one if there is none yet.
     fn reap(&mut self, wait: Wait, done: &mut Vec<Completion>);
     /// Whether neither of the two blocks for longer than was asked for: then a caller with a deadline may step the queue.

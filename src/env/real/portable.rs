@@ -286,23 +286,22 @@ impl PortableQueue {
     pub(super) fn new(lock: Arc<Held>) -> PortableQueue {
         PortableQueue { done: Vec::new(), one_call: cfg!(target_os = "linux"), _lock: lock }
     }
+}
 
-    fn perform(&mut self, op: &DiskOp) -> io::Result<()> {
-        match op {
-            DiskOp::Write { file, offset, data, durable: true } => {
-                RealFile::of(file.as_ref())?.write_durable(data, *offset, &mut self.one_call)
-            }
-            DiskOp::Write { file, offset, data, durable: false } => {
-                RealFile::of(file.as_ref())?.write_plain(data, *offset)
-            }
-            DiskOp::SyncData { file } => file.sync_data(),
+/// Does an operation by calls that return when it is done. For `one_call` see [`RealFile::write_durable`].
+pub(super) fn perform(op: &DiskOp, one_call: &mut bool) -> io::Result<()> {
+    match op {
+        DiskOp::Write { file, offset, data, durable: true } => {
+            RealFile::of(file.as_ref())?.write_durable(data, *offset, one_call)
         }
+        DiskOp::Write { file, offset, data, durable: false } => RealFile::of(file.as_ref())?.write_plain(data, *offset),
+        DiskOp::SyncData { file } => file.sync_data(),
     }
 }
 
 impl WriteQueue for PortableQueue {
     fn submit(&mut self, token: u64, op: DiskOp) {
-        let result = self.perform(&op);
+        let result = perform(&op, &mut self.one_call);
         self.done.push(Completion { token, op, result });
     }
 

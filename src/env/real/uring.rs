@@ -30,7 +30,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::super::{AlignedBuf, Completion, DiskFile, DiskOp, Wait, WriteQueue};
 use super::lock::Held;
-use super::portable::{RealFile, is_refusal};
+use super::portable::{RealFile, is_refusal, perform};
 use super::{Patience, advance, check_range};
 
 /// Most requests a ring has room for; more operations than that wait outside.
@@ -86,6 +86,8 @@ pub(super) struct RingQueue {
     ended: Vec<Completion>,
     /// Whether write and sync go in one request.
     one_request: bool,
+    /// The same of calls without the ring.
+    one_call: bool,
     /// After the ring failed: nothing is submitted any more.
     broken: bool,
     /// Outlives the ring and every request in it.
@@ -218,6 +220,7 @@ impl RingQueue {
             entries,
             ended: Vec::new(),
             one_request: true,
+            one_call: true,
             broken: false,
             _lock: lock,
         })
@@ -350,6 +353,13 @@ impl WriteQueue for RingQueue {
                 let _ = self.enter(0, None);
             }
         }
+    }
+
+    /// In the ring a synced direct write is ended by a thread of the kernel, which then wakes the one that waits; a thread that
+    /// makes the call is woken by the device.
+    fn perform(&mut self, token: u64, op: DiskOp) {
+        let result = if self.broken { Err(broken()) } else { perform(&op, &mut self.one_call) };
+        self.ended.push(Completion { token, op, result });
     }
 
     fn reap(&mut self, wait: Wait, done: &mut Vec<Completion>) {

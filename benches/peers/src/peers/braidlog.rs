@@ -3,10 +3,13 @@
 //! Durability belongs to a log. Unsynced records go to a buffered log, whose append returns once the page cache has them;
 //! durable ones to a durable log, whose append returns once they are on stable storage. Nothing is waited for less than
 //! its append asks: no ticket is left behind. Writers that meet share a sync.
+//!
+//! Its appends have a deadline unless the store is opened without one. No other engine has any, so here they have none.
 
 use std::path::Path;
+use std::time::Duration;
 
-use braidlog::{Log, LogOptions, StartAt, Store};
+use braidlog::{Log, LogOptions, StartAt, Store, StoreOptions};
 
 use super::Peer;
 use crate::Result;
@@ -24,13 +27,21 @@ impl Peer for Braidlog {
         None
     }
 
+    fn note(workload: Workload) -> Option<&'static str> {
+        match workload.durability() {
+            Durability::Unsynced => None,
+            _ => Some("braidlog: opened without an append deadline, which no other engine has"),
+        }
+    }
+
     fn open(dir: &Path, durability: Durability) -> Result<Self> {
         let durability = match durability {
             Durability::Unsynced => braidlog::Durability::Buffered,
             Durability::EveryGroup | Durability::EveryRecord => braidlog::Durability::Durable,
         };
         // The handle keeps the store open.
-        Ok(Self(Store::open(dir)?.create_log(LOG, LogOptions::new().durability(durability))?))
+        let store = Store::open_with(dir, StoreOptions::new().append_deadline(Duration::MAX))?;
+        Ok(Self(store.create_log(LOG, LogOptions::new().durability(durability))?))
     }
 
     fn append(&self, record: &[u8]) -> Result<()> {
