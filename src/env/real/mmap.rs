@@ -3,8 +3,6 @@
 //! Who reads a mapping vouches for two things that no check here could: that the bytes asked for exist, because the file
 //! may end before the mapping does, and that nobody writes them any more. The log does so by asking only below the high
 //! watermark, where bytes are final, and by never shortening a file that is pinned.
-//!
-//! Who stores through a window vouches for the first of the two, and is the only one who writes there.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -15,7 +13,7 @@ use std::sync::atomic::{Ordering, fence};
 use bytes::Bytes;
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::super::{FileWindow, Mapping};
+use super::super::Mapping;
 
 /// A shared, read-only map of a file's first bytes.
 pub(super) struct RealMapping {
@@ -84,57 +82,5 @@ impl AsRef<[u8]> for View {
         // this map is read-only, and the log asks only for bytes below the high watermark, which no writer touches again.
         // A file made shorter under the map would break it; only nameless files without pins are shortened.
         unsafe { std::slice::from_raw_parts(self.region.as_ptr().add(self.start), self.len) }
-    }
-}
-
-/// Pages are made ready for so many bytes at a time: for a store to each of them in turn the system needs three times as long.
-const READY_BYTES: usize = 64 << 10;
-
-/// A shared map of a part of a file that is stored to.
-pub(super) struct RealWindow {
-    region: MmapRaw,
-    /// Where in the file it begins.
-    offset: u64,
-    /// So many bytes have pages behind them.
-    ready: usize,
-}
-
-impl RealWindow {
-    /// The range must exist, and have room reserved.
-    pub(super) fn new(fd: &OwnedFd, offset: u64, len: usize) -> io::Result<RealWindow> {
-        let region = MmapOptions::new().offset(offset).len(len).map_raw(fd)?;
-        #[cfg(target_os = "linux")]
-        region.advise(memmap2::Advice::DontFork)?;
-        Ok(RealWindow { region, offset, ready: 0 })
-    }
-
-    /// Has the system find pages for the next bytes. Where it can't, that is an error here, and at a store it would be the end
-    /// of the process.
-    #[cold]
-    fn make_ready(&mut self, end: usize) -> io::Result<()> {
-        let upto = end.next_multiple_of(READY_BYTES).min(self.region.len());
-        #[cfg(target_os = "linux")]
-        self.region.advise_range(memmap2::Advice::PopulateWrite, self.ready, upto - self.ready)?;
-        self.ready = upto;
-        Ok(())
-    }
-}
-
-impl FileWindow for RealWindow {
-    #[inline]
-    fn put(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
-        let start = offset.checked_sub(self.offset).and_then(|start| usize::try_from(start).ok());
-        let end = start.and_then(|start| start.checked_add(data.len())).filter(|end| *end <= self.region.len());
-        let (Some(start), Some(end)) = (start, end) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        if end > self.ready {
-            self.make_ready(end)?;
-        }
-        // SAFETY: valid for `data.len()` bytes: the range was placed inside the map above, which `self` keeps. A raw copy makes
-        // no reference to the mapped bytes. Nobody else writes them: there is one window on an end of a file, and it is `&mut`
-        // here; nobody reads them before the log moved its high watermark over them. `data` is somebody's memory, and no part
-        // of a map that nothing hands out. A file made shorter under the map would break it; the one who writes a segment lets
-        // go of its window before the segment is removed.
-        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.region.as_mut_ptr().add(start), data.len()) };
-        Ok(())
     }
 }

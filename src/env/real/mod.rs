@@ -14,6 +14,8 @@ mod mmap;
 mod portable;
 #[cfg(target_os = "linux")]
 mod uring;
+#[cfg(target_os = "linux")]
+mod window;
 
 use std::fs::DirBuilder;
 use std::io;

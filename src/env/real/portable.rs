@@ -9,9 +9,13 @@ use rustix::fs;
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
-use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, FileWindow, Mapping, Wait, WriteQueue};
+#[cfg(target_os = "linux")]
+use super::super::FileWindow;
+use super::super::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Mapping, Wait, WriteQueue};
 use super::lock::Held;
-use super::mmap::{RealMapping, RealWindow};
+use super::mmap::RealMapping;
+#[cfg(target_os = "linux")]
+use super::window::RealWindow;
 use super::{Patience, advance, check_range, length};
 
 /// Pieces of one gathered write: the kernel takes 1,024.
