@@ -18,6 +18,8 @@ pub(crate) fn renew(disk: &dyn Disk, path: &str) -> io::Result<()> {
     match disk.rename(path, &aside) {
         // A full disk is no reason not to open, and nearly always the name is durable as it is.
         Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Ok(()),
+        // Both names: only a power cut between the two steps leaves that, and since it both are what the disk has.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         renamed => renamed.and_then(|()| disk.rename(&aside, path)),
     }
 }
@@ -29,7 +31,7 @@ pub(crate) fn list(disk: &dyn Disk, folder: &str) -> io::Result<Vec<DirEntry>> {
         if let Some(name) = name_of_aside(&entry.name) {
             let name = name.to_owned();
             match disk.rename(&format!("{folder}/{}", entry.name), &format!("{folder}/{name}")) {
-                // Both are there: nothing of ours ends so.
+                // Both are there, see above.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 renamed => renamed.map(|()| entry.name = name)?,
             }
@@ -41,4 +43,31 @@ pub(crate) fn list(disk: &dyn Disk, folder: &str) -> io::Result<Vec<DirEntry>> {
 /// The name that an entry had before it was to be made anew.
 pub(crate) fn name_of_aside(name: &str) -> Option<&str> {
     name.strip_suffix(ASIDE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::sim::{SimDisk, Tape};
+
+    #[test]
+    fn a_name_that_a_power_cut_left_twice_is_left_as_it_is() {
+        let disk = SimDisk::new(Tape::seeded(1));
+        for folder in ["segments", "segments/19", "segments/19.renewed"] {
+            disk.create_dir(folder).unwrap();
+        }
+        renew(&disk, "segments/19").unwrap();
+        let names: Vec<String> = list(&disk, "segments").unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["19", "19.renewed"]);
+        renew(&disk, "segments/19").unwrap();
+    }
+
+    #[test]
+    fn a_name_that_was_caught_aside_is_given_back() {
+        let disk = SimDisk::new(Tape::seeded(1));
+        disk.create_dir("segments").unwrap();
+        disk.create_dir("segments/19.renewed").unwrap();
+        assert_eq!(list(&disk, "segments").unwrap()[0].name, "19");
+        assert_eq!(disk.list("segments").unwrap()[0].name, "19");
+    }
 }

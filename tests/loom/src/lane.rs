@@ -149,7 +149,9 @@ mod tests {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Err(Error::Stopped)))
+                thread::spawn(move || {
+                    assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Err(Error::Stopped))
+                })
             })
             .collect();
         lane.refuse(Error::Stopped);

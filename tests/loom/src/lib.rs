@@ -41,6 +41,16 @@ mod error {
     pub enum Error {
         Closed,
         Stopped,
+        OutcomeUnknown { cause: Fault },
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Fault;
+
+    impl Fault {
+        pub fn new(_during: &str, _path: String, _error: &std::io::Error) -> Fault {
+            Fault
+        }
     }
 
     pub type Result<T, E = Error> = std::result::Result<T, E>;
