@@ -76,9 +76,7 @@ impl Active {
         let empty = end == self.segment.base;
         (!empty && position + len > bytes_max) || end != first
     }
-}
 
-impl Active {
     /// Whether `bytes` could be stored at its end through a window.
     #[inline]
     fn store(&mut self, context: &WriterContext<'_>, bytes: &[u8]) -> bool {
