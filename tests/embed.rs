@@ -283,6 +283,28 @@ fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() 
 }
 
 #[test]
+fn an_append_of_a_thread_that_unwinds_is_one_like_any_other() {
+    struct LastWords(braidlog::Log);
+    impl Drop for LastWords {
+        fn drop(&mut self) {
+            let _ = self.0.append("last words");
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for durability in [Durability::Durable, Durability::Buffered] {
+        let log = store.create_log(&format!("{durability:?}"), LogOptions::new().durability(durability)).unwrap();
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _last_words = LastWords(log.clone());
+            panic!("as intended");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(store.health(), braidlog::Health::Ok, "{durability:?}");
+        assert_eq!(log.append("after").unwrap().first, 1);
+    }
+}
+
+#[test]
 fn a_caller_may_wait_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), StoreOptions::new().append_deadline(std::time::Duration::MAX)).unwrap();

@@ -16,6 +16,8 @@ use crate::record::Size;
 use crate::sync::Arc;
 use crate::ticket::{Ticket, Turn};
 
+use super::guard::Unless;
+
 /// While nobody waits for a turn, and it is short, the next one is left to grow for so long: few large writes, and callers that
 /// don't meet this thread at the log's lock.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -103,10 +105,7 @@ pub(crate) fn append_alone<'a>(
     if !machine.turns.is_empty() || !core.buffered_lane.is_quiet() || !core.health.is_ok() || core.is_closed() {
         return None;
     }
-    let unfinished = Unfinished(core);
-    let outcome = machine.append(core, log, records, size);
-    std::mem::forget(unfinished);
-    outcome
+    whole(core, || machine.append(core, log, records, size))
 }
 
 impl Buffered {
@@ -161,10 +160,7 @@ impl Buffered {
 
     /// Takes a turn and writes what can be written. False when there is nothing to do, or no room.
     pub(crate) fn step(&mut self, core: &Core) -> bool {
-        let unfinished = Unfinished(core);
-        let progress = self.advance(core);
-        std::mem::forget(unfinished);
-        progress
+        whole(core, || self.advance(core))
     }
 
     /// Nobody takes anything from now on, and whoever did before, a caller perhaps, is done when this returns: nothing is
@@ -266,14 +262,15 @@ fn appeared(core: &Core, log: &Arc<LogState>, end: SequenceNumber, records: u64,
     log.watch.wake();
 }
 
-/// A step that a panic cut short: no write may follow.
-struct Unfinished<'a>(&'a Core);
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
+/// Takes a step; no write may follow one that a panic cut short.
+fn whole<T>(core: &Core, step: impl FnOnce() -> T) -> T {
+    let cut_short = Unless::new(|| {
         let ended = std::io::Error::other("a step of the buffered lane ended early");
-        self.0.stop(Fault::new("write segment", self.0.env.disk.root(), &ended));
-    }
+        core.stop(Fault::new("write segment", core.env.disk.root(), &ended));
+    });
+    let outcome = step();
+    cut_short.passed();
+    outcome
 }
 
 impl Drop for BufferedLane {

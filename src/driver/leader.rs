@@ -12,6 +12,7 @@ use crate::sync::{Arc, Mutex};
 use crate::ticket::Turn;
 
 use super::commit::{Commit, GRACE, IDLE, Pause};
+use super::guard::Unless;
 
 /// The commit machine as its thread and callers share it.
 #[derive(Clone)]
@@ -28,29 +29,42 @@ impl CommitMachine {
 
     /// Runs until the lane closes. For a thread of its own.
     pub(crate) fn run(self) {
-        let lane = &self.core.commit_lane;
         let _ended = Ended(&self);
-        loop {
-            let _watched = Watched(&self);
-            match self.with(Commit::step_on).unwrap_or(Pause::End) {
-                Pause::None => {}
-                Pause::Room => {
-                    self.core.upkeep.ring();
-                    self.core.ring.wait_freed(Duration::from_millis(50));
-                    self.with(Commit::waited_for_room);
-                }
-                Pause::Returns { due } => {
-                    lane.wait(due, Some(GRACE));
-                    self.with(Commit::waited_for_returns);
-                }
-                Pause::Idle { telling } => {
-                    lane.wait(0, Some(IDLE));
-                    self.with(|machine| machine.waited_idly(telling));
-                }
-                Pause::Rest => lane.wait(0, None),
-                Pause::End => return,
+        while self.whole(|| self.take_steps()) {}
+    }
+
+    /// Takes steps until there is something to wait for, and waits; whether there may be more.
+    fn take_steps(&self) -> bool {
+        let lane = &self.core.commit_lane;
+        match self.with(Commit::step_on).unwrap_or(Pause::End) {
+            Pause::None => {}
+            Pause::Room => {
+                self.core.upkeep.ring();
+                self.core.ring.wait_freed(Duration::from_millis(50));
+                self.with(Commit::waited_for_room);
             }
+            Pause::Returns { due } => {
+                lane.wait(due, Some(GRACE));
+                self.with(Commit::waited_for_returns);
+            }
+            Pause::Idle { telling } => {
+                lane.wait(0, Some(IDLE));
+                self.with(|machine| machine.waited_idly(telling));
+            }
+            Pause::Rest => lane.wait(0, None),
+            Pause::End => return false,
         }
+        true
+    }
+
+    /// Does something with the machine. A panic in the middle of it stops the store: who waits learns that nobody will answer.
+    fn whole<T>(&self, steps: impl FnOnce() -> T) -> T {
+        let cut_short = Unless::new(|| {
+            self.with(Commit::broke_off);
+        });
+        let outcome = steps();
+        cut_short.passed();
+        outcome
     }
 
     fn with<T>(&self, step: impl FnOnce(&mut Commit) -> T) -> Option<T> {
@@ -60,27 +74,17 @@ impl CommitMachine {
     /// Has the calling thread see `turn` through if nobody is at work, for at most `patience`, and answers with what is left of
     /// that. What was begun and is not done is the thread's.
     pub(crate) fn lead(&self, turn: &Arc<Turn>, patience: Duration) -> Duration {
-        let _watched = Watched(self);
-        let Some(mut locked) = self.machine.try_lock() else { return patience };
-        let Some(machine) = locked.as_mut() else { return patience };
-        let until = Instant::now() + patience;
-        let rouse = machine.lead(turn, (!self.core.is_patient()).then_some(until));
-        drop(locked);
-        if rouse {
-            self.core.commit_lane.rouse();
-        }
-        until.saturating_duration_since(Instant::now())
-    }
-}
-
-/// Sees to it that a panic in the middle of a step stops the store: who waits learns that nobody will answer.
-struct Watched<'a>(&'a CommitMachine);
-
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.with(Commit::broke_off);
-        }
+        self.whole(|| {
+            let Some(mut locked) = self.machine.try_lock() else { return patience };
+            let Some(machine) = locked.as_mut() else { return patience };
+            let until = Instant::now() + patience;
+            let rouse = machine.lead(turn, (!self.core.is_patient()).then_some(until));
+            drop(locked);
+            if rouse {
+                self.core.commit_lane.rouse();
+            }
+            until.saturating_duration_since(Instant::now())
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod buffered;
 mod bulk;
 mod commit;
 mod frame;
+mod guard;
 mod leader;
 mod packing;
 mod request;
