@@ -32,8 +32,13 @@ impl Fault {
 
     /// Whether there was no room: the disk or the quota is full.
     pub fn is_no_space(&self) -> bool {
-        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_no_space(self.kind)
     }
+}
+
+/// Whether a kind of error says that there was no room: the disk or the quota is full.
+pub(crate) fn is_no_space(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether an `errno` says that the process or the machine has no file descriptor left.

@@ -140,13 +140,10 @@ impl Turn {
         }
         let stepped = step_until(|| self.is_resolved());
         assert!(stepped != Some(false), "nothing is left to do that could resolve this turn");
-        self.press(1);
-        fence(Ordering::SeqCst);
         loop {
-            if let Some(outcome) = self.outcome() {
+            if let Some(outcome) = self.sleep_until(None) {
                 return outcome;
             }
-            self.resolved.sleep(None);
         }
     }
 
@@ -157,9 +154,13 @@ impl Turn {
         if step_until(|| self.is_resolved()).is_some() {
             return self.outcome();
         }
+        self.sleep_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Sleeps until it is resolved; `None` when the deadline, if there is one, comes first.
+    fn sleep_until(&self, deadline: Option<Instant>) -> Option<Result<()>> {
         self.press(1);
         fence(Ordering::SeqCst);
-        let deadline = Instant::now().checked_add(timeout);
         loop {
             if let Some(outcome) = self.outcome() {
                 return Some(outcome);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::Error;
+use crate::error::is_no_space;
 
 /// The program's exit codes; `--help` lists them.
 pub(crate) mod code {
@@ -65,7 +66,7 @@ impl Failure {
         match self {
             Failure::Engine(error) => engine_code(error),
             Failure::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => code::NOT_FOUND,
-            Failure::Io { source, .. } if is_no_space(source) => code::BUSY,
+            Failure::Io { source, .. } if is_no_space(source.kind()) => code::BUSY,
             Failure::Io { .. } | Failure::Other(_) => code::FAILURE,
             Failure::Usage(_) => code::USAGE,
             Failure::Damage(_) => code::DAMAGE,
@@ -111,10 +112,6 @@ impl Failure {
             eprintln!("braidlog: {self}");
         }
     }
-}
-
-fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn engine_code(error: &Error) -> u8 {

@@ -7,6 +7,7 @@
 use std::io;
 
 use super::{DirEntry, Disk};
+use crate::error::is_no_space;
 
 /// Behind a name that is being made anew.
 const ASIDE: &str = ".renewed";
@@ -17,7 +18,7 @@ pub(crate) fn renew(disk: &dyn Disk, path: &str) -> io::Result<()> {
     let aside = format!("{path}{ASIDE}");
     match disk.rename(path, &aside) {
         // A full disk is no reason not to open, and nearly always the name is durable as it is.
-        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Ok(()),
+        Err(error) if is_no_space(error.kind()) => Ok(()),
         // Both names: only a power cut between the two steps leaves that, and since it both are what the disk has.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         renamed => renamed.and_then(|()| disk.rename(&aside, path)),

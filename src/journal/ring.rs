@@ -8,7 +8,7 @@
 use std::io;
 
 use crate::env::{Access, BLOCK, Disk, DiskFile, names};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_no_space};
 use crate::id::FrameNumber;
 use crate::sync::{Arc, Condvar, Mutex};
 
@@ -103,9 +103,7 @@ impl Ring {
             last => {
                 let number = last.map_or(0, |n| if unfinished { n } else { n + 1 });
                 files.retain(|f| f.number != number);
-                let full = |error: &io::Error| {
-                    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-                };
+                let full = |error: &io::Error| is_no_space(error.kind());
                 let free =
                     files.iter().rfind(|f| f.highest.is_none() && f.file.len().is_ok_and(|len| len == file_bytes));
                 match (make(&*disk, number, file_bytes), free.map(|f| f.number)) {

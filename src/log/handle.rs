@@ -75,20 +75,20 @@ impl Log {
     fn append_all<'a>(&self, records: impl Iterator<Item = RecordParts<'a>> + Clone) -> Result<Appended> {
         let patience = self.core.patience();
         let size = self.size_of(records.clone())?;
-        let buffered = self.state.durability == Durability::Buffered;
-        let alone = if buffered { self.append_alone(records.clone(), size) } else { None };
-        let (ticket, left) = match alone {
-            Some(ticket) => (ticket, patience),
-            None => {
+        let (ticket, left) = match self.state.durability {
+            Durability::Durable => {
                 let ticket = self.enqueue(records, size, Room::Wait, Then::Wait)?;
-                let left = if buffered {
-                    step_by_caller(&self.core);
-                    patience
-                } else {
-                    self.store.lead(ticket.turn(), patience)
-                };
+                let left = self.store.lead(ticket.turn(), patience);
                 (ticket, left)
             }
+            Durability::Buffered => match self.append_alone(records.clone(), size) {
+                Some(ticket) => (ticket, patience),
+                None => {
+                    let ticket = self.enqueue(records, size, Room::Wait, Then::Wait)?;
+                    step_by_caller(&self.core);
+                    (ticket, patience)
+                }
+            },
         };
         ticket.wait_within(left, patience, || format!("log {:?}", self.state.name))
     }

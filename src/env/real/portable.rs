@@ -177,9 +177,6 @@ impl DiskFile for RealFile {
 
     #[cfg(target_os = "linux")]
     fn write_pieces_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
-        if let [piece] = pieces {
-            return self.write_at(piece, offset);
-        }
         let mut at = offset;
         for group in pieces.chunks(PIECES_MAX) {
             let len: usize = group.iter().map(|piece| piece.len()).sum();
