@@ -381,7 +381,8 @@ fn a_store_whose_quota_is_full_goes_on_when_logs_are_deleted() {
     }
     assert_eq!(store.store().health(), Health::Ok);
     let bytes = bytes_in(&disk, "segments");
-    assert!(bytes <= 5 * 4 * 600 * 2, "{bytes} bytes of 5 logs");
+    // Once there is room again, packs may waste what they may waste anywhere.
+    assert!(bytes <= 2 * (5 * 4 * 600) + 4 * (64 << 10), "{bytes} bytes of 5 logs");
 }
 
 /// There is room for what was appended, and none for copies of what was there before.

@@ -74,13 +74,12 @@ pub(crate) struct Tail {
     pub(crate) piece_bytes: u64,
 }
 
-/// What goes into a piece of a pack.
+/// Where what goes into a piece of a pack comes from.
 pub(crate) struct Gathered {
     /// Pieces whose records are in it, too: it takes their place.
     pub(crate) merged: Vec<Arc<Segment>>,
     /// The first number that comes from memory.
     pending: Option<SequenceNumber>,
-    pub(crate) batches: Vec<(BatchHeader, Bytes)>,
 }
 
 /// A log as the whole engine shares it.
@@ -374,7 +373,7 @@ impl LogState {
         batches: Vec<(BatchHeader, Bytes)>,
     ) -> (Vec<Arc<Segment>>, Vec<Arc<Segment>>, std::io::Result<()>) {
         let own = writer.is_fresh().then(|| crate::segment::TAKE_OVER_BYTES.min(self.segment_bytes_max() / 2));
-        let (redundant, batches) = self.take_over(files, batches, own);
+        let (redundant, batches) = self.take_over(files, batches, usize::MAX, own);
         let mut begun = Vec::new();
         let before = writer.active_row();
         let outcome = writer.write(&self.writer_context(files), &batches, &mut begun);
@@ -387,18 +386,22 @@ impl LogState {
         (begun, redundant, outcome)
     }
 
-    /// Copies out the pieces of packs that end where `batches` begin, and, with `own`, a segment of at most so many bytes before
-    /// them. Answers with what was copied, oldest first, and with its batches in front of the others.
+    /// Copies out the pieces of packs that end where `batches` begin, so many at most, and, with `own`, a segment of at most so many
+    /// bytes before them. Answers with what was copied, oldest first, and with its batches in front of the others.
     fn take_over(
         &self,
         files: &SegmentFiles,
         mut batches: Vec<(BatchHeader, Bytes)>,
+        pieces: usize,
         own: Option<u64>,
     ) -> (Vec<Arc<Segment>>, Vec<(BatchHeader, Bytes)>) {
         let mut next = batches.first().map(|(first, _)| first.first);
         let mut taken = Vec::new();
-        let segments = self.view.read().unwrap_or_else(|p| p.into_inner()).segments.clone();
-        for segment in segments.into_iter().rev() {
+        let last: Vec<_> = {
+            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+            view.segments.iter().rev().take(pieces).cloned().collect()
+        };
+        for segment in last {
             let small = segment.is_piece() || own.is_some_and(|own| segment.bytes() <= own);
             // What can't be read stays where it is.
             let joins = small && next.is_none_or(|next| next == segment.end());
@@ -414,25 +417,29 @@ impl LogState {
         (taken, batches)
     }
 
-    /// What the next checkpoint would have to write of it.
-    pub(crate) fn tail(&self, upto: FrameNumber) -> Tail {
+    /// What the next checkpoint would have to write of it; in `sizes`, the bytes of the pieces it ends in, newest first.
+    pub(crate) fn tail(&self, upto: FrameNumber, sizes: &mut Vec<u64>) -> Tail {
         let high = self.high();
         let view = self.view.read().unwrap_or_else(|p| p.into_inner());
         let due = view.pending.iter().take_while(|b| b.header.frame <= upto && b.header.end() <= high);
-        let mut tail = Tail { pending: due.map(|b| b.bytes.len() as u64).sum(), ..Tail::default() };
-        for piece in view.segments.iter().rev().take_while(|segment| segment.is_piece()) {
-            tail.pieces += 1;
-            tail.piece_bytes += piece.stored_bytes();
-        }
-        tail
+        let pending = due.map(|b| b.bytes.len() as u64).sum();
+        let pieces = view.segments.iter().rev().take_while(|segment| segment.is_piece());
+        sizes.clear();
+        sizes.extend(pieces.map(|piece| piece.stored_bytes()));
+        Tail { pending, pieces: sizes.len(), piece_bytes: sizes.iter().sum() }
     }
 
-    /// The durable batches in memory up to frame `upto` for a piece of a pack; with `merge`, behind those of its last pieces.
-    pub(crate) fn gather(&self, files: &SegmentFiles, upto: FrameNumber, merge: bool) -> Gathered {
+    /// The durable batches in memory up to frame `upto` for a piece of a pack, behind those of its last `merge` pieces.
+    pub(crate) fn gather(
+        &self,
+        files: &SegmentFiles,
+        upto: FrameNumber,
+        merge: usize,
+    ) -> (Gathered, Vec<(BatchHeader, Bytes)>) {
         let batches = self.due(upto);
         let pending = batches.first().map(|(first, _)| first.first);
-        let (merged, batches) = if merge { self.take_over(files, batches, None) } else { (Vec::new(), batches) };
-        Gathered { merged, pending, batches }
+        let (merged, batches) = self.take_over(files, batches, merge, None);
+        (Gathered { merged, pending }, batches)
     }
 
     /// Shows a piece whose pack is durable, in the place of what was gathered for it. Answers with the bytes let go; `None` if

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use bytes::Bytes;
+
 use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping};
 use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
@@ -30,6 +32,8 @@ fn folder(id: SegmentId) -> String {
 
 /// Packs that are kept open to copy pieces from.
 const OPEN_PACKS_MAX: usize = 128;
+/// So much of one is read at a time where pieces are copied one after the other.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
 
 /// How many ids a manifest reserves beyond the next: more than one checkpoint ever uses.
 pub(crate) const RESERVE_IDS: u64 = 1 << 20;
@@ -126,11 +130,44 @@ pub(crate) struct SegmentFiles {
     stored: AtomicU64,
     opened: Mutex<VecDeque<Weak<Segment>>>,
     /// The packs that pieces were copied from last, the newest at the back.
-    packs: Mutex<VecDeque<(SegmentId, Arc<dyn DiskFile>)>>,
+    packs: Mutex<VecDeque<OpenPack>>,
     /// Folders known to exist, and folders with entries that are not durable yet.
     folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
     /// Whether a sync of a folder failed; held while one is under way.
     folder_sync_failed: Mutex<bool>,
+}
+
+/// A pack that pieces are copied from. It never changes.
+struct OpenPack {
+    id: SegmentId,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    /// What was read ahead, and where that starts.
+    ahead: Bytes,
+    ahead_start: u64,
+    /// Where the last piece ended.
+    next: u64,
+}
+
+impl OpenPack {
+    fn read(&mut self, start: u64, len: u64) -> io::Result<Bytes> {
+        // A row can claim more than there is, and what is allocated for it must not follow from that.
+        let end = start.saturating_add(len).min(self.len);
+        let start = start.min(end);
+        let follows = (self.next..self.next.saturating_add(READ_AHEAD_BYTES)).contains(&start);
+        self.next = end;
+        let inside = start.checked_sub(self.ahead_start).map(|at| (at as usize, (end - self.ahead_start) as usize));
+        if let Some((from, to)) = inside.filter(|(_, to)| *to <= self.ahead.len()) {
+            return Ok(self.ahead.slice(from..to));
+        }
+        let upto = if follows { end.max(start + READ_AHEAD_BYTES).min(self.len) } else { end };
+        let mut bytes = vec![0; (upto - start) as usize];
+        let read = self.file.read_at(&mut bytes, start)?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        (self.ahead, self.ahead_start) = (bytes.clone(), start);
+        Ok(bytes.slice(..bytes.len().min((end - start) as usize)))
+    }
 }
 
 impl SegmentFiles {
@@ -220,18 +257,24 @@ impl SegmentFiles {
         Ok(file)
     }
 
-    /// The file of a pack, to copy pieces from: pieces of many logs lie in few packs, so a few descriptors serve them all.
-    pub(super) fn pack(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
+    /// Bytes of a pack, to copy a piece from; fewer where it ends. Pieces of many logs lie in few packs, so a few descriptors serve
+    /// them all; and logs whose pieces are neighbours in one come one after the other, so what lies behind a piece is read with it
+    /// where that has been so.
+    pub(super) fn read_pack(&self, id: SegmentId, start: u64, len: u64) -> io::Result<Bytes> {
         let mut packs = self.packs.lock();
-        if let Some((_, file)) = packs.iter().find(|(open, _)| *open == id) {
-            return Ok(file.clone());
-        }
-        let file = self.disk.open(&segment_path(id), Access::Read)?;
-        if packs.len() >= OPEN_PACKS_MAX {
-            packs.pop_front();
-        }
-        packs.push_back((id, file.clone()));
-        Ok(file)
+        let at = match packs.iter().position(|pack| pack.id == id) {
+            Some(at) => at,
+            None => {
+                let file = self.disk.open(&segment_path(id), Access::Read)?;
+                if packs.len() >= OPEN_PACKS_MAX {
+                    packs.pop_front();
+                }
+                let len = file.len()?;
+                packs.push_back(OpenPack { id, file, len, ahead: Bytes::new(), ahead_start: 0, next: u64::MAX });
+                packs.len() - 1
+            }
+        };
+        packs[at].read(start, len)
     }
 
     /// Bytes of the file of a pack.
@@ -243,7 +286,7 @@ impl SegmentFiles {
     pub(crate) fn remove_pack(&self, id: SegmentId) -> bool {
         let bytes = self.pack_bytes(id).unwrap_or(0);
         self.stored.fetch_sub(bytes.min(self.stored_bytes()), Ordering::Relaxed);
-        self.packs.lock().retain(|(open, _)| *open != id);
+        self.packs.lock().retain(|pack| pack.id != id);
         self.named([&id]);
         self.disk.remove(&segment_path(id)).is_ok()
     }

@@ -126,18 +126,11 @@ impl Segment {
     /// The batches of a piece with their whole bytes, read at once and verified.
     pub(super) fn copy_piece(&self, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
         let damaged = |at: usize, what| crate::error::Error::damaged(self.path(), self.start + at as u64)(what);
-        let error = |error| SegmentFiles::error(self, "read piece")(error);
-        let file = files.pack(self.id).map_err(error)?;
-        // A row can claim more than there is, and what is allocated for it must not follow from that.
-        if file.len().map_err(error)? < self.bytes() {
-            return Err(damaged(0, Damage::Short));
+        let read = files.read_pack(self.id, self.start, self.stored_bytes());
+        let bytes = read.map_err(SegmentFiles::error(self, "read piece"))?;
+        if (bytes.len() as u64) < self.stored_bytes() {
+            return Err(damaged(bytes.len(), Damage::Short));
         }
-        let mut bytes = vec![0; self.stored_bytes() as usize];
-        let read = file.read_at(&mut bytes, self.start).map_err(error)?;
-        if read < bytes.len() {
-            return Err(damaged(read, Damage::Short));
-        }
-        let bytes = Bytes::from(bytes);
         let mut batches = Vec::new();
         let (mut at, mut next) = (HEADER_BYTES, self.base);
         while at < bytes.len() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::RESERVE_PATH;
-use crate::driver::packing::{OWN_BYTES, Packing, plan};
+use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
 use crate::error::{Error, Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{LogId, SegmentId};
@@ -167,43 +167,42 @@ impl Upkeep {
         given_up: &dyn Fn() -> bool,
     ) -> Result<(), (Fault, bool)> {
         let core = self.core.clone();
-        let tail_of = |(step, log): (usize, &Arc<LogState>)| {
+        let mut sizes = Vec::new();
+        let mut look = |(step, log): (usize, &Arc<LogState>)| {
             give_way(step);
-            log.tail(frame)
+            let tail = log.tail(frame, &mut sizes);
+            Small { tail, due: due(log.id, tail.pending, &sizes), scattered: scattered.contains(&log.id) }
         };
-        let tails: Vec<_> = logs.iter().enumerate().map(tail_of).collect();
+        let seen: Vec<Small> = logs.iter().enumerate().map(&mut look).collect();
         let is_small = |at: &usize| {
-            let (log, tail) = (&logs[*at], &tails[*at]);
-            let asked = tail.pending > 0 || scattered.contains(&log.id);
+            let (log, seen) = (&logs[*at], &seen[*at]);
+            let asked = seen.tail.pending > 0 || seen.scattered;
             let lives = log.deleted_in.load(Ordering::Acquire) > frame;
-            asked && lives && log.durability == Durability::Durable && tail.pending < OWN_BYTES
+            asked && lives && log.durability == Durability::Durable && seen.tail.pending < DIRECT_BYTES
         };
         // Old pieces give back their room only when a manifest names the new ones.
         let room = core.env.disk.space().map_or(u64::MAX, |space| space.available);
         let has_room = |copies: u64| copies <= room / COPIES_PART;
-        let held = logs.iter().zip(&tails).filter(|(log, _)| scattered.contains(&log.id));
-        *copied = has_room(held.map(|(_, tail)| tail.piece_bytes).sum());
+        *copied = has_room(seen.iter().filter(|seen| seen.scattered).map(|seen| seen.tail.piece_bytes).sum());
         let small: Vec<usize> = (0..logs.len()).filter(is_small).collect();
         let mut own = vec![true; logs.len()];
         if small.len() > core.options.pack_from {
-            let small_tails: Vec<_> = small.iter().map(|at| tails[*at]).collect();
-            let mut plan = plan(&small_tails, |at| scattered.contains(&logs[small[at]].id));
-            let copies = small_tails.iter().zip(&plan).filter(|(_, packing)| **packing != Packing::Add);
-            *copied = *copied && has_room(copies.map(|(tail, _)| tail.piece_bytes).sum());
+            let small_seen: Vec<_> = small.iter().map(|at| seen[*at]).collect();
+            let mut plan = plan(&small_seen);
+            let copies = small_seen.iter().zip(&plan).map(|(seen, packing)| seen.copied(*packing));
+            *copied = *copied && has_room(copies.sum());
             if !*copied {
                 plan.fill(Packing::Add);
             }
-            let mut pack = Pack::default();
+            let mut packs = <[Pack; CLASSES]>::default();
             let packed = small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own);
-            for (step, (at, packing)) in packed.enumerate() {
+            for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
                 own[at] = false;
-                if given_up() {
-                    return self.finish_pack(pack, frame);
-                }
-                pack = self.add_to_pack(pack, &logs[at], frame, packing == Packing::Merge)?;
+                let merge = if let Packing::Merge(pieces) = packing { pieces } else { 0 };
+                self.add_to_pack(&mut packs, &logs[at], frame, merge)?;
             }
-            self.finish_pack(pack, frame)?;
+            packs.into_iter().try_for_each(|pack| self.finish_pack(pack, frame))?;
         }
         for (log, _) in logs.iter().zip(own).filter(|(_, own)| *own).take_while(|_| !given_up()) {
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
@@ -211,24 +210,27 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Adds what a log has in memory, behind so many of its last pieces, to the pack of its class.
     fn add_to_pack(
         &mut self,
-        mut pack: Pack,
+        packs: &mut [Pack; CLASSES],
         log: &Arc<LogState>,
         frame: u64,
-        merge: bool,
-    ) -> Result<Pack, (Fault, bool)> {
+        merge: usize,
+    ) -> Result<(), (Fault, bool)> {
         let files = &self.core.files;
-        let gathered = log.gather(files, frame, merge);
-        if gathered.batches.is_empty() {
-            return Ok(pack);
+        let (gathered, batches) = log.gather(files, frame, merge);
+        if batches.is_empty() {
+            return Ok(());
         }
+        let bytes = batches.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let pack = &mut packs[class(bytes)];
         let begun = match pack.writer.take() {
             Some(writer) => Ok(writer),
             None => PackWriter::begin(files),
         };
         let mut writer = begun.map_err(pack_fault)?;
-        match writer.add(files, log.id, &gathered.batches) {
+        match writer.add(files, log.id, &batches) {
             Ok(row) => pack.pieces.push((log.clone(), row, gathered)),
             Err(error) => {
                 writer.give_up(files);
@@ -238,11 +240,7 @@ impl Upkeep {
         writer.sync_some().map_err(|error| (pack_fault(error).0, false))?;
         let full = writer.bytes() >= self.core.identity.journal_file_bytes;
         pack.writer = Some(writer);
-        if full {
-            self.finish_pack(pack, frame)?;
-            return Ok(Pack::default());
-        }
-        Ok(pack)
+        if full { self.finish_pack(std::mem::take(pack), frame) } else { Ok(()) }
     }
 
     /// Makes a pack durable, and only then shows its pieces: nobody may count on one, nor let go of what it was copied from, before.
