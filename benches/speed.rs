@@ -657,6 +657,8 @@ fn active(plan: &Plan, one: bool) -> Result<Vec<Row>> {
         rows[2].push(run.latencies.len() as f64 / run.took.as_secs_f64(), count as f64);
         p99.push(percentile(&run.latencies, 0.99));
         p50.push(median(&run.latencies));
+        let (p99, p50) = (percentile(&run.latencies, 0.99), median(&run.latencies));
+        eprintln!("spell {} of {}: p50 {p50:.0} us, p99 {p99:.0} us", restart + 1, restarts + 1);
         if restart < restarts {
             // Nothing is closed: this is what a crash of the program leaves.
             logs.clear();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::env::{Access, Disk};
+use crate::env::{Access, Disk, Pace};
 use crate::error::{Error, Result};
 use crate::format::manifest::{LogRow, Root};
 use crate::format::store::StoreFile;
@@ -96,7 +96,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     let identity = StoreFile { id: StoreId(id), ..core.identity };
     let mut manifest = Manifest::create(target.clone(), identity.origin, copied.clone())?;
     let changes: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id, Some(row))).collect();
-    manifest.write(copied, &changes)?;
+    manifest.write(copied, &changes, &Pace::none())?;
     recovery::make_lock(&*target)?;
     recovery::write_identity(&*target, &identity)?;
     Ok(report)

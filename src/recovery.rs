@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
 use crate::env::real::is_unreadable;
-use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Wait, WriteQueue, names};
+use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Pace, Wait, WriteQueue, names};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
@@ -721,7 +721,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     root.unnamed = leftovers.clone();
     let started = with_reserve(&*disk, start).and_then(|ring| {
         root.journal_files = ring.files_after(root.frame);
-        with_reserve(&*disk, || manifest.write(root.clone(), &changes))?;
+        with_reserve(&*disk, || manifest.write(root.clone(), &changes, &Pace::none()))?;
         Ok(ring)
     });
     let (ring, health) = match started {

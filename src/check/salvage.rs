@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::env::{Access, Disk, DiskFile, Env, LockMode};
+use crate::env::{Access, Disk, DiskFile, Env, LockMode, Pace};
 use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
 use crate::format::manifest::{LogRow, Root, SegmentRow};
@@ -310,7 +310,7 @@ impl Salvager {
             ..Root::default()
         };
         let mut manifest = Manifest::create(self.target.clone(), identity.origin, root.clone())?;
-        manifest.write(root, &self.rows)?;
+        manifest.write(root, &self.rows, &Pace::none())?;
         recovery::write_identity(&*self.target, identity)?;
         self.report.check = check;
         Ok(self.report)

@@ -105,6 +105,11 @@ impl Budget {
         self.framed.load(Ordering::Acquire) > self.max / 2
     }
 
+    /// Whether somebody's bytes are on their way to a frame.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.used.load(Ordering::Acquire) > self.framed.load(Ordering::Acquire)
+    }
+
     /// How far it is filled with what waits for a segment, in eighths.
     pub(crate) fn eighths(&self) -> u64 {
         self.framed.load(Ordering::Acquire) / (self.max / 8).max(1)

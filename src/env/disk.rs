@@ -160,6 +160,13 @@ pub trait DiskFile: Send + Sync {
     fn shrink(&self, len: u64) -> io::Result<()>;
     /// Makes the file's data, and the metadata needed to read it, durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Has the bytes of a range that were written so far on the device, so that a later [`DiskFile::sync_data`] finds less to do.
+    /// They are not on stable storage by it. After an error nothing may be assumed of the file, as after a failed sync. Where the
+    /// system has no such call, this does nothing.
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
     /// Maps the first `len` bytes, which may lie beyond today's end; only bytes that exist may be asked of the mapping.
     /// `ErrorKind::Unsupported` where there is no mapping: the store then reads by copy.
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>>;

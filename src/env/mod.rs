@@ -8,6 +8,7 @@ mod buffer;
 mod clock;
 mod disk;
 pub(crate) mod names;
+mod pace;
 pub(crate) mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -24,6 +25,7 @@ pub use disk::{
     Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, FileWindow, LockMode, Mapping, Space,
     Wait, WriteQueue,
 };
+pub(crate) use pace::Pace;
 pub use real::RealDisk;
 #[cfg(feature = "server")]
 pub use test_clock::TestClock;

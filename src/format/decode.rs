@@ -7,6 +7,7 @@ use super::Damage;
 pub const COUNTER_END: u64 = 1 << 62;
 
 /// Reads fields off the front of a slice; never beyond its end.
+#[derive(Clone)]
 pub struct Decoder<'a> {
     rest: &'a [u8],
 }

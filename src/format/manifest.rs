@@ -448,12 +448,59 @@ impl LogRow {
     }
 }
 
+/// What a page of so many rows begins with.
+pub fn page_begin(rows: u32) -> [u8; 4] {
+    rows.to_le_bytes()
+}
+
 /// The bytes of a page.
-pub fn encode_page(rows: &[impl std::borrow::Borrow<LogRow>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.put_u32(rows.len() as u32);
-    rows.iter().for_each(|row| row.borrow().encode(&mut out));
+pub fn encode_page(rows: &[LogRow]) -> Vec<u8> {
+    let mut out = page_begin(rows.len() as u32).to_vec();
+    rows.iter().for_each(|row| row.encode(&mut out));
     out
+}
+
+/// A row as it lies in a page: what a manifest that changes others needs of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowBytes<'a> {
+    /// The log's id.
+    pub id: LogId,
+    /// The whole row.
+    pub bytes: &'a [u8],
+    /// Its segments and pieces.
+    segments: &'a [u8],
+}
+
+impl<'a> RowBytes<'a> {
+    fn skim(d: &mut Decoder<'a>) -> Result<RowBytes<'a>, Damage> {
+        let mut at = d.clone();
+        let before = d.remaining();
+        let id = LogId(d.counter()?);
+        let name = d.u8()? as usize;
+        // Up to the number of segments.
+        d.bytes(name + ROW_BYTES_MIN - (8 + (1 + 1) + 4))?;
+        let count = d.count(SEGMENT_ROW_BYTES)?;
+        let segments = d.bytes(count * SEGMENT_ROW_BYTES)?;
+        Ok(RowBytes { id, bytes: at.bytes(before - d.remaining())?, segments })
+    }
+
+    /// The packs it has pieces in, with their bytes.
+    pub fn pieces(&self) -> impl Iterator<Item = (SegmentId, u64)> + 'a {
+        let field = |row: &[u8], at: usize| {
+            row.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let pieces = self.segments.chunks_exact(SEGMENT_ROW_BYTES).filter(move |row| field(row, 8) > 0);
+        pieces.map(move |row| (SegmentId(field(row, 0)), field(row, 32).saturating_sub(field(row, 8))))
+    }
+}
+
+/// The rows of a page whose checksum was found right, not taken apart.
+pub fn skim_page(bytes: &[u8]) -> Result<Vec<RowBytes<'_>>, Damage> {
+    let mut d = Decoder::new(bytes);
+    let count = d.count(ROW_BYTES_MIN)?;
+    let rows = (0..count).map(|_| RowBytes::skim(&mut d)).collect::<Result<Vec<_>, _>>()?;
+    d.end()?;
+    Ok(rows)
 }
 
 /// Reads a page whose checksum was found right.
@@ -501,7 +548,11 @@ mod tests {
             ..LogRow::default()
         };
         let page = encode_page(&[row.clone(), row.clone()]);
-        assert_eq!(decode_page(&page).unwrap(), [row.clone(), row]);
+        assert_eq!(decode_page(&page).unwrap(), [row.clone(), row.clone()]);
+        let skimmed = skim_page(&page).unwrap();
+        assert_eq!(skimmed.iter().map(|row| row.id).collect::<Vec<_>>(), [row.id, row.id]);
+        assert_eq!(LogRow::decode_only(skimmed[1].bytes), Ok(row));
+        assert_eq!(skimmed[0].pieces().collect::<Vec<_>>(), [(SegmentId(9), 260)]);
         let root = Root {
             frame: 9,
             generations: vec![(1, 0), (2, 7)],
@@ -521,6 +572,7 @@ mod tests {
         }
         for len in 0..page.len() {
             assert!(decode_page(&page[..len]).is_err());
+            assert!(skim_page(&page[..len]).is_err());
         }
         // Found by `whole_store_open`: a table for such a segment took all the memory there was.
         let forged = LogRow {

@@ -7,10 +7,10 @@
 
 use std::io;
 
-use crate::env::{Access, BLOCK, Disk, DiskFile, names};
+use crate::env::{Access, BLOCK, Disk, DiskFile, Pace, names};
 use crate::error::{Error, Result, is_no_space};
 use crate::id::FrameNumber;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
 pub(crate) fn journal_path(number: u64) -> String {
     format!("journal/{number:08x}.jnl")
@@ -48,6 +48,8 @@ pub(crate) struct Ring {
     files_max: usize,
     state: Mutex<State>,
     freed: Condvar,
+    /// How many wait for `freed`.
+    awaited: AtomicU64,
 }
 
 /// A file found at open: its number and what it holds.
@@ -106,7 +108,7 @@ impl Ring {
                 let full = |error: &io::Error| is_no_space(error.kind());
                 let free =
                     files.iter().rfind(|f| f.highest.is_none() && f.file.len().is_ok_and(|len| len == file_bytes));
-                match (make(&*disk, number, file_bytes), free.map(|f| f.number)) {
+                match (make(&*disk, number, file_bytes, &Pace::none()), free.map(|f| f.number)) {
                     (Ok(file), _) => {
                         files.push(JournalFile { number, file, highest: None });
                         number
@@ -119,13 +121,13 @@ impl Ring {
             }
         };
         let state = Mutex::new(State { files, active, position: 0 });
-        Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default() })
+        Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default(), awaited: AtomicU64::new(0) })
     }
 
     /// A journal that takes nothing, for a store that is only read.
     pub(crate) fn inert(disk: Arc<dyn Disk>, file_bytes: u64) -> Ring {
         let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes });
-        Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default() }
+        Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default(), awaited: AtomicU64::new(0) }
     }
 
     /// Largest frame that fits.
@@ -177,9 +179,19 @@ impl Ring {
 
     /// Whether more than half of the journal waits for a checkpoint.
     pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.is_filled(1, 2)
+    }
+
+    /// Whether a checkpoint has no time to lose.
+    pub(crate) fn presses_checkpoint(&self) -> bool {
+        self.is_filled(3, 4)
+    }
+
+    /// Whether such a part of it waits for a checkpoint.
+    fn is_filled(&self, part: usize, of: usize) -> bool {
         let state = self.state.lock();
         let in_use = state.files.iter().filter(|f| f.highest.is_some() && f.number != state.active).count();
-        in_use * 2 >= self.files_max.saturating_sub(2).max(1)
+        in_use * of >= (self.files_max.saturating_sub(2) * part).max(1)
     }
 
     /// Whether a file should be made ahead: the spare for the next life, or one to go on in.
@@ -192,9 +204,9 @@ impl Ring {
     }
 
     /// Makes that file, off the path of any append.
-    pub(crate) fn make_file(&self) -> io::Result<()> {
+    pub(crate) fn make_file(&self, pace: &Pace) -> io::Result<()> {
         let number = self.state.lock().files.last().map_or(0, |f| f.number + 1);
-        let file = make(&*self.disk, number, self.file_bytes)?;
+        let file = make(&*self.disk, number, self.file_bytes, pace)?;
         self.state.lock().files.push(JournalFile { number, file, highest: None });
         self.freed.notify_all();
         Ok(())
@@ -207,10 +219,17 @@ impl Ring {
         needed.map(|f| f.number).collect()
     }
 
+    /// Whether somebody waits for a file.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Acquire) > 0
+    }
+
     /// Waits until a file may have become free.
     pub(crate) fn wait_freed(&self, timeout: std::time::Duration) {
+        self.awaited.fetch_add(1, Ordering::AcqRel);
         let state = self.state.lock();
         drop(self.freed.wait_timeout(state, timeout));
+        self.awaited.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Bytes the journal takes on disk.
@@ -220,7 +239,7 @@ impl Ring {
 }
 
 /// Makes a file of zeros whose every block is on stable storage, and its name too.
-fn make(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+fn make(disk: &dyn Disk, number: u64, bytes: u64, pace: &Pace) -> io::Result<Arc<dyn DiskFile>> {
     let path = journal_path(number);
     let file = match disk.open(&path, Access::CreateNew) {
         // A file of this number is left from an attempt that failed half-way; it holds no frame.
@@ -233,6 +252,7 @@ fn make(disk: &dyn Disk, number: u64, bytes: u64) -> io::Result<Arc<dyn DiskFile
         while at < bytes {
             let n = (bytes - at).min(zeros.len() as u64);
             file.write_at(&zeros[..n as usize], at)?;
+            pace.write_back(&*file, at..at + n)?;
             at += n;
         }
         file.sync_data()?;

@@ -2,16 +2,15 @@
 //!
 //! Opening reads the root alone. A page is read when one of its logs is asked for, so idle logs cost nothing.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use crate::env::{Access, Disk};
+use crate::env::{Access, Disk, DiskFile, Pace};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::checksum::Salt;
 use crate::format::manifest::{
-    HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, SEGMENT_ROW_BYTES, decode_page, encode_page,
+    HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, decode_page, page_begin, skim_page,
 };
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::segment::segment_path;
@@ -21,9 +20,6 @@ use crate::sync::{Arc, give_way};
 const PAGE_BYTES: usize = 16 << 10;
 /// Everything is rewritten into one file once pages lie in more files than this.
 const FILES_MAX: usize = 24;
-/// A large manifest is synced in steps of so many bytes: a device that gets it all at once keeps the journal's writes waiting for
-/// as long as that takes.
-const SYNC_STEP_BYTES: usize = 4 << 20;
 /// No manifest is read beyond this size.
 const MANIFEST_BYTES_MAX: u64 = 4 << 30;
 
@@ -35,6 +31,48 @@ pub(crate) struct Manifest {
     pub(crate) root: Root,
     /// Files the root before still needs.
     previous: BTreeSet<u64>,
+    /// Files removed, whose space is still taken. Nobody reads them: who reads a page has the manifest to himself.
+    removed: Vec<Arc<dyn DiskFile>>,
+}
+
+/// Pages on their way into a manifest file.
+struct PageWriter {
+    body: Vec<u8>,
+    /// All that are there, and last the one being written.
+    pages: Vec<PageRef>,
+    manifest: u64,
+    salt: Salt,
+    /// The bucket of the last row.
+    last_bucket: u16,
+}
+
+impl PageWriter {
+    fn begin(&mut self, first_bucket: u16) {
+        let position = self.body.len() as u64;
+        self.pages.push(PageRef { first_bucket, manifest: self.manifest, position, bytes: 0, checksum: 0, logs: 0 });
+        self.body.extend_from_slice(&page_begin(0));
+    }
+
+    /// Adds a row of a bucket; in another page, if it is the bucket's first and the one being written has enough.
+    fn put(&mut self, bucket: u16, encode: impl FnOnce(&mut Vec<u8>)) {
+        let enough = |page: &PageRef| page.logs > 0 && self.body.len() - page.position as usize >= PAGE_BYTES / 2;
+        if self.last_bucket != bucket && self.pages.last().is_some_and(enough) {
+            self.end();
+            self.begin(bucket);
+        }
+        self.last_bucket = bucket;
+        encode(&mut self.body);
+        self.pages.last_mut().into_iter().for_each(|page| page.logs += 1);
+    }
+
+    fn end(&mut self) {
+        let Some(page) = self.pages.last_mut() else { return };
+        let at = page.position as usize;
+        let begin = page_begin(page.logs);
+        self.body[at..at + begin.len()].copy_from_slice(&begin);
+        page.bytes = (self.body.len() - at) as u32;
+        page.checksum = self.salt.checksum(&self.body[at..]);
+    }
 }
 
 pub(crate) fn manifest_path(number: u64) -> String {
@@ -101,7 +139,10 @@ impl Manifest {
                 Ok(root) => {
                     let previous = root.pages.iter().map(|p| p.manifest).chain([number]).collect();
                     let newest = numbers.last().copied().unwrap_or(number);
-                    return Ok((Manifest { disk, origin, number: newest, root, previous }, damage));
+                    return Ok((
+                        Manifest { disk, origin, number: newest, root, previous, removed: Vec::new() },
+                        damage,
+                    ));
                 }
                 Err(error @ (Error::TooNew { .. } | Error::Io(_))) => return Err(error),
                 // The header is written last: without one, its owner died while writing it.
@@ -123,8 +164,9 @@ impl Manifest {
 
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
-        let mut manifest = Manifest { disk, origin, number: 0, root: Root::default(), previous: BTreeSet::new() };
-        manifest.write(root, &BTreeMap::new())?;
+        let (root_before, previous) = (Root::default(), BTreeSet::new());
+        let mut manifest = Manifest { disk, origin, number: 0, root: root_before, previous, removed: Vec::new() };
+        manifest.write(root, &BTreeMap::new(), &Pace::none())?;
         Ok(manifest)
     }
 
@@ -133,15 +175,20 @@ impl Manifest {
         self.root.pages[..after].last()
     }
 
+    /// The bytes of a page, verified.
+    fn page_bytes(&self, page: &PageRef) -> Result<Vec<u8>> {
+        let path = manifest_path(page.manifest);
+        let bytes = read_range(&*self.disk, &path, page.position, page.bytes as usize)?;
+        match Salt::manifest(self.origin, page.manifest).checksum(&bytes) == page.checksum {
+            true => Ok(bytes),
+            false => Err(Error::damaged(&path, page.position)(Damage::Checksum)),
+        }
+    }
+
     /// The rows of a page, verified.
     pub(crate) fn rows_of(&self, page: &PageRef) -> Result<Vec<LogRow>> {
         let path = manifest_path(page.manifest);
-        let bytes = read_range(&*self.disk, &path, page.position, page.bytes as usize)?;
-        let damaged = |what| Error::damaged(&path, page.position)(what);
-        if Salt::manifest(self.origin, page.manifest).checksum(&bytes) != page.checksum {
-            return Err(damaged(Damage::Checksum));
-        }
-        decode_page(&bytes).map_err(damaged)
+        decode_page(&self.page_bytes(page)?).map_err(Error::damaged(&path, page.position))
     }
 
     /// The row of the log with this name.
@@ -178,78 +225,65 @@ impl Manifest {
     /// is gone). What its packs have left follows from the same rows; a pack that has nothing left joins those retired, and no
     /// longer counts as stored.
     /// Durable when it returns. On an error today's manifest stays in force.
-    pub(crate) fn write(&mut self, mut root: Root, changes: &BTreeMap<LogId, Option<LogRow>>) -> Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        mut root: Root,
+        changes: &BTreeMap<LogId, Option<LogRow>>,
+        pace: &Pace,
+    ) -> Result<()> {
         let number = self.number + 1;
         let salt = Salt::manifest(self.origin, number);
         let files: BTreeSet<u64> = self.root.pages.iter().map(|p| p.manifest).collect();
         let rewrite_all = files.len() > FILES_MAX;
         let mut packs: BTreeMap<SegmentId, u64> = root.packs.iter().copied().collect();
-        let mut by_page: BTreeMap<u16, Vec<(LogId, Option<&LogRow>)>> = BTreeMap::new();
-        for (step, (id, row)) in changes.iter().enumerate() {
-            give_way(step);
-            let page = self.page_of(id.bucket()).map_or(0, |p| p.first_bucket);
-            by_page.entry(page).or_default().push((*id, row.as_ref()));
-        }
-        let mut pages = Vec::new();
+        let mut changes: Vec<(LogId, Option<&LogRow>)> = changes.iter().map(|(id, row)| (*id, row.as_ref())).collect();
+        // As the rows lie in pages.
+        changes.sort_unstable_by_key(|(id, _)| (id.bucket(), *id));
+        let mut changes = &changes[..];
         let pages_bytes: usize = self.root.pages.iter().map(|page| page.bytes as usize).sum();
         let mut body: Vec<u8> = Vec::with_capacity(HEADER_BYTES + pages_bytes / 8 * 9);
         body.resize(HEADER_BYTES, 0);
-        let put = |body: &mut Vec<u8>, pages: &mut Vec<PageRef>, first_bucket: u16, rows: &[Cow<'_, LogRow>]| {
-            let bytes = encode_page(rows);
-            pages.push(PageRef {
-                first_bucket,
-                manifest: number,
-                position: body.len() as u64,
-                bytes: bytes.len() as u32,
-                checksum: salt.checksum(&bytes),
-                logs: rows.len() as u32,
-            });
-            body.extend_from_slice(&bytes);
-        };
+        let mut writer = PageWriter { body, pages: Vec::new(), manifest: number, salt, last_bucket: 0 };
         let none = PageRef { first_bucket: 0, manifest: 0, position: 0, bytes: 0, checksum: 0, logs: 0 };
         let today = if self.root.pages.is_empty() { vec![none] } else { self.root.pages.clone() };
         for (step, page) in today.iter().enumerate() {
             // A page has as many rows as are a step elsewhere.
             give_way(step * 32 + 31);
-            let changed = by_page.remove(&page.first_bucket);
-            if changed.is_none() && !rewrite_all {
+            let end = today.get(step + 1).map_or(LogId::BUCKETS, |next| next.first_bucket);
+            let (changed, later) = changes.split_at(changes.partition_point(|(id, _)| id.bucket() < end));
+            changes = later;
+            if changed.is_empty() && !rewrite_all {
                 if page.logs > 0 {
-                    pages.push(*page);
+                    writer.pages.push(*page);
                 }
                 continue;
             }
-            let mut rows: BTreeMap<(u16, LogId), Cow<'_, LogRow>> = BTreeMap::new();
-            if page.logs > 0 {
-                rows.extend(self.rows_of(page)?.into_iter().map(|row| ((row.id.bucket(), row.id), Cow::Owned(row))));
-            }
-            for (id, row) in changed.into_iter().flatten() {
-                let before = match row {
-                    Some(row) => rows.insert((id.bucket(), id), Cow::Borrowed(row)),
-                    None => rows.remove(&(id.bucket(), id)),
-                };
+            let bytes = if page.logs > 0 { self.page_bytes(page)? } else { page_begin(0).to_vec() };
+            let rows = skim_page(&bytes).map_err(Error::damaged(manifest_path(page.manifest), page.position))?;
+            writer.begin(page.first_bucket);
+            let mut old = rows.iter().peekable();
+            let order = |id: LogId| (id.bucket(), id);
+            for (id, row) in changed {
+                while let Some(kept) = old.next_if(|old| order(old.id) < order(*id)) {
+                    writer.put(kept.id.bucket(), |body| body.extend_from_slice(kept.bytes));
+                }
+                let before = old.next_if(|old| old.id == *id);
+                if let Some(row) = row {
+                    writer.put(id.bucket(), |body| row.encode(body));
+                }
                 for piece in row.iter().flat_map(|row| &row.segments).filter(|segment| segment.is_piece()) {
                     *packs.entry(piece.id).or_default() += piece.stored_bytes();
                 }
-                for piece in before.iter().flat_map(|row| &row.segments).filter(|segment| segment.is_piece()) {
-                    let left = packs.entry(piece.id).or_default();
-                    *left = left.saturating_sub(piece.stored_bytes());
+                for (pack, bytes) in before.iter().flat_map(|row| row.pieces()) {
+                    let left = packs.entry(pack).or_default();
+                    *left = left.saturating_sub(bytes);
                 }
             }
-            let rows: Vec<Cow<'_, LogRow>> = rows.into_values().collect();
-            let mut start = 0;
-            let mut first_bucket = page.first_bucket;
-            let mut bytes = 0;
-            for i in 0..rows.len() {
-                let new_bucket = i > start && rows[i].id.bucket() != rows[i - 1].id.bucket();
-                if new_bucket && bytes >= PAGE_BYTES / 2 {
-                    put(&mut body, &mut pages, first_bucket, &rows[start..i]);
-                    (start, first_bucket, bytes) = (i, rows[i].id.bucket(), 0);
-                }
-                bytes += 130 + rows[i].name.len() + rows[i].segments.len() * SEGMENT_ROW_BYTES;
-            }
+            old.for_each(|kept| writer.put(kept.id.bucket(), |body| body.extend_from_slice(kept.bytes)));
             // A page that is left empty stays, to cover its buckets.
-            put(&mut body, &mut pages, first_bucket, &rows[start..]);
+            writer.end();
         }
+        let PageWriter { mut body, pages, .. } = writer;
         root.pages = pages;
         for pack in packs.iter().filter(|(_, left)| **left == 0).map(|(pack, _)| *pack) {
             root.retired.push(pack);
@@ -274,12 +308,9 @@ impl Manifest {
         let write = || -> io::Result<()> {
             let file = self.disk.open(&path, Access::CreateNew)?;
             // The header comes last: where it verifies, everything it leads to is on stable storage. Open reads no page.
-            let mut at = HEADER_BYTES;
-            for piece in body[HEADER_BYTES..].chunks(SYNC_STEP_BYTES) {
-                file.write_at(piece, at as u64)?;
-                file.sync_data()?;
-                at += piece.len();
-            }
+            file.write_at(&body[HEADER_BYTES..], HEADER_BYTES as u64)?;
+            pace.write_back(&*file, HEADER_BYTES as u64..body.len() as u64)?;
+            file.sync_data()?;
             file.write_at(&body[..HEADER_BYTES], 0)?;
             file.sync_data()?;
             self.disk.sync_dir("manifest")
@@ -299,9 +330,17 @@ impl Manifest {
         // Old files are only a matter of space: a failure here is looked at again with the next manifest.
         for old in numbers(&*self.disk).unwrap_or_default() {
             if old < number && !needed.contains(&old) {
-                let _ = self.disk.remove(&manifest_path(old));
+                let file = self.disk.open(&manifest_path(old), Access::Write);
+                if self.disk.remove(&manifest_path(old)).is_ok() {
+                    self.removed.extend(file);
+                }
             }
         }
         Ok(())
+    }
+
+    /// The files removed since this was asked last.
+    pub(crate) fn take_removed(&mut self) -> Vec<Arc<dyn DiskFile>> {
+        std::mem::take(&mut self.removed)
     }
 }

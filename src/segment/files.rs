@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytes::Bytes;
 
-use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping};
+use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping, Pace};
 use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
 use crate::sync::{Arc, Mutex};
 
-use super::{Segment, index};
+use super::{Segment, Unsynced, index};
 
 /// The file of a segment: in one of 256 folders, so that none gets too long.
 pub(crate) fn segment_path(id: SegmentId) -> String {
@@ -131,6 +131,8 @@ pub(crate) struct SegmentFiles {
     opened: Mutex<VecDeque<Weak<Segment>>>,
     /// The packs that pieces were copied from last, the newest at the back.
     packs: Mutex<VecDeque<OpenPack>>,
+    /// The packs that a reader has, or had, open.
+    opened_packs: Mutex<BTreeSet<SegmentId>>,
     /// Folders known to exist, and folders with entries that are not durable yet.
     folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
     /// Whether a sync of a folder failed; held while one is under way.
@@ -192,6 +194,7 @@ impl SegmentFiles {
             stored: AtomicU64::new(stored),
             opened: Mutex::default(),
             packs: Mutex::default(),
+            opened_packs: Mutex::default(),
             folders: Mutex::default(),
             folder_sync_failed: Mutex::default(),
         }
@@ -282,13 +285,23 @@ impl SegmentFiles {
         self.disk.open(&segment_path(id), Access::Read)?.len()
     }
 
-    /// Removes a pack that no row names a piece of. Who has it mapped keeps it.
-    pub(crate) fn remove_pack(&self, id: SegmentId) -> bool {
+    /// Removes a pack that no row names a piece of; whether that could be done, and its file if no reader ever opened it. Who
+    /// has it open keeps it.
+    pub(crate) fn remove_pack(&self, id: SegmentId) -> (bool, Option<Arc<dyn DiskFile>>) {
         let bytes = self.pack_bytes(id).unwrap_or(0);
         self.stored.fetch_sub(bytes.min(self.stored_bytes()), Ordering::Relaxed);
         self.packs.lock().retain(|pack| pack.id != id);
         self.named([&id]);
-        self.disk.remove(&segment_path(id)).is_ok()
+        // Held until the name is gone: whoever opens it then finds none.
+        let mut opened = self.opened_packs.lock();
+        let file = match opened.remove(&id) {
+            true => None,
+            false => self.disk.open(&segment_path(id), Access::Write).ok(),
+        };
+        match self.disk.remove(&segment_path(id)) {
+            Ok(()) => (true, file),
+            Err(_) => (false, None),
+        }
     }
 
     /// Makes every folder entry made so far durable. After one that failed all do: what it left can't be told.
@@ -325,7 +338,12 @@ impl SegmentFiles {
         let first = slot.current.is_none();
         let (file, writable) = match &slot.current {
             Some(open) => (open.file.clone(), open.writable),
-            None => (self.disk.open(&segment.path(), Access::Read)?, false),
+            None => {
+                if segment.is_piece() {
+                    self.opened_packs.lock().insert(segment.id);
+                }
+                (self.disk.open(&segment.path(), Access::Read)?, false)
+            }
         };
         if file.len()? < upto {
             // A mapping may reach beyond the file's end, but touching it there would end the process.
@@ -388,6 +406,14 @@ impl SegmentFiles {
         file.extend(range.end)?;
         let memory = file.window(range.start, (range.end - range.start) as usize)?;
         Ok(Window { memory, range, _counted: self.windows.clone() })
+    }
+
+    /// Brings what a segment has from a position on to the device, so that its sync finds it there.
+    pub(crate) fn write_back(&self, unsynced: &Unsynced, pace: &Pace) -> io::Result<()> {
+        match self.for_writing(&unsynced.segment) {
+            Err(error) if is_no_descriptor(error.raw_os_error()) => Ok(()),
+            file => pace.write_back(&*file?, unsynced.from..unsynced.segment.bytes()),
+        }
     }
 
     /// Makes a segment's data durable.

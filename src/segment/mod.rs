@@ -21,7 +21,7 @@ pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segme
 pub(crate) use pack::PackWriter;
 pub(crate) use reader::Location;
 pub(crate) use scan::{next_batch, scan_tail};
-pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, WriterContext};
+pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, Unsynced, WriterContext};
 
 use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;

@@ -8,7 +8,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::env::DiskFile;
+use crate::env::{DiskFile, Pace};
 use crate::error::Result;
 use crate::format::Damage;
 use crate::format::batch::{BatchHeader, decode};
@@ -21,9 +21,6 @@ use super::{Segment, SegmentFiles, segment_path};
 
 /// Pieces are written together up to so many bytes.
 const WRITE_BYTES: usize = 512 << 10;
-/// A pack is synced in steps of so many bytes: a device that gets all of one at once keeps the journal's writes waiting for as
-/// long as that takes.
-const SYNC_STEP_BYTES: u64 = 4 << 20;
 
 /// A pack that nobody sees yet.
 pub(crate) struct PackWriter {
@@ -31,8 +28,8 @@ pub(crate) struct PackWriter {
     file: Arc<dyn DiskFile>,
     /// Where `buffer` goes.
     position: u64,
-    /// Up to here it is durable.
-    synced: u64,
+    /// Up to here it is on the device.
+    written_back: u64,
     buffer: Vec<u8>,
 }
 
@@ -40,7 +37,7 @@ impl PackWriter {
     pub(crate) fn begin(files: &SegmentFiles) -> io::Result<PackWriter> {
         let (id, file) = files.create()?;
         let buffer = SegmentHeader::of_pack(files.origin, id).encode().to_vec();
-        Ok(PackWriter { id, file, position: 0, synced: 0, buffer })
+        Ok(PackWriter { id, file, position: 0, written_back: 0, buffer })
     }
 
     pub(crate) fn id(&self) -> SegmentId {
@@ -87,15 +84,13 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Makes what was written durable if it is much.
+    /// Brings what was written to the device.
     ///
     /// # Errors
-    /// A failed sync, after which the store stops.
-    pub(crate) fn sync_some(&mut self) -> io::Result<()> {
-        if self.position - self.synced >= SYNC_STEP_BYTES {
-            self.file.sync_data()?;
-            self.synced = self.position;
-        }
+    /// As of a failed sync, after which the store stops.
+    pub(crate) fn write_back(&mut self, pace: &Pace) -> io::Result<()> {
+        pace.write_back(&*self.file, self.written_back..self.position)?;
+        self.written_back = self.position;
         Ok(())
     }
 
@@ -110,7 +105,8 @@ impl PackWriter {
     ///
     /// # Errors
     /// A failed sync, after which the store stops.
-    pub(crate) fn sync(&self, files: &SegmentFiles) -> io::Result<()> {
+    pub(crate) fn sync(&mut self, files: &SegmentFiles, pace: &Pace) -> io::Result<()> {
+        self.write_back(pace)?;
         self.file.sync_data()?;
         files.sync_folders()
     }

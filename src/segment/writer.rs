@@ -47,9 +47,16 @@ pub(crate) struct WriterContext<'a> {
 pub(crate) struct SegmentWriter {
     active: Option<Active>,
     /// Segments with bytes that are not on stable storage yet.
-    unsynced: Vec<Arc<Segment>>,
+    unsynced: Vec<Unsynced>,
     /// Those of them that a checkpoint is syncing right now: not durable before it says so.
-    syncing: Vec<Arc<Segment>>,
+    syncing: Vec<Unsynced>,
+}
+
+/// A segment with bytes, from a position on, that are not on stable storage yet.
+#[derive(Clone)]
+pub(crate) struct Unsynced {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) from: u64,
 }
 
 struct Active {
@@ -150,10 +157,11 @@ impl SegmentWriter {
             let n = 1 + rest.windows(2).map(follows).take_while(|follows| *follows).count();
             let pieces: Vec<&[u8]> = rest[..n].iter().map(|(_, bytes)| &bytes[..]).collect();
             active.direct = None;
-            context.files.for_writing(&active.segment)?.write_pieces_at(&pieces, active.position)?;
+            let from = active.position;
+            context.files.for_writing(&active.segment)?.write_pieces_at(&pieces, from)?;
             active.advance(context.files, rest[..n].iter().map(|(header, bytes)| (header, bytes.len())));
             let segment = active.segment.clone();
-            owe_sync(&mut self.unsynced, &segment);
+            owe_sync(&mut self.unsynced, &segment, from);
             rest = &rest[n..];
         }
         Ok(())
@@ -172,8 +180,9 @@ impl SegmentWriter {
         if !active.store(context, bytes) {
             context.files.for_writing(&active.segment)?.write_at(bytes, active.position)?;
         }
+        let from = active.position;
         active.advance(context.files, std::iter::once((header, bytes.len())));
-        owe_sync(&mut self.unsynced, &active.segment);
+        owe_sync(&mut self.unsynced, &active.segment, from);
         Ok(())
     }
 
@@ -242,15 +251,15 @@ impl SegmentWriter {
         self.active.iter_mut().for_each(|active| (active.window, active.windowless) = (None, true));
     }
 
-    /// Segments in need of a sync.
-    pub(crate) fn unsynced(&self) -> &[Arc<Segment>] {
-        &self.unsynced
+    /// How many segments are in need of a sync.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.unsynced.len()
     }
 
     /// Makes everything written so far durable. After an error the store stops, and nothing here is used again.
     pub(crate) fn sync(&mut self, files: &SegmentFiles) -> io::Result<()> {
-        for segment in self.syncing.iter().chain(&self.unsynced) {
-            files.sync(segment)?;
+        for unsynced in self.syncing.iter().chain(&self.unsynced) {
+            files.sync(&unsynced.segment)?;
         }
         self.unsynced.clear();
         Ok(())
@@ -258,7 +267,7 @@ impl SegmentWriter {
 
     /// The caller makes these durable now, without the log's lock, and then calls [`SegmentWriter::end_sync`]. What is
     /// written meanwhile is listed anew.
-    pub(crate) fn begin_sync(&mut self) -> Vec<Arc<Segment>> {
+    pub(crate) fn begin_sync(&mut self) -> Vec<Unsynced> {
         // A log that is idle from now on needs none; another makes a new one.
         self.active.iter_mut().for_each(|active| active.window = None);
         self.syncing = std::mem::take(&mut self.unsynced);
@@ -278,12 +287,12 @@ impl SegmentWriter {
     /// Forgets what was written since the segment being written was as `before` says, and goes on in a new one: of a copy
     /// there is all or nothing. What others saw meanwhile stays where it is.
     pub(crate) fn go_back(&mut self, before: Option<SegmentRow>, begun: &[Arc<Segment>]) {
-        self.unsynced.retain(|segment| begun.iter().all(|b| b.id != segment.id));
+        self.unsynced.retain(|unsynced| begun.iter().all(|b| b.id != unsynced.segment.id));
         self.active = None;
         if let Some(row) = before
-            && let Some(segment) = self.unsynced.iter().find(|segment| segment.id == row.id)
+            && let Some(unsynced) = self.unsynced.iter().find(|unsynced| unsynced.segment.id == row.id)
         {
-            segment.go_back(&row);
+            unsynced.segment.go_back(&row);
         }
     }
 
@@ -331,9 +340,9 @@ impl SegmentWriter {
     }
 }
 
-fn owe_sync(unsynced: &mut Vec<Arc<Segment>>, segment: &Arc<Segment>) {
-    if unsynced.iter().all(|s| s.id != segment.id) {
-        unsynced.push(segment.clone());
+fn owe_sync(list: &mut Vec<Unsynced>, segment: &Arc<Segment>, from: u64) {
+    if list.iter().all(|unsynced| unsynced.segment.id != segment.id) {
+        list.push(Unsynced { segment: segment.clone(), from });
     }
 }
 

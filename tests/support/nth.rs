@@ -76,7 +76,7 @@ fn no_sync_twice(trace: &[String]) -> Verdict {
             // Made anew, or another life.
             failed.retain(|f| *f != path && site != "lock");
         }
-        if site == "sync_data" {
+        if site == "sync_data" || site == "write_back" {
             ensure!(!failed.contains(&path), "{path} is synced again after its sync failed");
             if line.contains("->") {
                 failed.push(path);

@@ -237,7 +237,7 @@ impl Upkeep {
                 return Err(pack_fault(error));
             }
         }
-        writer.sync_some().map_err(|error| (pack_fault(error).0, false))?;
+        writer.write_back(&self.pace).map_err(|error| (pack_fault(error).0, false))?;
         let full = writer.bytes() >= self.core.identity.journal_file_bytes;
         pack.writer = Some(writer);
         if full { self.finish_pack(std::mem::take(pack), frame) } else { Ok(()) }
@@ -252,7 +252,7 @@ impl Upkeep {
             return Err(pack_fault(error));
         }
         if !crate::seeded_bug!(PackShownUnsynced) {
-            writer.sync(&core.files).map_err(|error| (pack_fault(error).0, false))?;
+            writer.sync(&core.files, &self.pace).map_err(|error| (pack_fault(error).0, false))?;
         }
         self.new_packs.push(writer.id());
         for (step, (log, row, gathered)) in pack.pieces.into_iter().enumerate() {
@@ -304,7 +304,7 @@ impl Upkeep {
     /// and no more: what a log's writer adds meanwhile is not in it.
     fn sync(&mut self, logs: &[Arc<LogState>]) -> Result<Vec<LogRow>, Fault> {
         let core = &self.core;
-        let unsynced: usize = logs.iter().map(|log| log.writer.lock().unsynced().len()).sum();
+        let unsynced: usize = logs.iter().map(|log| log.writer.lock().unsynced()).sum();
         let fault = |error: std::io::Error| Fault::new("sync segments", "segments", &error);
         // A failure stops the store, so the lists need not be put right after one.
         let begin = |(step, log): (usize, &Arc<LogState>)| {
@@ -316,7 +316,9 @@ impl Upkeep {
         if unsynced > SYNC_ALL_FROM {
             core.env.disk.sync_all().map_err(fault)?;
         } else {
-            lists.iter().flatten().try_for_each(|segment| core.files.sync(segment)).map_err(fault)?;
+            let unsynced = || lists.iter().flatten();
+            unsynced().try_for_each(|unsynced| core.files.write_back(unsynced, &self.pace)).map_err(fault)?;
+            unsynced().try_for_each(|unsynced| core.files.sync(&unsynced.segment)).map_err(fault)?;
         }
         logs.iter().for_each(|log| log.writer.lock().end_sync());
         core.files.sync_folders().map_err(fault)?;
@@ -360,15 +362,17 @@ impl Upkeep {
             root.generations.remove(0);
         }
         let reserved = root.segments_reserved;
-        let mut outcome = manifest.write(root.clone(), changes);
+        let mut outcome = manifest.write(root.clone(), changes, &self.pace);
         if matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_space()) {
             // The last room on the disk was kept for this.
             self.reserve_released = true;
             if core.env.disk.remove(RESERVE_PATH).is_ok() {
-                outcome = manifest.write(root, changes);
+                outcome = manifest.write(root, changes, &self.pace);
             }
         }
+        let removed = manifest.take_removed();
         drop(manifest);
+        removed.into_iter().for_each(|file| self.graves.add(file, None));
         match outcome {
             Ok(()) => {
                 core.files.reserved(reserved);

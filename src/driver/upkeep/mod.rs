@@ -1,12 +1,14 @@
 //! What goes on behind the appends: flushing, checkpoints, journal files, retention, and giving space back.
 
 mod checkpoint;
+mod graves;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::core::Core;
-use crate::env::DiskFile;
+use crate::env::Pace;
 use crate::error::{Error, Fault, Result, is_no_descriptor};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::SegmentId;
@@ -16,24 +18,18 @@ use crate::options::Durability;
 use crate::segment::{Segment, index_path, segment_path};
 use crate::sync::{Arc, Ordering, give_way};
 
+use graves::Graves;
+
 /// How many segments one retention pass may remove: what a clock that lies can cost.
 const REMOVED_PER_PASS_MAX: usize = 64;
-/// A removed file is shrunk by so much at a time: an unlink of a large file with discard stalls other syncs.
-const SHRINK_STEP_BYTES: u64 = 16 << 20;
 /// How many manifest pages of idle logs a retention pass looks at.
 const PAGES_PER_PASS: usize = 64;
-
-/// A segment that has no name any more, until its last reader lets go and its space is given back.
-struct Grave {
-    segment: Arc<Segment>,
-    file: Arc<dyn DiskFile>,
-    len: u64,
-}
 
 /// The upkeep machine.
 pub(crate) struct Upkeep {
     core: Arc<Core>,
-    graves: Vec<Grave>,
+    pace: Pace,
+    graves: Graves,
     /// Segments that no manifest names any more, and packs.
     unnamed: Vec<Arc<Segment>>,
     unnamed_packs: Vec<SegmentId>,
@@ -53,7 +49,8 @@ impl Upkeep {
     pub(crate) fn new(core: Arc<Core>) -> Upkeep {
         Upkeep {
             core,
-            graves: Vec::new(),
+            pace: Pace::new(|_| {}),
+            graves: Graves::default(),
             unnamed: Vec::new(),
             unnamed_packs: Vec::new(),
             new_packs: Vec::new(),
@@ -68,6 +65,7 @@ impl Upkeep {
     /// Runs until told to end. For a thread of its own.
     pub(crate) fn run(mut self) {
         self.sweep_retired();
+        self.pace = pace_beside_appends(&self.core);
         loop {
             let wait = if self.graves.is_empty() { Duration::from_millis(200) } else { Duration::from_millis(5) };
             let over = self.core.upkeep.wait(wait);
@@ -96,7 +94,7 @@ impl Upkeep {
         }
         self.look_at_space();
         while core.ring.wants_file() {
-            if let Err(error) = core.ring.make_file() {
+            if let Err(error) = core.ring.make_file(&self.pace) {
                 let fault = Fault::new("make journal file", "journal", &error);
                 if !fault.is_no_space() {
                     self.no_room(fault);
@@ -288,9 +286,9 @@ impl Upkeep {
                 self.remove(&segment);
             }
             for pack in std::mem::take(&mut self.unnamed_packs) {
-                if self.core.files.remove_pack(pack) {
-                    add(&self.core.counters.segments_freed, 1);
-                }
+                let (removed, file) = self.core.files.remove_pack(pack);
+                add(&self.core.counters.segments_freed, u64::from(removed));
+                file.into_iter().for_each(|file| self.graves.add(file, None));
             }
         }
     }
@@ -307,10 +305,7 @@ impl Upkeep {
         if self.core.env.disk.remove(&segment.path()).is_ok() {
             add(&self.core.counters.segments_freed, 1);
         }
-        if let Some(file) = file {
-            let len = file.len().unwrap_or(0);
-            self.graves.push(Grave { segment: segment.clone(), file, len });
-        }
+        file.into_iter().for_each(|file| self.graves.add(file, Some(segment.clone())));
     }
 
     /// Segments that a manifest retired and that a crash left with a name.
@@ -322,22 +317,30 @@ impl Upkeep {
         }
     }
 
-    /// Gives back the space of removed files that nobody reads any more, a step each.
+    /// Gives back the space of removed files that nobody reads any more.
     fn bury(&mut self) {
-        let mut pinned = 0;
-        self.graves.retain_mut(|grave| {
-            if grave.segment.is_pinned() {
-                if crate::seeded_bug!(MapUnlinkedAndTruncated) {
-                    let _ = grave.file.shrink(0);
-                }
-                pinned += grave.len;
-                return true;
-            }
-            grave.len = grave.len.saturating_sub(SHRINK_STEP_BYTES);
-            grave.len > 0 && grave.file.shrink(grave.len).is_ok()
-        });
-        self.core.counters.bytes_pinned.store(pinned, std::sync::atomic::Ordering::Relaxed);
+        let core = &self.core;
+        // Where there is no room nothing else helps.
+        let is_due = || core.health.is_ok() && (core.budget.wants_checkpoint() || core.ring.wants_checkpoint());
+        let pinned = self.graves.give_back(&self.pace, is_due);
+        core.counters.bytes_pinned.store(pinned, std::sync::atomic::Ordering::Relaxed);
     }
+}
+
+/// Leaves the device to the journal for as long as a step behind it took, while anybody appends and there is time.
+fn pace_beside_appends(core: &Arc<Core>) -> Pace {
+    /// Of the memory that appends may take, in eighths: above it there is no time.
+    const PRESSED_AT: u64 = 6;
+    let (core, before) = (core.clone(), Cell::new(0));
+    Pace::new(move |took| {
+        let frame = core.durable_frame();
+        let appending = before.replace(frame) != frame || core.budget.is_awaited();
+        let filled = core.budget.eighths() >= PRESSED_AT || core.ring.presses_checkpoint();
+        let pressed = filled || core.ring.is_awaited() || core.is_closed();
+        if appending && !pressed {
+            std::thread::sleep(took);
+        }
+    })
 }
 
 impl Drop for Upkeep {

@@ -16,6 +16,8 @@ mod portable;
 mod uring;
 #[cfg(target_os = "linux")]
 mod window;
+#[cfg(target_os = "linux")]
+mod write_back;
 
 use std::fs::DirBuilder;
 use std::io;

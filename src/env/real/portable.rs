@@ -232,6 +232,11 @@ impl DiskFile for RealFile {
         Ok(sync(self.fd.as_fd())?)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        super::write_back::write_back(self.fd.as_fd(), offset, len)
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>> {
         Ok(Arc::new(RealMapping::new(&self.fd, len)?))
     }

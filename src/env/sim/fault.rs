@@ -26,6 +26,7 @@ pub const SITES: &[&str] = &[
     "write_at",
     "allocate",
     "shrink",
+    "write_back",
     "sync_data",
     "map",
     "submit",

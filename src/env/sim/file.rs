@@ -207,6 +207,22 @@ impl DiskFile for SimFile {
         }
     }
 
+    fn write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let w = &mut *lock(&self.world);
+        let upto = w.image.seq;
+        match w.run.enter("write_back", &self.path, false, format_args!("{offset}+{len}"))? {
+            // What a crash leaves of unsynced bytes is any of them as it is.
+            Entered::Clear => Ok(()),
+            Entered::Torn => Err(crash_error()),
+            Entered::Fault(error) => {
+                // The error is told once: a sync that comes after it finds nothing to do.
+                let left = w.run.left_by_failed_sync(w.image.profile.after_failed_sync);
+                w.image.fail_sync(self.ino, upto, left);
+                Err(error)
+            }
+        }
+    }
+
     fn map(&self, len: u64) -> io::Result<Arc<dyn Mapping>> {
         self.call("map", false, |w| {
             let hold = Arc::new(Hold::new(w, &self.world, self.ino, true));

@@ -1,0 +1,80 @@
+//! Files without a name, until their last reader lets go and their space is given back.
+//!
+//! A file system that tells the device of each block that is freed takes a millisecond for a megabyte, on the machine this was
+//! measured on, and no sync gets through meanwhile. So space is given back a step at a time, and the journal has the device between.
+
+use std::time::Instant;
+
+use crate::env::{DiskFile, Pace};
+use crate::segment::Segment;
+use crate::sync::Arc;
+
+/// A file is shrunk by so much at a time.
+const STEP_BYTES: u64 = 1 << 20;
+/// With more waiting than this steps are longer, and nothing waits for them: writers go on faster than space comes back.
+const WAITING_BYTES_MAX: u64 = 512 << 20;
+const STEP_BYTES_MAX: u64 = 16 << 20;
+
+/// A file that has no name any more.
+struct Grave {
+    /// What readers may still have open; nobody has any other file.
+    segment: Option<Arc<Segment>>,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+impl Grave {
+    fn is_pinned(&self) -> bool {
+        self.segment.as_ref().is_some_and(|segment| segment.is_pinned())
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Graves(Vec<Grave>);
+
+impl Graves {
+    /// Takes a file whose name was just removed. Nobody opens it any more; who has it open, `segment` knows.
+    pub(super) fn add(&mut self, file: Arc<dyn DiskFile>, segment: Option<Arc<Segment>>) {
+        let len = file.len().unwrap_or(0);
+        self.0.push(Grave { segment, file, len });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives back what nobody reads, until `is_due` says that there is something else to do. Answers with the bytes that readers
+    /// still hold.
+    pub(super) fn give_back(&mut self, pace: &Pace, is_due: impl Fn() -> bool) -> u64 {
+        let waiting: u64 = self.0.iter().map(|grave| grave.len).sum();
+        let hurried = waiting > WAITING_BYTES_MAX;
+        let step = if hurried { STEP_BYTES_MAX } else { STEP_BYTES };
+        let mut pinned = 0;
+        self.0.retain_mut(|grave| {
+            if grave.is_pinned() {
+                if crate::seeded_bug!(MapUnlinkedAndTruncated) {
+                    let _ = grave.file.shrink(0);
+                }
+                pinned += grave.len;
+                return true;
+            }
+            while grave.len > 0 {
+                if is_due() && !hurried {
+                    return true;
+                }
+                let begun = Instant::now();
+                grave.len = grave.len.saturating_sub(step);
+                // Whatever stands in the way: the space comes back with the descriptor.
+                if grave.file.shrink(grave.len).is_err() {
+                    return false;
+                }
+                if !hurried {
+                    pace.pause(begun.elapsed());
+                }
+            }
+            false
+        });
+        pinned
+    }
+}
