@@ -123,7 +123,7 @@ impl Segment {
     pub(super) fn copy_piece(&self, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
         let damaged = |at: usize, what| crate::error::Error::damaged(self.path(), self.start + at as u64)(what);
         let read = files.read_pack(self.id, self.start, self.stored_bytes());
-        let bytes = read.map_err(SegmentFiles::error(self, "read piece"))?;
+        let bytes = read.map_err(|error| SegmentFiles::error(self, "read piece")(error))?;
         if (bytes.len() as u64) < self.stored_bytes() {
             return Err(damaged(bytes.len(), Damage::Short));
         }
