@@ -385,6 +385,48 @@ fn a_store_whose_quota_is_full_goes_on_when_logs_are_deleted() {
     assert!(bytes <= 2 * (5 * 4 * 600) + 4 * (64 << 10), "{bytes} bytes of 5 logs");
 }
 
+/// The pack of one class has most of its bytes on disk when there is no room for that of another.
+#[test]
+fn packs_that_were_begun_go_when_another_cannot_be_written() {
+    let disk = SimDisk::new(Tape::seeded(1));
+    let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy).journal_file_bytes(4 << 20));
+    store.checkpoint().unwrap();
+    store.upkeep_step();
+    for (n, log) in logs.iter().enumerate() {
+        let record = vec![b'x'; if n % 3 == 0 { 12_000 } else { 3_000 }];
+        let _ticket = log.try_append_batch(&[record[..].into()]).unwrap();
+        store.settle();
+    }
+    let (used, files) = (disk.used_bytes(), files_in(&disk, "segments"));
+    disk.set_capacity(Some(used + (600 << 10)));
+    for _ in 0..5 {
+        store.checkpoint().unwrap_err();
+        assert_eq!((disk.used_bytes(), files_in(&disk, "segments")), (used, files.clone()));
+    }
+    disk.set_capacity(None);
+    store.checkpoint().unwrap();
+}
+
+/// What lies behind a piece is read with it, and may not be readable.
+#[test]
+fn a_block_of_a_pack_that_cannot_be_read_keeps_its_own_piece_from_being_copied_and_no_other() {
+    let run = |broken: bool| {
+        let disk = SimDisk::new(Tape::seeded(1));
+        let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy).journal_file_bytes(1 << 20));
+        for n in 0..12 {
+            round_by_hand(&mut store, &logs, 300);
+            store.checkpoint().unwrap();
+            for (path, len) in files_in(&disk, "segments").into_iter().filter(|_| broken && n == 1) {
+                disk.set_read_error(&path, len - 300..len - 290).unwrap();
+            }
+        }
+        logs.iter().map(|log| log.info().segments).collect::<Vec<_>>()
+    };
+    let (sound, broken) = (run(false), run(true));
+    let differ = sound.iter().zip(&broken).filter(|(sound, broken)| sound != broken).count();
+    assert!(differ <= 4, "{differ} logs could not have their pieces copied");
+}
+
 /// There is room for what was appended, and none for copies of what was there before.
 #[test]
 fn a_nearly_full_disk_takes_new_pieces_without_copies_of_old_ones() {

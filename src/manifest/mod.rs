@@ -16,8 +16,8 @@ use crate::id::{LogId, SegmentId, StoreId};
 use crate::segment::segment_path;
 use crate::sync::{Arc, give_way};
 
-/// A page is split once it is longer than this, if it has more than one bucket.
-const PAGE_BYTES: usize = 16 << 10;
+/// A page with so many bytes ends where the next bucket begins.
+const PAGE_BYTES: usize = 8 << 10;
 /// Everything is rewritten into one file once pages lie in more files than this.
 const FILES_MAX: usize = 24;
 /// No manifest is read beyond this size.
@@ -55,7 +55,7 @@ impl PageWriter {
 
     /// Adds a row of a bucket; in another page, if it is the bucket's first and the one being written has enough.
     fn put(&mut self, bucket: u16, encode: impl FnOnce(&mut Vec<u8>)) {
-        let enough = |page: &PageRef| page.logs > 0 && self.body.len() - page.position as usize >= PAGE_BYTES / 2;
+        let enough = |page: &PageRef| page.logs > 0 && self.body.len() - page.position as usize >= PAGE_BYTES;
         if self.last_bucket != bucket && self.pages.last().is_some_and(enough) {
             self.end();
             self.begin(bucket);
@@ -172,7 +172,8 @@ impl Manifest {
 
     fn page_of(&self, bucket: u16) -> Option<&PageRef> {
         let after = self.root.pages.partition_point(|p| p.first_bucket <= bucket);
-        self.root.pages[..after].last()
+        // The first one covers what comes before it, too: an empty one before it may have gone.
+        self.root.pages[..after.max(1).min(self.root.pages.len())].last()
     }
 
     /// The bytes of a page, verified.
@@ -260,7 +261,7 @@ impl Manifest {
             }
             let bytes = if page.logs > 0 { self.page_bytes(page)? } else { page_begin(0).to_vec() };
             let rows = skim_page(&bytes).map_err(Error::damaged(manifest_path(page.manifest), page.position))?;
-            writer.begin(page.first_bucket);
+            writer.begin(if step == 0 { 0 } else { page.first_bucket });
             let mut old = rows.iter().peekable();
             let order = |id: LogId| (id.bucket(), id);
             for (id, row) in changed {

@@ -164,7 +164,14 @@ impl OpenPack {
         }
         let upto = if follows { end.max(start + READ_AHEAD_BYTES).min(self.len) } else { end };
         let mut bytes = vec![0; (upto - start) as usize];
-        let read = self.file.read_at(&mut bytes, start)?;
+        let read = match self.file.read_at(&mut bytes, start) {
+            // What can't be read may lie behind the piece.
+            Err(_) if upto > end => {
+                bytes.truncate((end - start) as usize);
+                self.file.read_at(&mut bytes, start)?
+            }
+            read => read?,
+        };
         bytes.truncate(read);
         let bytes = Bytes::from(bytes);
         (self.ahead, self.ahead_start) = (bytes.clone(), start);

@@ -251,11 +251,6 @@ impl SegmentWriter {
         self.active.iter_mut().for_each(|active| (active.window, active.windowless) = (None, true));
     }
 
-    /// How many segments are in need of a sync.
-    pub(crate) fn unsynced(&self) -> usize {
-        self.unsynced.len()
-    }
-
     /// Makes everything written so far durable. After an error the store stops, and nothing here is used again.
     pub(crate) fn sync(&mut self, files: &SegmentFiles) -> io::Result<()> {
         for unsynced in self.syncing.iter().chain(&self.unsynced) {

@@ -195,14 +195,26 @@ impl Upkeep {
                 plan.fill(Packing::Add);
             }
             let mut packs = <[Pack; CLASSES]>::default();
+            let mut outcome = Ok(());
             let packed = small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own);
             for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
                 own[at] = false;
                 let merge = if let Packing::Merge(pieces) = packing { pieces } else { 0 };
-                self.add_to_pack(&mut packs, &logs[at], frame, merge)?;
+                outcome = self.add_to_pack(&mut packs, &logs[at], frame, merge);
+                if outcome.is_err() {
+                    break;
+                }
             }
-            packs.into_iter().try_for_each(|pack| self.finish_pack(pack, frame))?;
+            for pack in packs {
+                if outcome.is_ok() {
+                    outcome = self.finish_pack(pack, frame);
+                } else {
+                    // Nobody saw them, and they are made anew when it is tried again.
+                    pack.writer.into_iter().for_each(|writer| writer.give_up(&core.files));
+                }
+            }
+            outcome?;
         }
         for (log, _) in logs.iter().zip(own).filter(|(_, own)| *own).take_while(|_| !given_up()) {
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
@@ -304,7 +316,6 @@ impl Upkeep {
     /// and no more: what a log's writer adds meanwhile is not in it.
     fn sync(&mut self, logs: &[Arc<LogState>]) -> Result<Vec<LogRow>, Fault> {
         let core = &self.core;
-        let unsynced: usize = logs.iter().map(|log| log.writer.lock().unsynced()).sum();
         let fault = |error: std::io::Error| Fault::new("sync segments", "segments", &error);
         // A failure stops the store, so the lists need not be put right after one.
         let begin = |(step, log): (usize, &Arc<LogState>)| {
@@ -313,14 +324,15 @@ impl Upkeep {
             (writer.begin_sync(), log.row())
         };
         let (lists, rows): (Vec<_>, Vec<_>) = logs.iter().enumerate().map(begin).unzip();
-        if unsynced > SYNC_ALL_FROM {
+        let unsynced = || lists.iter().flatten();
+        if unsynced().count() > SYNC_ALL_FROM {
             core.env.disk.sync_all().map_err(fault)?;
         } else {
-            let unsynced = || lists.iter().flatten();
             unsynced().try_for_each(|unsynced| core.files.write_back(unsynced, &self.pace)).map_err(fault)?;
             unsynced().try_for_each(|unsynced| core.files.sync(&unsynced.segment)).map_err(fault)?;
         }
-        logs.iter().for_each(|log| log.writer.lock().end_sync());
+        let synced = logs.iter().zip(&lists).filter(|(_, list)| !list.is_empty());
+        synced.for_each(|(log, _)| log.writer.lock().end_sync());
         core.files.sync_folders().map_err(fault)?;
         Ok(rows)
     }

@@ -393,6 +393,7 @@ fn script(disk: &SimDisk) -> io::Result<()> {
     let file = disk.open("d/a", Access::CreateNew)?;
     file.allocate(BLOCK as u64)?;
     file.write_at(&[1; BLOCK], 0)?;
+    file.write_back(0, 1)?;
     file.sync_data()?;
     disk.sync_dir("d")?;
     disk.sync_dir("")?;
