@@ -27,16 +27,16 @@ const COPIES_BYTES: u64 = 4 << 20;
 pub(crate) enum Packing {
     /// To a segment of its own, with its pieces.
     Own,
-    /// To a pack, as a piece that so many of its last ones are copied into.
-    Merge(usize),
+    /// To a pack, as a piece that its last ones are copied into.
+    Merge(Due),
     /// To a pack, as one more piece.
     Add,
 }
 
-/// The last pieces of a log that are due to be copied together, with what comes behind them.
+/// Some last pieces of a log, to be copied together with what comes behind them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Due {
-    pieces: usize,
+    pub(crate) pieces: usize,
     bytes: u64,
 }
 
@@ -58,8 +58,8 @@ impl Small {
     pub(crate) fn copied(&self, packing: Packing) -> u64 {
         match packing {
             Packing::Add => 0,
-            Packing::Merge(pieces) if pieces == self.due.pieces => self.due.bytes,
-            Packing::Merge(_) | Packing::Own => self.tail.piece_bytes,
+            Packing::Merge(due) => due.bytes,
+            Packing::Own => self.tail.piece_bytes,
         }
     }
 }
@@ -88,7 +88,8 @@ pub(crate) fn due(log: LogId, pending: u64, pieces: &[u64]) -> Due {
 
 /// Decides for each log.
 pub(crate) fn plan(logs: &[Small]) -> Vec<Packing> {
-    let begin = |log: &Small| if log.scattered { Packing::Merge(log.tail.pieces) } else { Packing::Add };
+    let all = |tail: Tail| Due { pieces: tail.pieces, bytes: tail.piece_bytes };
+    let begin = |log: &Small| if log.scattered { Packing::Merge(all(log.tail)) } else { Packing::Add };
     let mut plan: Vec<Packing> = logs.iter().map(begin).collect();
     let pending: u64 = logs.iter().map(|log| log.tail.pending).sum();
     let copies = (COPIES_TIMES * pending).max(COPIES_BYTES);
@@ -107,7 +108,7 @@ pub(crate) fn plan(logs: &[Small]) -> Vec<Packing> {
             break;
         }
         if plan[at] == Packing::Add {
-            plan[at] = Packing::Merge(logs[at].due.pieces);
+            plan[at] = Packing::Merge(logs[at].due);
             used += logs[at].due.bytes;
         }
     }
@@ -145,8 +146,8 @@ mod tests {
                 match packing {
                     Packing::Own => pieces.clear(),
                     Packing::Add => pieces.insert(0, bytes),
-                    Packing::Merge(count) => {
-                        let merged = pieces.drain(..count).sum::<u64>();
+                    Packing::Merge(due) => {
+                        let merged = pieces.drain(..due.pieces).sum::<u64>();
                         pieces.insert(0, merged + bytes);
                     }
                 }
@@ -192,7 +193,10 @@ mod tests {
         logs.extend(vec![of(0, 0); 300]);
         logs[400] = Small { scattered: true, ..of(2, 200) };
         let plan = plan(&logs);
-        assert_eq!((plan[150], plan[400], plan[401]), (Packing::Own, Packing::Merge(2), Packing::Add));
+        assert_eq!(
+            (plan[150], plan[400], plan[401]),
+            (Packing::Own, Packing::Merge(Due { pieces: 2, bytes: 200 }), Packing::Add)
+        );
         assert_eq!(plan.iter().filter(|p| **p == Packing::Own).count() as u64, COPIES_BYTES / 2 / OWN_BYTES - 1);
     }
 }

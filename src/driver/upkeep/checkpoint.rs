@@ -200,7 +200,7 @@ impl Upkeep {
             for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
                 own[at] = false;
-                let merge = if let Packing::Merge(pieces) = packing { pieces } else { 0 };
+                let merge = if let Packing::Merge(due) = packing { due.pieces } else { 0 };
                 outcome = self.add_to_pack(&mut packs, &logs[at], frame, merge);
                 if outcome.is_err() {
                     break;
