@@ -59,8 +59,9 @@ pub struct StoreOptions {
     /// Size of a journal file, fixed when the store is created. Default 16 MiB, 64 KiB to 1 GiB, a multiple of 4 KiB. It
     /// bounds the size of a transaction.
     pub journal_file_bytes: u64,
-    /// How many journal files there may be. Default 8, 4 to 1,024. A longer journal means fewer checkpoints, more disk, and a
-    /// longer recovery.
+    /// How many journal files there may be; they are made when they are needed. Default 12, 4 to 1,024. Half of their bytes bound
+    /// [`StoreOptions::memory_bytes`]. What is appended while a checkpoint runs must fit behind what the checkpoint covers: a
+    /// journal too short for that holds appends up; a longer one means a longer recovery.
     pub journal_files_max: u32,
     /// A turn's share of one log at or above this many bytes is written straight to its segment instead of through the
     /// journal. Default 1 MiB, 64 KiB and more.
@@ -95,7 +96,7 @@ impl Default for StoreOptions {
         StoreOptions {
             memory_bytes: 64 << 20,
             journal_file_bytes: 16 << 20,
-            journal_files_max: 8,
+            journal_files_max: 12,
             bulk_bytes: 1 << 20,
             pack_from: 48,
             open_files_max: 1024,

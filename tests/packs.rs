@@ -295,6 +295,21 @@ fn round_by_hand(store: &mut ManualStore, logs: &[Log], bytes: usize) -> usize {
     appended
 }
 
+/// Appends went nowhere while a checkpoint of 100,000 logs ran: the journal grew only between two of them.
+#[test]
+fn a_checkpoint_makes_the_files_that_the_journal_needs_meanwhile() {
+    let disk = SimDisk::new(Tape::seeded(1));
+    let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy));
+    // More than the journal has room for: a frame takes a block.
+    for log in &logs {
+        let _ticket = log.try_append_batch(&[[b'x'; 400][..].into()]).unwrap();
+        store.settle();
+    }
+    let files = files_in(&disk, "journal").len();
+    store.checkpoint().unwrap();
+    assert!(files_in(&disk, "journal").len() > files, "{files} files before and after");
+}
+
 /// Paths and lengths of the files in these folders and those in them.
 fn files_in(disk: &SimDisk, folder: &str) -> Vec<(String, u64)> {
     let mut found = Vec::new();
@@ -359,7 +374,8 @@ fn packs_that_little_is_left_of_go_also_when_nothing_is_appended() {
 #[test]
 fn a_store_whose_quota_is_full_goes_on_when_logs_are_deleted() {
     let disk = SimDisk::new(Tape::seeded(1));
-    let quota = |bytes| options(ReadMode::Copy).quota_bytes(bytes);
+    // A round of appends takes more than the journal has.
+    let quota = |bytes| options(ReadMode::Copy).journal_files_max(8).quota_bytes(bytes);
     let (mut store, logs) = by_hand(&disk, quota(0));
     for _ in 0..3 {
         round_by_hand(&mut store, &logs, 400);

@@ -20,6 +20,8 @@ use super::Upkeep;
 
 /// Above so many unsynced segments one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 48;
+/// After so many logs a checkpoint looks whether the journal needs another file: what they take is a few milliseconds.
+const LOGS_A_LOOK: usize = 512;
 /// Packs may waste as much as they hold, and so many times the bytes of a journal file, which is about what a pack has.
 const WASTED_FILES: u64 = 4;
 /// Copies of what is in packs take at most such a part of the room there is.
@@ -66,6 +68,7 @@ impl Upkeep {
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
         let flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+        self.make_journal_files();
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => self.sync(&logs).map_err(|fault| (fault, false)),
@@ -109,6 +112,7 @@ impl Upkeep {
                 core.list_for_checkpoint(log);
             }
         }
+        self.make_journal_files();
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
         let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone).cloned());
@@ -199,6 +203,9 @@ impl Upkeep {
             let packed = small.into_iter().zip(plan).filter(|(_, packing)| *packing != Packing::Own);
             for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
+                if step % LOGS_A_LOOK == 0 {
+                    self.make_journal_files();
+                }
                 own[at] = false;
                 let merge = if let Packing::Merge(due) = packing { due.pieces } else { 0 };
                 outcome = self.add_to_pack(&mut packs, &logs[at], frame, merge);

@@ -93,16 +93,7 @@ impl Upkeep {
             }
         }
         self.look_at_space();
-        while core.ring.wants_file() {
-            if let Err(error) = core.ring.make_file(&self.pace) {
-                let fault = Fault::new("make journal file", "journal", &error);
-                if !fault.is_no_space() {
-                    self.no_room(fault);
-                }
-                // Without room the ring goes on with the files it has; a checkpoint frees them.
-                break;
-            }
-        }
+        self.make_journal_files();
         if core.budget.wants_flush() {
             self.flush_large();
         }
@@ -117,6 +108,21 @@ impl Upkeep {
         }
         self.remove_unnamed();
         self.bury();
+    }
+
+    /// Makes the files that the journal is about to need; a checkpoint, which may be long, does so on its way.
+    fn make_journal_files(&mut self) {
+        let core = self.core.clone();
+        while core.ring.wants_file() && !core.closed_long_ago() {
+            if let Err(error) = core.ring.make_file(&self.pace) {
+                let fault = Fault::new("make journal file", "journal", &error);
+                if !fault.is_no_space() {
+                    self.no_room(fault);
+                }
+                // Without room the ring goes on with the files it has; a checkpoint frees them.
+                return;
+            }
+        }
     }
 
     /// Writes large memory tails into segments without a checkpoint, to have room for more; what many small ones have is for
