@@ -95,8 +95,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     };
     let identity = StoreFile { id: StoreId(id), ..core.identity };
     let mut manifest = Manifest::create(target.clone(), identity.origin, copied.clone())?;
-    let changes: BTreeMap<_, _> = rows.into_iter().map(|row| (row.id, Some(row))).collect();
-    manifest.write(copied, &changes, &Pace::none())?;
+    manifest.write(copied, &rows.into_iter().collect(), &Pace::none())?;
     recovery::make_lock(&*target)?;
     recovery::write_identity(&*target, &identity)?;
     Ok(report)

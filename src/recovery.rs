@@ -32,7 +32,7 @@ use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
-use crate::manifest::Manifest;
+use crate::manifest::{Changes, Manifest};
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
 use crate::segment::{RESERVE_IDS, next_batch, segment_path};
@@ -717,7 +717,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     };
     // What their tails were found to be is in no journal, so it goes into the manifest, also for a log that only a frame after
     // the manifest's created: replaying that frame again finds the log there.
-    let changes: BTreeMap<LogId, Option<LogRow>> = settled.iter().map(|log| (log.id, Some(log.row()))).collect();
+    let changes: Changes = settled.iter().map(|log| log.row()).collect();
     root.unnamed = leftovers.clone();
     let started = with_reserve(&*disk, start).and_then(|ring| {
         root.journal_files = ring.files_after(root.frame);

@@ -103,8 +103,7 @@ pub(super) fn newest(disk: &dyn Disk) -> Option<u64> {
 fn want(pages: &mut Pages, root: &Root, severity: Severity) {
     for (i, page) in root.pages.iter().enumerate() {
         let last = root.pages.get(i + 1).map_or(LogId::BUCKETS, |next| next.first_bucket) - 1;
-        // The first one covers what comes before it, too.
-        let buckets = if i == 0 { 0 } else { page.first_bucket }..=last;
+        let buckets = page.first_bucket..=last;
         pages.entry((page.manifest, page.position)).or_insert(Wanted { page: *page, buckets, severity });
     }
 }

@@ -4,7 +4,7 @@
 //! record keeps its number and its time of arrival. Where records are missing the copy has a gap, which readers step over. No
 //! number is given again: a log goes on above every number that is known to have been used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::format::manifest::{LogRow, Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader, next_batch};
 use crate::format::store::StoreFile;
 use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
-use crate::manifest::Manifest;
+use crate::manifest::{Changes, Manifest};
 use crate::options::StoreOptions;
 use crate::recovery;
 use crate::segment::segment_path;
@@ -111,7 +111,7 @@ pub fn salvage_in(env: &Env, dest: &str, progress: &mut dyn FnMut(&Progress)) ->
 /// Takes batches and writes them to the new store.
 pub(super) struct Salvager {
     target: Arc<dyn Disk>,
-    rows: BTreeMap<LogId, Option<LogRow>>,
+    rows: Changes,
     folders: BTreeSet<String>,
     next_segment: u64,
     frame: u64,
@@ -146,7 +146,7 @@ impl Salvager {
     fn new(target: Arc<dyn Disk>) -> Salvager {
         Salvager {
             target,
-            rows: BTreeMap::new(),
+            rows: Changes::default(),
             folders: BTreeSet::new(),
             next_segment: 1,
             frame: 0,
@@ -179,7 +179,7 @@ impl Salvager {
 
     /// Whether a log is in the copy already.
     pub(super) fn has(&self, id: LogId) -> bool {
-        self.rows.contains_key(&id)
+        self.rows.row(id).is_some()
     }
 
     /// Starts a log. `beyond` is a number that none of its records that are known of has reached.
@@ -283,11 +283,11 @@ impl Salvager {
         self.report.records += current.log.records;
         self.report.bytes += current.log.bytes;
         self.report.logs.push(current.log);
-        self.rows.insert(current.row.id, Some(current.row));
+        self.rows.put(current.row);
     }
 
     fn stored_bytes(&self) -> u64 {
-        self.rows.values().flatten().flat_map(|row| &row.segments).map(|segment| segment.stored_bytes()).sum()
+        self.rows.rows().flat_map(|row| &row.segments).map(|segment| segment.stored_bytes()).sum()
     }
 
     /// Makes a store of it: folders, then the manifest, and `STORE` last.

@@ -5,19 +5,18 @@ mod catalog;
 mod clocks;
 mod pool;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::driver::{Buffered, Lane, Request, Signal};
 use crate::env::{Access, Env};
 use crate::error::{Error, Fault, Result};
-use crate::format::manifest::LogRow;
 use crate::format::store::StoreFile;
 use crate::id::{FrameNumber, LogId, SegmentId};
 use crate::journal::Ring;
 use crate::limits::APPEND_BYTES_MAX;
 use crate::log::LogState;
-use crate::manifest::Manifest;
+use crate::manifest::{Changes, Manifest};
 use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
 use crate::segment::{Segment, SegmentFiles};
@@ -361,12 +360,12 @@ impl Core {
 
     /// Buffered logs whose tail must be looked at after a crash. Those leave that were idle since the last checkpoint and of
     /// which a row, of `changes` or an earlier one, has everything.
-    pub(crate) fn settle_touched(&self, changes: &BTreeMap<LogId, Option<LogRow>>) -> Vec<LogId> {
+    pub(crate) fn settle_touched(&self, changes: &Changes) -> Vec<LogId> {
         let mut touched = self.touched.lock();
         let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
         touched.retain(|id| {
             let Some(log) = catalog.by_id.get(id) else { return false };
-            if let Some(Some(row)) = changes.get(id) {
+            if let Some(row) = changes.row(*id) {
                 log.settled.store(row.end, Ordering::Release);
             }
             log.appender.lock().settle(log.settled.load(Ordering::Acquire))

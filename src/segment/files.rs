@@ -207,6 +207,11 @@ impl SegmentFiles {
         }
     }
 
+    /// The segments and packs that no manifest names yet.
+    pub(crate) fn begun(&self) -> BTreeSet<SegmentId> {
+        self.begun.lock().clone()
+    }
+
     /// What the manifest that is about to be written must say of ids: its bound, so that they stay unique over a crash, and
     /// those begun that no manifest names yet. `named` are those that this one names.
     pub(crate) fn ids_to_note(&self, named: &BTreeSet<SegmentId>) -> (u64, Vec<SegmentId>) {

@@ -3,7 +3,7 @@
 //! One never stops writers. In this order: choose frame F; write all batches up to F to segments; sync segments, then folders;
 //! write and sync the manifest that names F; only then free journal files and remove segments that the manifest no longer has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::core::RESERVE_PATH;
 use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
@@ -11,6 +11,7 @@ use crate::error::{Error, Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{LogId, SegmentId};
 use crate::log::{Gathered, LogState, NONE};
+use crate::manifest::Changes;
 use crate::metrics::{Health, add};
 use crate::options::Durability;
 use crate::segment::{PackWriter, Segment, index_path, segment_path};
@@ -20,8 +21,8 @@ use super::Upkeep;
 
 /// Above so many unsynced segments one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 48;
-/// After so many logs a checkpoint looks whether the journal needs another file: what they take is a few milliseconds.
-const LOGS_A_LOOK: usize = 512;
+/// After so many logs a checkpoint looks whether the journal needs another file: what they take is a millisecond.
+const LOGS_A_LOOK: usize = 64;
 /// Packs may waste as much as they hold, and so many times the bytes of a journal file, which is about what a pack has.
 const WASTED_FILES: u64 = 4;
 /// Copies of what is in packs take at most such a part of the room there is.
@@ -68,7 +69,7 @@ impl Upkeep {
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
         let flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
-        self.make_journal_files();
+        self.make_files_meanwhile(logs.len());
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => self.sync(&logs).map_err(|fault| (fault, false)),
@@ -91,8 +92,8 @@ impl Upkeep {
                 return Err(Error::Io(fault));
             }
         };
-        let mut changes: BTreeMap<LogId, Option<LogRow>> = BTreeMap::new();
-        let mut gone: Vec<Arc<Segment>> = Vec::new();
+        let mut changes = Changes::default();
+        let (mut deleted, mut gone): (Vec<Arc<LogState>>, Vec<Arc<Segment>>) = Default::default();
         for (step, (log, row)) in logs.iter().zip(rows).enumerate() {
             give_way(step);
             let deleted_in = log.deleted_in.load(Ordering::Acquire);
@@ -100,11 +101,12 @@ impl Upkeep {
             if deleted_in <= frame {
                 let view = log.view.read().unwrap_or_else(|p| p.into_inner());
                 gone.extend(view.segments.iter().cloned());
-                changes.insert(log.id, None);
+                changes.remove(log.id);
+                deleted.push(log.clone());
                 continue;
             }
             if created_in <= frame {
-                changes.insert(log.id, Some(row));
+                changes.put(row);
             }
             // What came after F is the next checkpoint's, whether or not anything happens to the log again.
             let later = !log.view.read().unwrap_or_else(|p| p.into_inner()).pending.is_empty();
@@ -112,7 +114,7 @@ impl Upkeep {
                 core.list_for_checkpoint(log);
             }
         }
-        self.make_journal_files();
+        self.make_files_meanwhile(logs.len());
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
         let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone).cloned());
@@ -121,7 +123,7 @@ impl Upkeep {
             core.put_back_retired(retired);
             return Err(error);
         }
-        for log in logs.iter().filter(|log| matches!(changes.get(&log.id), Some(None))) {
+        for log in &deleted {
             // Nobody stores to a file that is about to be shortened.
             log.writer.lock().close_window();
             let pending = {
@@ -154,7 +156,7 @@ impl Upkeep {
         // A file that could not be removed is superfluous, not wrong.
         let _ = core.ring.free_upto(frame);
         add(&core.counters.checkpoints, 1);
-        changes.into_iter().enumerate().for_each(|(step, _)| give_way(step));
+        changes.let_go();
         logs.into_iter().enumerate().for_each(|(step, _)| give_way(step));
         Ok(())
     }
@@ -204,7 +206,7 @@ impl Upkeep {
             for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
                 if step % LOGS_A_LOOK == 0 {
-                    self.make_journal_files();
+                    self.make_files_meanwhile(logs.len());
                 }
                 own[at] = false;
                 let merge = if let Packing::Merge(due) = packing { due.pieces } else { 0 };
@@ -227,6 +229,13 @@ impl Upkeep {
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
         }
         Ok(())
+    }
+
+    /// Makes the files that the journal needs while a checkpoint of so many logs runs.
+    fn make_files_meanwhile(&mut self, logs: usize) {
+        if logs >= LOGS_A_LOOK && !self.core.is_closed() {
+            self.make_journal_files();
+        }
     }
 
     /// Adds what a log has in memory, behind so many of its last pieces, to the pack of its class.
@@ -349,7 +358,7 @@ impl Upkeep {
         frame: u64,
         chain: u32,
         clean: bool,
-        changes: &BTreeMap<LogId, Option<LogRow>>,
+        changes: &Changes,
         touched: Vec<LogId>,
         retired: impl Iterator<Item = Arc<Segment>>,
     ) -> Result<()> {
@@ -363,10 +372,12 @@ impl Upkeep {
         root.chain = chain;
         root.clean = clean;
         root.next_log = core.next_log.load(Ordering::Acquire);
+        // Every segment of these rows was begun before they were taken.
+        let begun = core.files.begun();
         let mut named: BTreeSet<SegmentId> = BTreeSet::new();
-        for (step, row) in changes.values().flatten().enumerate() {
+        for (step, row) in changes.rows().enumerate() {
             give_way(step);
-            named.extend(row.segments.iter().map(|segment| segment.id));
+            named.extend(row.segments.iter().map(|segment| segment.id).filter(|id| begun.contains(id)));
         }
         (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
         root.stamp_ms = core.last_stamp();

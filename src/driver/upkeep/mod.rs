@@ -113,7 +113,7 @@ impl Upkeep {
     /// Makes the files that the journal is about to need; a checkpoint, which may be long, does so on its way.
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
-        while core.ring.wants_file() && !core.closed_long_ago() {
+        while core.ring.wants_file() {
             if let Err(error) = core.ring.make_file(&self.pace) {
                 let fault = Fault::new("make journal file", "journal", &error);
                 if !fault.is_no_space() {
