@@ -16,27 +16,36 @@ const STEP_TIME: Duration = Duration::from_micros(500);
 
 /// Sees to the steps.
 pub(crate) struct Pace {
-    step: Cell<u64>,
-    /// Called after each step with what it took; without it there are no steps, and a sync does it all.
-    between: Option<Box<dyn Fn(Duration) + Send>>,
+    step_bytes: Cell<u64>,
+    /// Until when the device is to be left alone.
+    rests_until: Cell<Option<Instant>>,
+    /// Waits, before a step, for what is left of that; without it there are no steps, and a sync does it all.
+    rest: Option<Box<dyn Fn(Duration) + Send>>,
 }
 
 impl Pace {
-    /// `between` is called after each step, with what it took.
-    pub(crate) fn new(between: impl Fn(Duration) + Send + 'static) -> Pace {
-        Pace { between: Some(Box::new(between)), ..Pace::none() }
+    /// After a step the device is due a rest for as long as the step took. `rest` is called before the next one, with what is
+    /// left of that: what was done in between, without the device, counts.
+    pub(crate) fn new(rest: impl Fn(Duration) + Send + 'static) -> Pace {
+        Pace { rest: Some(Box::new(rest)), ..Pace::none() }
     }
 
     /// Where nobody waits for the device meanwhile.
     pub(crate) fn none() -> Pace {
-        Pace { step: Cell::new(2 * STEP_BYTES_MIN), between: None }
+        Pace { step_bytes: Cell::new(2 * STEP_BYTES_MIN), rests_until: Cell::new(None), rest: None }
     }
 
-    /// After something else that the device was kept busy with.
-    pub(crate) fn pause(&self, took: Duration) {
-        if let Some(between) = &self.between {
-            between(took);
+    /// Something that keeps the device busy, once it had its rest.
+    pub(crate) fn step<T>(&self, busy: impl FnOnce() -> T) -> (T, Duration) {
+        let left = self.rests_until.get().map(|until| until.saturating_duration_since(Instant::now()));
+        if let (Some(rest), Some(left)) = (&self.rest, left.filter(|left| !left.is_zero())) {
+            rest(left);
         }
+        let begun = Instant::now();
+        let outcome = busy();
+        let took = begun.elapsed();
+        self.rests_until.set(begun.checked_add(2 * took));
+        (outcome, took)
     }
 
     /// Brings a range of a file that was written to the device, so that a sync finds it there. Nothing is durable by it.
@@ -44,19 +53,19 @@ impl Pace {
     /// # Errors
     /// As of a sync: nothing may be assumed of the file, and it is not tried again.
     pub(crate) fn write_back(&self, file: &dyn DiskFile, range: Range<u64>) -> io::Result<()> {
-        let Some(between) = &self.between else { return Ok(()) };
+        if self.rest.is_none() {
+            return Ok(());
+        }
         let mut at = range.start;
         while at < range.end {
-            let step = self.step.get().min(range.end - at);
-            let begun = Instant::now();
-            file.write_back(at, step)?;
-            let took = begun.elapsed();
+            let step = self.step_bytes.get().min(range.end - at);
+            let (written, took) = self.step(|| file.write_back(at, step));
+            written?;
             if took > 2 * STEP_TIME {
-                self.step.set((self.step.get() / 2).max(STEP_BYTES_MIN));
-            } else if took < STEP_TIME / 2 && step == self.step.get() {
-                self.step.set((step * 2).min(STEP_BYTES_MAX));
+                self.step_bytes.set((self.step_bytes.get() / 2).max(STEP_BYTES_MIN));
+            } else if took < STEP_TIME / 2 && step == self.step_bytes.get() {
+                self.step_bytes.set((step * 2).min(STEP_BYTES_MAX));
             }
-            between(took);
             at += step;
         }
         Ok(())

@@ -3,19 +3,17 @@
 //! A file system that tells the device of each block that is freed takes a millisecond for a megabyte, on the machine this was
 //! measured on, and no sync gets through meanwhile. So space is given back a step at a time, and the journal has the device between.
 
-use std::time::Instant;
-
 use crate::env::{DiskFile, Pace};
 use crate::segment::Segment;
 use crate::sync::Arc;
 
 /// A file is shrunk by so much at a time.
 const STEP_BYTES: u64 = 1 << 20;
-/// With more waiting than this steps are longer, and nothing waits for them: writers go on faster than space comes back.
+/// With more waiting than this steps are longer, and nothing comes between or first: writers go on faster than space comes back.
 const WAITING_BYTES_MAX: u64 = 512 << 20;
 const STEP_BYTES_MAX: u64 = 16 << 20;
-/// The same with more files than this: each has a descriptor, which a checkpoint may need.
-const WAITING_FILES_MAX: usize = 32;
+/// With more files than this nothing else comes first: each has a descriptor, which a checkpoint may need.
+const WAITING_FILES_MAX: usize = 64;
 
 /// A file that has no name any more.
 struct Grave {
@@ -51,8 +49,9 @@ impl Graves {
     pub(super) fn give_back(&mut self, pace: &Pace, is_due: impl Fn() -> bool) -> u64 {
         let waiting = self.0.iter().filter(|grave| !grave.is_pinned());
         let (files, bytes) = waiting.fold((0, 0), |(files, bytes), grave| (files + 1, bytes + grave.len));
-        let hurried = bytes > WAITING_BYTES_MAX || files > WAITING_FILES_MAX;
-        let step = if hurried { STEP_BYTES_MAX } else { STEP_BYTES };
+        let behind = bytes > WAITING_BYTES_MAX;
+        let first = behind || files > WAITING_FILES_MAX;
+        let step = if behind { STEP_BYTES_MAX } else { STEP_BYTES };
         let mut pinned = 0;
         self.0.retain_mut(|grave| {
             if grave.is_pinned() {
@@ -63,17 +62,15 @@ impl Graves {
                 return true;
             }
             while grave.len > 0 {
-                if is_due() && !hurried {
+                if is_due() && !first {
                     return true;
                 }
-                let begun = Instant::now();
                 grave.len = grave.len.saturating_sub(step);
+                let shrink = || grave.file.shrink(grave.len);
                 // Whatever stands in the way: the space comes back with the descriptor.
-                if grave.file.shrink(grave.len).is_err() {
+                let shrunk = if behind { shrink() } else { pace.step(shrink).0 };
+                if shrunk.is_err() {
                     return false;
-                }
-                if !hurried {
-                    pace.pause(begun.elapsed());
                 }
             }
             false

@@ -337,16 +337,16 @@ impl Upkeep {
 fn pace_beside_appends(core: &Arc<Core>) -> Pace {
     /// Of the memory that appends may take, in eighths: above it there is no time.
     const PRESSED_AT: u64 = 6;
-    /// A step may take long on a device that hangs, and whether there is time is looked at before.
+    /// A step may have taken long on a device that hangs, and whether there is time is looked at before.
     const PAUSE_MAX: Duration = Duration::from_millis(5);
     let (core, before) = (core.clone(), Cell::new(0));
-    Pace::new(move |took| {
+    Pace::new(move |left| {
         let frame = core.durable_frame();
         let appending = before.replace(frame) != frame || core.budget.is_awaited();
         let filled = core.budget.eighths() >= PRESSED_AT || core.ring.presses_checkpoint();
         let pressed = filled || core.ring.is_awaited() || core.is_closed();
         if appending && !pressed {
-            std::thread::sleep(took.min(PAUSE_MAX));
+            std::thread::sleep(left.min(PAUSE_MAX));
         }
     })
 }
