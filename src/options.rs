@@ -54,12 +54,12 @@ pub enum DiskChoice {
 #[non_exhaustive]
 pub struct StoreOptions {
     /// Bytes of appended records that may be in memory because no segment has them yet. Above it callers wait, then get
-    /// [`Error::Busy`]. Default 64 MiB, 1 MiB to 64 GiB. Raising it costs memory and time to reopen after a kill.
+    /// [`Error::Busy`]. Default 128 MiB, 64 KiB to 64 GiB. Raising it costs memory and time to reopen after a kill.
     pub memory_bytes: u64,
     /// Size of a journal file, fixed when the store is created. Default 16 MiB, 64 KiB to 1 GiB, a multiple of 4 KiB. It
     /// bounds the size of a transaction.
     pub journal_file_bytes: u64,
-    /// How many journal files there may be; they are made when they are needed. Default 12, 4 to 1,024. Half of their bytes bound
+    /// How many journal files there may be; they are made when they are needed. Default 20, 4 to 1,024. Half of their bytes bound
     /// [`StoreOptions::memory_bytes`]. What is appended while a checkpoint runs must fit behind what the checkpoint covers: a
     /// journal too short for that holds appends up; a longer one means a longer recovery.
     pub journal_files_max: u32,
@@ -94,9 +94,9 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         StoreOptions {
-            memory_bytes: 64 << 20,
+            memory_bytes: 128 << 20,
             journal_file_bytes: 16 << 20,
-            journal_files_max: 12,
+            journal_files_max: 20,
             bulk_bytes: 1 << 20,
             pack_from: 48,
             open_files_max: 1024,

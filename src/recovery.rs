@@ -14,7 +14,7 @@
 //! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
 //! nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -234,10 +234,9 @@ pub(crate) fn make_folders(disk: &dyn Disk) -> Result<()> {
 struct Replay<'a> {
     manifest: &'a Manifest,
     origin: StoreId,
-    /// Pages that were read, by their first bucket, with the rows that were not asked for yet: a journal can be about every log
-    /// there is, and each page is read once.
-    pages: HashMap<u16, HashMap<LogId, LogRow>>,
-    logs: BTreeMap<LogId, Arc<LogState>>,
+    /// Pages that were read, by their first bucket: a journal can be about every log there is, and each page is read once.
+    pages: HashMap<u16, Vec<LogRow>>,
+    logs: HashMap<LogId, Arc<LogState>>,
     gone: Vec<(LogId, Option<Arc<LogState>>)>,
     touched: BTreeSet<LogId>,
     next_log: u64,
@@ -255,14 +254,31 @@ impl Replay<'_> {
             return Ok(None);
         }
         let page = self.manifest.page_around(id);
-        if !self.pages.contains_key(&page) {
-            let rows = self.manifest.rows_of_page(page)?;
-            self.pages.insert(page, rows.into_iter().map(|row| (row.id, row)).collect());
-        }
-        let Some(row) = self.pages.get_mut(&page).and_then(|rows| rows.remove(&id)) else { return Ok(None) };
-        let log = Arc::new(LogState::from_row(&row, self.origin, false));
+        let rows = match self.pages.entry(page) {
+            hash_map::Entry::Occupied(rows) => rows.into_mut(),
+            hash_map::Entry::Vacant(place) => place.insert(self.manifest.rows_of_page(page)?),
+        };
+        let Some(row) = rows.iter().find(|row| row.id == id) else { return Ok(None) };
+        let log = Arc::new(LogState::from_row(row, self.origin, false));
         self.logs.insert(id, log.clone());
         Ok(Some(log))
+    }
+
+    /// By their ids, so that a history runs alike each time.
+    fn logs_in_order(&self) -> Vec<Arc<LogState>> {
+        let mut logs: Vec<_> = self.logs.values().cloned().collect();
+        logs.sort_unstable_by_key(|log| log.id);
+        logs
+    }
+
+    /// The segments that logs have, of those that are asked about.
+    fn segments_in_use(&self, is_asked_about: impl Fn(&SegmentId) -> bool) -> HashSet<SegmentId> {
+        let mut used = HashSet::new();
+        for log in self.logs.values() {
+            let view = log.view.read().unwrap_or_else(|p| p.into_inner());
+            used.extend(view.segments.iter().map(|segment| segment.id).filter(&is_asked_about));
+        }
+        used
     }
 
     fn frame(&mut self, place: &FramePlace, file: &Bytes) -> Result<()> {
@@ -414,15 +430,18 @@ struct Found<'a> {
 }
 
 /// Segments of the dead life that no manifest names, with what they say of themselves. With `sync` a folder that has no segment
-/// known to be durable, here or in the journal (`named`), gets its name anew: this life may put segments there.
+/// known to be durable, here or in the journal, gets its name anew: this life may put segments there.
 fn unnamed_segments(
     disk: &dyn Disk,
     origin: StoreId,
     root: &Root,
-    named: &HashSet<SegmentId>,
+    replay: &Replay<'_>,
     sync: bool,
 ) -> Result<Vec<SegmentHeader>> {
     let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
+    let noted: HashSet<SegmentId> = root.unnamed.iter().copied().collect();
+    let is_unnamed = |id: &SegmentId| id.0 >= from || noted.contains(id);
+    let named = replay.segments_in_use(is_unnamed);
     let mut found = Vec::new();
     let list = |folder: &str| {
         let entries = if sync { names::list(disk, folder) } else { disk.list(folder) };
@@ -434,7 +453,6 @@ fn unnamed_segments(
         let entries = list(&folder)?;
         let ids = entries.iter().filter_map(|entry| entry.name.strip_suffix(".seg"));
         let ids: Vec<_> = ids.filter_map(|id| u64::from_str_radix(id, 16).ok()).map(SegmentId).collect();
-        let is_unnamed = |id: &SegmentId| id.0 >= from || root.unnamed.contains(id);
         if sync && ours && ids.iter().all(|id| is_unnamed(id) && !named.contains(id)) {
             names::renew(disk, &folder).map_err(Error::io("make name anew", &folder))?;
         }
@@ -466,7 +484,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
         manifest,
         origin,
         pages: HashMap::new(),
-        logs: BTreeMap::new(),
+        logs: HashMap::new(),
         gone: Vec::new(),
         touched: if clean { BTreeSet::new() } else { root.touched.iter().copied().collect() },
         next_log: root.next_log,
@@ -477,13 +495,9 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     for place in &plan.frames {
         replay.frame(place, &files[place.file].1)?;
     }
-    let segments_in_use = |replay: &Replay<'_>| -> HashSet<SegmentId> {
-        let views = replay.logs.values().map(|log| log.view.read().unwrap_or_else(|p| p.into_inner()));
-        views.flat_map(|view| view.segments.iter().map(|s| s.id).collect::<Vec<_>>()).collect()
-    };
     let mut leftovers = match clean {
         true => Vec::new(),
-        false => unnamed_segments(disk, origin, root, &segments_in_use(&replay), sync)?,
+        false => unnamed_segments(disk, origin, root, &replay, sync)?,
     };
     let mut settled = Vec::new();
     for id in replay.touched.clone() {
@@ -500,7 +514,8 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
             settled.push(log);
         }
     }
-    let used = segments_in_use(&replay);
+    let left: HashSet<SegmentId> = leftovers.iter().map(|h| h.segment).collect();
+    let used = replay.segments_in_use(|id| left.contains(id));
     leftovers.retain(|h| !used.contains(&h.segment));
     match &plan.verdict {
         Verdict::Tail { cut_bytes } => replay.report.cut_bytes = *cut_bytes,
@@ -644,7 +659,8 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     report.created = !exists;
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
     report.network_file_system = disk.network_file_system().map(str::to_owned);
-    let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
+    let logs = replay.logs_in_order();
+    let Replay { gone, next_log, stamp_ms, pending_bytes, .. } = replay;
     let (end, chain) = match plan.frames.last() {
         Some(last) => (plan.end, last.header.checksum),
         None => (plan.end, manifest.root.chain),
@@ -652,7 +668,6 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     let old_root = manifest.root.clone();
     let first_segment = old_root.segments_reserved;
     let mut queue = disk.write_queue(&*lock, QUEUE_DEPTH).map_err(Error::io("start write queue", disk.root()))?;
-    let logs: Vec<Arc<LogState>> = logs.into_values().collect();
     let parts = |manifest: Manifest, ring: Ring, health: Health, env: Env| CoreParts {
         env,
         identity,
@@ -782,7 +797,8 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
     let mut report = replay.report.clone();
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
     report.network_file_system = disk.network_file_system().map(str::to_owned);
-    let Replay { logs, gone, next_log, stamp_ms, pending_bytes, .. } = replay;
+    let logs = replay.logs_in_order();
+    let Replay { gone, next_log, stamp_ms, pending_bytes, .. } = replay;
     let first_segment = manifest.root.segments_reserved;
     let parts = CoreParts {
         identity,
@@ -793,7 +809,7 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
         chain: 0,
         stamp_ms,
         next_log,
-        logs: logs.into_values().collect(),
+        logs,
         gone,
         touched: BTreeSet::new(),
         leftovers: Vec::new(),

@@ -300,10 +300,13 @@ fn round_by_hand(store: &mut ManualStore, logs: &[Log], bytes: usize) -> usize {
 fn a_checkpoint_makes_the_files_that_the_journal_needs_meanwhile() {
     let disk = SimDisk::new(Tape::seeded(1));
     let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy));
-    // More than the journal has room for: a frame takes a block.
-    for log in &logs {
-        let _ticket = log.try_append_batch(&[[b'x'; 400][..].into()]).unwrap();
-        store.settle();
+    // Until the journal has no room.
+    for log in logs.iter().cycle().take(1000) {
+        let ticket = log.try_append_batch(&[[b'x'; 400][..].into()]).unwrap();
+        while store.commit_step() {}
+        if ticket.try_get().is_none() {
+            break;
+        }
     }
     let files = files_in(&disk, "journal").len();
     store.checkpoint().unwrap();

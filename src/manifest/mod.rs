@@ -13,7 +13,7 @@ use crate::format::Damage;
 use crate::format::checksum::Salt;
 use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, decode_page};
 use crate::id::{LogId, StoreId};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 pub(crate) use write::Changes;
 
@@ -28,6 +28,8 @@ pub(crate) struct Manifest {
     pub(crate) root: Root,
     /// Files the root before still needs.
     previous: BTreeSet<u64>,
+    /// The file a page was read from last: most of the others lie there, too.
+    opened: Mutex<Option<(u64, Arc<dyn DiskFile>)>>,
     /// Files removed, whose space is still taken. Nobody reads them: who reads a page has the manifest to himself.
     removed: Vec<Arc<dyn DiskFile>>,
 }
@@ -45,11 +47,14 @@ pub(crate) fn numbers(disk: &dyn Disk) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn read_range(disk: &dyn Disk, path: &str, position: u64, len: usize) -> Result<Vec<u8>> {
-    let file = disk.open(path, Access::Read).map_err(|error| match error.kind() {
+fn open(disk: &dyn Disk, path: &str) -> Result<Arc<dyn DiskFile>> {
+    disk.open(path, Access::Read).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::damaged(path, 0)(Damage::Missing),
         _ => Error::io("open", path)(error),
-    })?;
+    })
+}
+
+fn read_range(file: &dyn DiskFile, path: &str, position: u64, len: usize) -> Result<Vec<u8>> {
     let file_len = file.len().map_err(Error::io("measure", path))?;
     if position.saturating_add(len as u64) > file_len {
         return Err(Error::damaged(path, position)(Damage::Short));
@@ -69,7 +74,9 @@ fn is_unfinished(disk: &dyn Disk, number: u64) -> bool {
 /// Reads the root of one manifest file.
 pub(crate) fn read_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result<Root> {
     let path = manifest_path(number);
-    let header = ManifestHeader::parse(&read_range(disk, &path, 0, HEADER_BYTES)?).map_err(Error::damaged(&path, 0))?;
+    let file = open(disk, &path)?;
+    let header = read_range(&*file, &path, 0, HEADER_BYTES)?;
+    let header = ManifestHeader::parse(&header).map_err(Error::damaged(&path, 0))?;
     let at = header.root_position;
     if header.origin != origin || header.number != number {
         return Err(Error::damaged(&path, 0)(Damage::Misplaced));
@@ -77,7 +84,7 @@ pub(crate) fn read_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result
     if at.saturating_add(u64::from(header.root_bytes)) > MANIFEST_BYTES_MAX {
         return Err(Error::damaged(&path, 0)(Damage::Bounds));
     }
-    let bytes = read_range(disk, &path, at, header.root_bytes as usize)?;
+    let bytes = read_range(&*file, &path, at, header.root_bytes as usize)?;
     if Salt::manifest(origin, number).checksum(&bytes) != header.root_checksum {
         return Err(Error::damaged(&path, at)(Damage::Checksum));
     }
@@ -104,10 +111,8 @@ impl Manifest {
                 Ok(root) => {
                     let previous = root.pages.iter().map(|p| p.manifest).chain([number]).collect();
                     let newest = numbers.last().copied().unwrap_or(number);
-                    return Ok((
-                        Manifest { disk, origin, number: newest, root, previous, removed: Vec::new() },
-                        damage,
-                    ));
+                    let (opened, removed) = Default::default();
+                    return Ok((Manifest { disk, origin, number: newest, root, previous, opened, removed }, damage));
                 }
                 Err(error @ (Error::TooNew { .. } | Error::Io(_))) => return Err(error),
                 // The header is written last: without one, its owner died while writing it.
@@ -129,8 +134,8 @@ impl Manifest {
 
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
-        let (root_before, previous) = (Root::default(), BTreeSet::new());
-        let mut manifest = Manifest { disk, origin, number: 0, root: root_before, previous, removed: Vec::new() };
+        let (root_before, previous, opened, removed) = Default::default();
+        let mut manifest = Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed };
         manifest.write(root, &Changes::default(), &Pace::none())?;
         Ok(manifest)
     }
@@ -143,7 +148,14 @@ impl Manifest {
     /// The bytes of a page, verified.
     fn page_bytes(&self, page: &PageRef) -> Result<Vec<u8>> {
         let path = manifest_path(page.manifest);
-        let bytes = read_range(&*self.disk, &path, page.position, page.bytes as usize)?;
+        let mut opened = self.opened.lock();
+        let file = match &*opened {
+            Some((number, file)) if *number == page.manifest => file.clone(),
+            _ => open(&*self.disk, &path)?,
+        };
+        *opened = Some((page.manifest, file.clone()));
+        drop(opened);
+        let bytes = read_range(&*file, &path, page.position, page.bytes as usize)?;
         match Salt::manifest(self.origin, page.manifest).checksum(&bytes) == page.checksum {
             true => Ok(bytes),
             false => Err(Error::damaged(&path, page.position)(Damage::Checksum)),
@@ -175,9 +187,9 @@ impl Manifest {
 
     /// The rows of the page with this first bucket.
     pub(crate) fn rows_of_page(&self, first_bucket: u16) -> Result<Vec<LogRow>> {
-        match self.root.pages.iter().find(|page| page.first_bucket == first_bucket) {
-            Some(page) => self.rows_of(page),
-            None => Ok(Vec::new()),
+        match self.root.pages.binary_search_by_key(&first_bucket, |page| page.first_bucket) {
+            Ok(at) => self.rows_of(&self.root.pages[at]),
+            Err(_) => Ok(Vec::new()),
         }
     }
 

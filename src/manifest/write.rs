@@ -7,7 +7,7 @@ use crate::env::{Access, DiskFile, Pace};
 use crate::error::{Error, Result};
 use crate::format::checksum::Salt;
 use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, page_begin, skim_page};
-use crate::id::{LogId, SegmentId};
+use crate::id::{LogId, SegmentId, StoreId};
 use crate::segment::segment_path;
 use crate::sync::{Arc, give_way};
 
@@ -121,11 +121,15 @@ impl FileWriter<'_> {
 
     /// The root comes behind the pages, and the header last: where it verifies, everything it leads to is on stable storage. Open
     /// reads no page.
-    fn finish(mut self, root: &Root, mut header: ManifestHeader) -> io::Result<()> {
+    fn finish(mut self, root: &Root, origin: StoreId) -> io::Result<()> {
         let root = root.encode();
-        header.root_position = self.position + self.buffer.len() as u64;
-        header.root_bytes = root.len() as u32;
-        header.root_checksum = self.salt.checksum(&root);
+        let header = ManifestHeader {
+            origin,
+            number: self.number,
+            root_position: self.position + self.buffer.len() as u64,
+            root_bytes: root.len() as u32,
+            root_checksum: self.salt.checksum(&root),
+        };
         self.buffer.extend_from_slice(&root);
         self.write_out()?;
         self.file.sync_data()?;
@@ -171,6 +175,8 @@ impl Manifest {
             return Err(error);
         }
         let before = std::mem::replace(&mut self.root, root);
+        // It may be one that goes now.
+        *self.opened.lock() = None;
         self.remove_before(&before);
         Ok(())
     }
@@ -193,8 +199,7 @@ impl Manifest {
         root.pages = std::mem::take(&mut writer.pages);
         first_page_from_the_first_bucket(root);
         self.settle_packs(root, packs);
-        let header = ManifestHeader { origin: self.origin, number, root_position: 0, root_bytes: 0, root_checksum: 0 };
-        writer.finish(root, header).map_err(fault())
+        writer.finish(root, self.origin).map_err(fault())
     }
 
     /// Today's pages with what changes; those in which nothing does are named where they are.
