@@ -214,3 +214,35 @@ fn creating_a_log_together_with_a_trim_of_a_buffered_one_does_not_hang() {
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// A transaction takes what was appended to its logs before, whichever turn that was for; the log then stood twice in that turn.
+/// What a later turn had of it was framed before a large share of it, and was not found again.
+#[test]
+fn what_comes_behind_a_large_share_stays_behind_it_after_a_transaction() {
+    let disk = SimDisk::new(Tape::seeded(1));
+    let options = || StoreOptions::new().journal_file_bytes(1 << 20).bulk_bytes(64 << 10).reserve_bytes(0);
+    let mut store = ManualStore::open(env_of(&disk), options().memory_bytes(64 << 20).journal_files_max(128)).unwrap();
+    let log = create(&mut store, "log");
+    let large = vec![7; 900 << 10];
+    let append =
+        |records: &[&[u8]]| log.append_batch_ticket(&records.iter().map(|r| (*r).into()).collect::<Vec<_>>()).unwrap();
+    // More than goes into one turn, and a transaction in the same; what comes then belongs to the next.
+    let mut tickets: Vec<_> = (0..5).map(|_| append(&[&large])).collect();
+    let mut transaction = Transaction::new();
+    transaction.append(&log, "whole").unwrap();
+    let committed = store.store().commit(transaction).unwrap();
+    tickets.push(append(&[b"taken by the transaction"]));
+    assert!(store.commit_step());
+    tickets.extend((0..5).map(|_| append(&[&large])));
+    tickets.push(append(&[b"behind it"]));
+    store.settle();
+    assert!(tickets.iter().all(|ticket| matches!(ticket.try_get(), Some(Ok(_)))));
+    drop(committed);
+    let read = |log: &Log| log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().sequence_number).collect();
+    let found: Vec<u64> = read(&log);
+    assert_eq!(found, (0..13).collect::<Vec<_>>());
+    drop((log, store));
+    let store = ManualStore::open(env_of(&disk), options()).unwrap();
+    let found: Vec<u64> = read(&store.store().log("log").unwrap());
+    assert_eq!(found, (0..13).collect::<Vec<_>>());
+}

@@ -333,9 +333,14 @@ impl Commit {
         }
         let mut draft = std::mem::take(&mut self.spare_draft);
         let mut batches = std::mem::take(&mut self.spare_batches);
-        let mut large = Vec::new();
+        let mut large: Vec<(Arc<LogState>, Vec<BatchBuilder>)> = Vec::new();
         draft.expect(taken.logs.len());
         for log in taken.logs {
+            // It stands here twice where a transaction took what it was listed for. What it has by now is listed in a later turn, too,
+            // and must not be framed before its share.
+            if large.iter().any(|(large, _)| Arc::ptr_eq(large, &log)) {
+                continue;
+            }
             log.appender.lock().take(&mut batches);
             if self.is_bulk(batches.iter().map(BatchBuilder::records_bytes).sum()) {
                 large.push((log, std::mem::take(&mut batches)));
