@@ -69,10 +69,12 @@ impl Upkeep {
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
         let flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
-        self.make_files_meanwhile(logs.len());
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
-            false => self.sync(&logs).map_err(|fault| (fault, false)),
+            false => {
+                self.make_files_meanwhile(logs.len());
+                self.sync(&logs).map_err(|fault| (fault, false))
+            }
         });
         if synced.is_ok() && given_up() {
             logs.iter().for_each(|log| core.list_for_checkpoint(log));
