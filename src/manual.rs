@@ -84,8 +84,12 @@ impl ManualStore {
             while machines.commit.step(true) {}
             let buffered = self.store.core().buffered.lock().step(self.store.core());
             if machines.commit.is_stalled() {
-                machines.upkeep.step();
-                if machines.commit.step(true) {
+                // What one look gives back is room for the next.
+                let goes_on = (0..2).any(|_| {
+                    machines.upkeep.step();
+                    machines.commit.step(true)
+                });
+                if goes_on {
                     continue;
                 }
                 return;

@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::driver::{Buffered, BufferedLane, Commit, CommitMachine, Request, Upkeep};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::id::StoreId;
+use crate::id::{SequenceNumber, StoreId};
 use crate::log::{Log, LogState};
 use crate::metrics::{Health, Stats};
 use crate::options::{LogOptions, ReadMode, StoreOptions, check_name, check_not_internal};
@@ -196,9 +196,11 @@ impl Store {
     /// Creates a log. Durable when it returns.
     ///
     /// # Errors
-    /// [`Error::LogExists`], [`Error::InvalidName`], [`Error::InvalidOption`], and what any write may answer.
+    /// [`Error::LogExists`], [`Error::InvalidName`], [`Error::InvalidOption`], and what any write may answer;
+    /// [`Error::OutcomeUnknown`] also when it was not durable within the append deadline.
     pub fn create_log(&self, name: &str, options: LogOptions) -> Result<Log> {
-        Ok(self.log_handle(self.create_log_ticket(name, options)?.wait()?))
+        let pending = self.create_log_ticket(name, options)?;
+        Ok(self.log_handle(pending.wait_within(self.life.core.patience(), "create", name)?))
     }
 
     pub(crate) fn create_log_ticket(&self, name: &str, options: LogOptions) -> Result<Pending<Arc<LogState>>> {
@@ -259,15 +261,19 @@ impl Store {
     /// the next checkpoint. A log created later under the name is another log.
     ///
     /// # Errors
-    /// [`Error::NoSuchLog`], and what any write may answer.
+    /// [`Error::NoSuchLog`], and what any write may answer. [`Error::OutcomeUnknown`] also when it was not durable within the append
+    /// deadline; after a crash the log may then be there, whole or, where its room was needed, empty.
     pub fn delete_log(&self, name: &str) -> Result<()> {
-        self.delete_log_ticket(name)?.wait()
+        self.delete_log_ticket(name)?.wait_within(self.life.core.patience(), "delete", name)
     }
 
     pub(crate) fn delete_log_ticket(&self, name: &str) -> Result<Pending<()>> {
         check_not_internal(name)?;
-        let log = self.life.core.log_by_name(name)?;
-        self.life.core.request(|slot| Request::DeleteLog { log, slot })
+        let core = &self.life.core;
+        let log = core.log_by_name(name)?;
+        let pending = core.request(|slot| Request::DeleteLog { log: log.clone(), slot })?;
+        core.ask_trim(&log, SequenceNumber::MAX);
+        Ok(pending)
     }
 
     /// Hands over a transaction. What it answers is durable, and so is everything a refusal was based on.

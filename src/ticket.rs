@@ -258,10 +258,7 @@ impl Ticket {
 
     /// Blocks for at most what is `left` of the time that a blocking append of `place` may take in all.
     pub(crate) fn wait_within(self, left: Duration, of: Duration, place: impl FnOnce() -> String) -> Result<Appended> {
-        self.wait_for(left).unwrap_or_else(|| {
-            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {of:?}"));
-            Err(Error::OutcomeUnknown { cause: Fault::new("append", place(), &late) })
-        })
+        self.wait_for(left).unwrap_or_else(|| Err(late("append", of, place())))
     }
 }
 
@@ -277,6 +274,12 @@ impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ticket").field("appended", &self.appended).field("resolved", &self.turn.is_resolved()).finish()
     }
+}
+
+/// What a caller is told who does not wait any longer.
+fn late(what: &'static str, of: Duration, place: String) -> Error {
+    let late = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("not acknowledged within {of:?}"));
+    Error::OutcomeUnknown { cause: Fault::new(what, place, &late) }
 }
 
 /// A place for the answer to a request, filled before its turn resolves.
@@ -321,6 +324,14 @@ impl<T> Pending<T> {
     pub fn wait(self) -> Result<T> {
         let outcome = self.turn.wait();
         self.answer(outcome)
+    }
+
+    /// As [`Pending::wait`], but not for longer than a caller may have to.
+    pub(crate) fn wait_within(self, patience: Duration, what: &'static str, place: &str) -> Result<T> {
+        match self.turn.wait_for(patience) {
+            Some(outcome) => self.answer(outcome),
+            None => Err(late(what, patience, format!("log {place:?}"))),
+        }
     }
 
     /// Whether there is an answer.

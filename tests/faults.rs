@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualStore;
-use braidlog::{Durability, LogOptions, ReadMode, StoreOptions};
+use braidlog::{Durability, Health, LogOptions, ReadMode, StoreOptions};
 use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start, start_packing};
 use support::runner::{Op, Run};
-use support::{env_of, two_lanes};
+use support::{AGE_MS, env_of, two_lanes};
 
 #[test]
 fn every_call_may_fail_with_every_error() {
@@ -195,5 +195,103 @@ fn a_segment_is_shortened_only_when_nobody_stores_to_it_any_more() {
             store.checkpoint().unwrap();
         }
         assert_eq!(store.store().stats().segments_freed, 1, "deleted: {deleted}");
+    }
+}
+
+/// A store on a disk without a free block: segments of a log that a manifest names, and of bravo as much in memory as the journal
+/// takes.
+fn filled_up(base: &Run, disk: SimDisk, log: usize) -> Result<Run, String> {
+    let mut run = base.on(disk);
+    run.open()?;
+    for step in 0..40 {
+        run.apply(Op::Append { log, count: 2, len: 1500, settle: true })?;
+        if step % 10 == 9 {
+            run.apply(Op::Checkpoint)?;
+        }
+    }
+    run.apply(Op::Upkeep)?;
+    run.disk.set_capacity(Some(run.disk.used_bytes()));
+    run.faulty = true;
+    while run.errors.is_empty() {
+        run.apply(Op::Append { log: 1, count: 1, len: 600, settle: true })?;
+    }
+    Ok(run)
+}
+
+/// A trim or a deletion has to be written like everything else, and where the journal has no room its frame would wait for the room that only it
+/// would make.
+#[test]
+fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
+    let kinds = [(ReadMode::Map, false), (ReadMode::Copy, false), (ReadMode::Map, true)];
+    for ((mode, packs), reserve) in kinds.into_iter().flat_map(|kind| [16 << 10, 1 << 20].map(|bytes| (kind, bytes))) {
+        let mut base = if packs { start_packing(mode) } else { start(mode) }.unwrap();
+        base.options = base.options.reserve_bytes(reserve);
+        let trims = [2, 3, 4].map(|quarters| Op::Trim { log: 0, quarters });
+        for op in trims.into_iter().chain([Op::Delete(0)]) {
+            let what = format!("{mode:?}, packs {packs}, {reserve} kept, {op:?}");
+            let mut run = filled_up(&base, base.disk.fork(), 0).unwrap();
+            for _ in 0..3 {
+                run.apply(Op::Upkeep).unwrap();
+            }
+            let health = run.stored().store().health();
+            assert!(matches!(health, Health::Full { .. }), "{what}: {health}");
+            let from = run.disk.operations();
+            let asked = |quarters| run.log("alpha").unwrap().end() * quarters / 4;
+            let asked = if let Op::Trim { quarters, .. } = op { Some(asked(quarters)) } else { None };
+            run.apply(op).unwrap();
+            let horizon = run.model.logs.get("alpha").map(|log| log.trim_acked);
+            assert_eq!(horizon, asked, "{what}: no answer");
+            run.apply(Op::Upkeep).unwrap();
+            run.apply(Op::Check).unwrap();
+            if let Some(error) = run.errors.iter().find(|error| !says_full(error)) {
+                panic!("{what}: {error}");
+            }
+            let upto = run.disk.operations();
+            for at in from..=upto {
+                for (kind, seed) in [(Crash::Power, 1), (Crash::Power, 2), (Crash::Kill, 3)] {
+                    let disk = base.disk.fork();
+                    disk.set_torn_crash_at(at);
+                    let mut run = filled_up(&base, disk, 0).unwrap();
+                    for op in [Op::Upkeep, Op::Upkeep, Op::Upkeep, op, Op::Upkeep] {
+                        run.apply(op).unwrap();
+                    }
+                    let left = run.disk.crash(kind, &Tape::seeded(seed));
+                    left.set_capacity(None);
+                    let at =
+                        |e: String| panic!("{what}, {kind:?} at boundary {at} of {from} to {upto}, seed {seed}: {e}");
+                    let mut after = run.on(left);
+                    after.recover(kind).unwrap_or_else(at);
+                    after.create_logs().unwrap_or_else(at);
+                    after.apply(Op::Append { log: 0, count: 1, len: 100, settle: true }).unwrap_or_else(at);
+                    after.apply(Op::Check).unwrap_or_else(at);
+                }
+            }
+        }
+    }
+}
+
+/// Room comes back by retention, too, though there is none for the checkpoint that would forget what expired.
+#[test]
+fn what_expires_on_a_full_disk_makes_room() {
+    for (mode, packs) in [(ReadMode::Map, false), (ReadMode::Copy, false), (ReadMode::Map, true)] {
+        let what = format!("{mode:?}, packs {packs}");
+        let mut base = if packs { start_packing(mode) } else { start(mode) }.unwrap();
+        base.options = base.options.reserve_bytes(16 << 10);
+        let mut run = filled_up(&base, base.disk.fork(), 2).unwrap();
+        run.apply(Op::Upkeep).unwrap();
+        let (health, freed) = (run.stored().store().health(), run.stored().store().stats().segments_freed);
+        assert!(matches!(health, Health::Full { .. }) && freed == 0, "{what}: {health}, {freed} segments freed");
+        run.apply(Op::Advance { ms: 2 * AGE_MS }).unwrap();
+        for _ in 0..3 {
+            run.apply(Op::Upkeep).unwrap();
+        }
+        assert!(run.stored().store().stats().segments_freed > 0, "{what}: nothing was given back");
+        run.apply(Op::Check).unwrap();
+        run.store = None;
+        let mut after = run.on(run.disk.crash(Crash::Power, &Tape::seeded(5)));
+        after.disk.set_capacity(None);
+        after.recover(Crash::Power).unwrap_or_else(|e| panic!("{what}: {e}"));
+        after.apply(Op::Append { log: 2, count: 1, len: 100, settle: true }).unwrap();
+        after.apply(Op::Check).unwrap_or_else(|e| panic!("{what}: {e}"));
     }
 }

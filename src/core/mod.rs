@@ -58,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) upkeep: Signal,
     pub(crate) checkpoint_asked: AtomicBool,
     pub(crate) retention_asked: AtomicBool,
+    /// Some log was asked for a trim since the upkeep last looked for such.
+    trims_asked: AtomicBool,
     pub(crate) budget: Budget,
     pub(crate) buffers: BufferPool,
     pub(crate) health: HealthCell,
@@ -166,6 +168,7 @@ impl Core {
             upkeep: Signal::default(),
             checkpoint_asked: AtomicBool::new(false),
             retention_asked: AtomicBool::new(false),
+            trims_asked: AtomicBool::new(false),
             budget,
             buffers: BufferPool::default(),
             health,
@@ -396,9 +399,15 @@ impl Core {
         changed.notify_all();
     }
 
-    /// Keeps room for opening on a full disk: a journal file to go on in, and a manifest.
+    /// How much is kept for a full disk: room for a journal file to go on in when it is opened, and a manifest; or for what is in
+    /// memory, if that is little and there is no other way on.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        (self.identity.journal_file_bytes + RESERVE_BYTES).min(self.options.reserve_bytes)
+    }
+
+    /// Keeps that room.
     pub(crate) fn make_reserve(&self) -> Result<()> {
-        let bytes = (self.identity.journal_file_bytes + RESERVE_BYTES).min(self.options.reserve_bytes);
+        let bytes = self.reserve_bytes();
         if bytes == 0 {
             return Ok(());
         }
@@ -418,6 +427,33 @@ impl Core {
             Ok(())
         };
         make().map_err(Error::io("reserve room", RESERVE_PATH))
+    }
+
+    /// Notes that a request to trim a log, or to delete it, is on its way.
+    pub(crate) fn ask_trim(&self, log: &LogState, upto: u64) {
+        log.ask_trim(upto);
+        self.trims_asked.store(true, Ordering::Release);
+        if self.ring.is_short() {
+            self.upkeep.ring();
+        }
+    }
+
+    /// Trims logs as far as was asked, ahead of the frames that will say so; whether there were any. For a store whose journal waits
+    /// for the room that a trim would make.
+    pub(crate) fn trim_ahead(self: &Arc<Core>) -> bool {
+        if !self.trims_asked.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        let mut any = false;
+        let mut logs = self.loaded_logs_after(None);
+        while let Some(last) = logs.last().map(|log| log.id) {
+            for log in logs.iter().filter(|log| log.trim_ahead()) {
+                self.list_for_checkpoint(log);
+                any = true;
+            }
+            logs = self.loaded_logs_after(Some(last));
+        }
+        any
     }
 
     pub(crate) fn request<T>(&self, request: impl FnOnce(Arc<Slot<T>>) -> Request) -> Result<Pending<T>> {

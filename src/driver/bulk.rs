@@ -68,9 +68,10 @@ pub(super) struct Share {
 }
 
 impl Commit {
-    /// Whether the share is one to go straight to a segment.
+    /// Whether the share is one to go straight to a segment. On a full disk none is: the journal has its room, and what else is left
+    /// is for the checkpoint.
     pub(super) fn is_bulk(&self, bytes: usize) -> bool {
-        bytes as u64 >= self.core.options.bulk_bytes
+        bytes as u64 >= self.core.options.bulk_bytes && self.core.health.is_ok()
     }
 
     /// Begins to write a log's share to its segment; `false` if there is no room on the disk, no descriptor, or batches are in

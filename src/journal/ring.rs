@@ -39,6 +39,8 @@ struct State {
     /// Number of the file being written.
     active: u64,
     position: u64,
+    /// The frame that comes next found no room.
+    short: bool,
 }
 
 /// The journal's files.
@@ -120,13 +122,13 @@ impl Ring {
                 }
             }
         };
-        let state = Mutex::new(State { files, active, position: 0 });
+        let state = Mutex::new(State { files, active, position: 0, short: false });
         Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default(), awaited: AtomicU64::new(0) })
     }
 
     /// A journal that takes nothing, for a store that is only read.
     pub(crate) fn inert(disk: Arc<dyn Disk>, file_bytes: u64) -> Ring {
-        let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes });
+        let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes, short: false });
         Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default(), awaited: AtomicU64::new(0) }
     }
 
@@ -143,7 +145,9 @@ impl Ring {
             let active = state.active;
             let next =
                 state.files.iter().find(|f| f.highest.is_none() && f.number != active && Some(f.number) != spare);
-            state.active = next?.number;
+            let next = next.map(|file| file.number);
+            state.short = next.is_none();
+            state.active = next?;
             state.position = 0;
         }
         let (active, offset) = (state.active, state.position);
@@ -175,6 +179,11 @@ impl Ring {
         }
         self.freed.notify_all();
         superfluous.iter().try_for_each(|number| self.disk.remove(&journal_path(*number)))
+    }
+
+    /// Whether frames wait for room.
+    pub(crate) fn is_short(&self) -> bool {
+        self.state.lock().short
     }
 
     /// Whether more than half of the journal waits for a checkpoint.

@@ -267,9 +267,10 @@ impl Log {
     /// end. Returns the new horizon.
     ///
     /// # Errors
-    /// [`Error::LogDeleted`], and what any write may answer. Works on a full disk.
+    /// [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not durable within the append
+    /// deadline. Works on a full disk.
     pub fn trim(&self, upto: SequenceNumber) -> Result<SequenceNumber> {
-        let answer = self.trim_ticket(upto)?.wait()?;
+        let answer = self.trim_ticket(upto)?.wait_within(self.core.patience(), "trim", self.name())?;
         self.core.retention_asked.store(true, Ordering::Release);
         self.core.upkeep.ring();
         Ok(answer)
@@ -278,15 +279,18 @@ impl Log {
     pub(crate) fn trim_ticket(&self, upto: SequenceNumber) -> Result<Pending<SequenceNumber>> {
         self.state.check_alive()?;
         let (log, upto) = (self.state.clone(), upto.min(self.end()));
-        self.core.request(|slot| Request::Trim { log, upto, slot })
+        let pending = self.core.request(|slot| Request::Trim { log, upto, slot })?;
+        self.core.ask_trim(&self.state, upto);
+        Ok(pending)
     }
 
     /// Changes retention and segment size. Durability stays as it was created.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer.
+    /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not
+    /// durable within the append deadline.
     pub fn set_options(&self, options: LogOptions) -> Result<()> {
-        self.set_options_ticket(options)?.wait()
+        self.set_options_ticket(options)?.wait_within(self.core.patience(), "set options", self.name())
     }
 
     /// As [`Log::set_options`], but does not wait for the disk.

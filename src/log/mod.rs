@@ -110,6 +110,8 @@ pub(crate) struct LogState {
     high: AtomicU64,
     /// Everything below was trimmed by a call, or freed.
     horizon: AtomicU64,
+    /// As far as calls asked for a trim, whether or not it is durable.
+    trim_asked: AtomicU64,
     /// Everything below has expired by a rule; not on disk, for it follows from the rule.
     expired: AtomicU64,
     /// First number that was lost to damage; [`NONE`] while all is well.
@@ -177,6 +179,7 @@ impl LogState {
             closed: AtomicBool::new(row.closed),
             high: AtomicU64::new(row.end),
             horizon: AtomicU64::new(row.horizon),
+            trim_asked: AtomicU64::new(row.horizon),
             expired: AtomicU64::new(0),
             stopped_at: AtomicU64::new(row.stopped_at.unwrap_or(NONE)),
             byte_horizon: Mutex::new((NONE, 0)),
@@ -249,6 +252,19 @@ impl LogState {
         if self.horizon.fetch_max(upto, Ordering::AcqRel) < upto {
             self.let_go();
         }
+    }
+
+    pub(crate) fn ask_trim(&self, upto: SequenceNumber) {
+        self.trim_asked.fetch_max(upto, Ordering::AcqRel);
+    }
+
+    /// Trims as far as it was asked to; whether that makes a difference. What a manifest says of it then is durable as well as what
+    /// a frame says.
+    pub(crate) fn trim_ahead(&self) -> bool {
+        let upto = self.trim_asked.load(Ordering::Acquire).min(self.high());
+        let ahead = self.trimmed() < upto;
+        self.trim(upto);
+        ahead
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

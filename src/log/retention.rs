@@ -2,11 +2,11 @@
 //!
 //! A rule is exact: a record is unreadable the instant it trips, while its segment stays until all of it is below.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
 use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES};
-use crate::id::SequenceNumber;
+use crate::id::{SegmentId, SequenceNumber};
 use crate::segment::{Location, Segment, SegmentFiles};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 
@@ -264,6 +264,20 @@ impl LogState {
         let view = self.view.read().unwrap_or_else(|p| p.into_inner());
         let sealed = view.segments.len().saturating_sub(usize::from(!all));
         view.segments[..sealed].iter().take_while(|s| s.end() <= horizon).take(max).cloned().collect()
+    }
+
+    /// Bytes in memory that no trim covers.
+    pub(crate) fn untrimmed_bytes(&self) -> u64 {
+        let horizon = self.trimmed();
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        let kept = view.pending.iter().rev().take_while(|batch| batch.header.end() > horizon);
+        kept.map(|batch| batch.bytes.len() as u64).sum()
+    }
+
+    /// The pieces of packs that readers see.
+    pub(crate) fn pieces_in_view(&self) -> BTreeSet<(SegmentId, SequenceNumber)> {
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        view.segments.iter().filter(|s| s.is_piece()).map(|s| (s.id, s.base)).collect()
     }
 
     /// Takes segments out of the readers' sight.

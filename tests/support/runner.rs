@@ -307,7 +307,12 @@ impl Run {
             Ok(pending) => pending,
             Err(error) => return self.failed("delete", error),
         };
-        self.model.logs.get_mut(name).expect("it is there").deleting = true;
+        let model = self.model.logs.get_mut(name).expect("it is there");
+        model.deleting = true;
+        if self.faulty {
+            // On a full disk its records may go before it does.
+            model.trim_asked = model.trim_asked.max(model.end());
+        }
         self.settle()?;
         match pending.try_get() {
             Some(Ok(())) => {

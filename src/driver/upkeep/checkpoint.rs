@@ -68,7 +68,11 @@ impl Upkeep {
         let logs = core.take_listed();
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
-        let flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+        let mut flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+        let full = matches!(&flushed, Err((fault, true)) if fault.is_no_space());
+        if full && core.ring.is_short() && self.is_little(&logs) && self.release_reserve() {
+            flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+        }
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => {
@@ -84,6 +88,7 @@ impl Upkeep {
         let rows = match synced {
             Ok(rows) => rows,
             Err((fault, retry)) => {
+                let retired = if retry && fault.is_no_space() { self.forget(&logs, retired) } else { retired };
                 logs.iter().for_each(|log| core.list_for_checkpoint(log));
                 core.put_back_retired(retired);
                 if retry {
@@ -138,13 +143,10 @@ impl Upkeep {
             core.catalog_forget(log);
         }
         self.unnamed.extend(retired.into_iter().chain(gone));
-        let root = core.manifest.lock().root.clone();
         // Those that no row came to name were for logs that moved on meanwhile.
-        let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
-        self.unnamed_packs.extend(self.new_packs.drain(..).filter(|pack| !named(pack)));
-        self.unnamed_packs.extend(before.iter().map(|(pack, _)| *pack).filter(|pack| !named(pack)));
+        let made = std::mem::take(&mut self.new_packs);
         self.emptied.extend(scattered.pack.filter(|_| copied));
-        self.emptied.retain(named);
+        self.settle_packs(before.iter().map(|(pack, _)| *pack).chain(made));
         // Where nothing else asks for checkpoints, a pack that little is left of does.
         if copied && (core.budget.used() == 0 || self.is_full()) && self.emptiest().is_some() {
             core.ask_checkpoint();
@@ -161,6 +163,79 @@ impl Upkeep {
         changes.let_go();
         logs.into_iter().enumerate().for_each(|(step, _)| give_way(step));
         Ok(())
+    }
+
+    /// Whether what the logs have in memory fits into half of the room kept for a full disk: the manifest needs some, too.
+    fn is_little(&self, logs: &[Arc<LogState>]) -> bool {
+        /// What a segment takes beside its records.
+        const SEGMENT_BYTES: u64 = 16 << 10;
+        let needed = logs.iter().map(|log| log.untrimmed_bytes()).filter(|bytes| *bytes > 0);
+        needed.map(|bytes| bytes + SEGMENT_BYTES).sum::<u64>() <= self.core.reserve_bytes() / 2
+    }
+
+    /// Gives up the room that was kept for a full disk; whether there was any. No append may take it, and none is let in before it
+    /// is kept again.
+    fn release_reserve(&mut self) -> bool {
+        self.reserve_released = true;
+        self.core.health.set(Health::Full { why: "the room kept for a full disk is in use".into() });
+        self.core.env.disk.remove(RESERVE_PATH).is_ok()
+    }
+
+    /// Those packs that the manifest does not name are to go.
+    fn settle_packs(&mut self, packs: impl Iterator<Item = SegmentId>) {
+        let root = self.core.manifest.lock().root.clone();
+        let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
+        self.unnamed_packs.extend(packs.filter(|pack| !named(pack)));
+        self.emptied.retain(named);
+    }
+
+    /// Gives back the room of what was trimmed where there is none for a checkpoint: a manifest at the frame of the last one, whose
+    /// rows are as they were but for the segments that their logs left since. Answers with the segments that stay retired.
+    ///
+    /// Replay goes on at the end of a row, in its last segment, so that one stays. Those before it were full by then, and no later
+    /// frame is about them.
+    fn forget(&mut self, logs: &[Arc<LogState>], retired: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
+        let core = self.core.clone();
+        let ids: BTreeSet<SegmentId> = retired.iter().map(|segment| segment.id).collect();
+        let (mut changes, mut forgotten) = (Changes::default(), BTreeSet::new());
+        let before = {
+            let manifest = core.manifest.lock();
+            for log in logs {
+                let Ok(Some(mut row)) = manifest.row_by_id(log.id) else { continue };
+                let horizon = log.trimmed();
+                let in_view = log.pieces_in_view();
+                let goes = |segment: &&SegmentRow| {
+                    let left = if segment.is_piece() {
+                        !in_view.contains(&(segment.id, segment.base))
+                    } else {
+                        ids.contains(&segment.id)
+                    };
+                    left && segment.end <= horizon
+                };
+                let full = row.segments.len().saturating_sub(1);
+                let count = row.segments[..full].iter().take_while(goes).count();
+                if count > 0 {
+                    row.horizon = row.horizon.max(row.segments[count - 1].end);
+                    forgotten.extend(row.segments.drain(..count).map(|segment| segment.id));
+                    changes.put(row);
+                }
+            }
+            manifest.root.clone()
+        };
+        if forgotten.is_empty() {
+            return retired;
+        }
+        let (gone, retired): (Vec<_>, Vec<_>) = retired.into_iter().partition(|s| forgotten.contains(&s.id));
+        let going = gone.iter().cloned();
+        if self.write_manifest(before.frame, before.chain, false, &changes, before.touched, going).is_err() {
+            return retired.into_iter().chain(gone).collect();
+        }
+        self.unnamed.extend(gone);
+        self.settle_packs(before.packs.into_iter().map(|(pack, _)| pack));
+        self.remove_unnamed();
+        // Now there may be room for one.
+        core.ask_checkpoint();
+        retired
     }
 
     /// Writes what the logs have in memory up to a frame: those that have much, or are few, to segments of their own, the others
@@ -300,10 +375,6 @@ impl Upkeep {
         Ok(())
     }
 
-    fn is_full(&self) -> bool {
-        matches!(self.core.health.get(), Health::Full { .. })
-    }
-
     /// The pack that least is left of, if packs waste more than they hold.
     fn emptiest(&self) -> Option<SegmentId> {
         let core = &self.core;
@@ -397,8 +468,7 @@ impl Upkeep {
         let mut outcome = manifest.write(root.clone(), changes, &self.pace);
         if matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_space()) {
             // The last room on the disk was kept for this.
-            self.reserve_released = true;
-            if core.env.disk.remove(RESERVE_PATH).is_ok() {
+            if self.release_reserve() {
                 outcome = manifest.write(root, changes, &self.pace);
             }
         }

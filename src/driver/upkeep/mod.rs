@@ -97,6 +97,9 @@ impl Upkeep {
         if core.budget.wants_flush() {
             self.flush_large();
         }
+        if self.is_full() && core.ring.is_short() && core.trim_ahead() {
+            core.retention_asked.store(true, Ordering::Release);
+        }
         let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel);
         if asked || core.ring.wants_checkpoint() || core.budget.wants_checkpoint() {
             let _ = self.checkpoint(false);
@@ -113,7 +116,8 @@ impl Upkeep {
     /// Makes the files that the journal is about to need; a checkpoint, which may be long, does so on its way.
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
-        while core.ring.wants_file() {
+        // What is left of the room that was kept is for manifests.
+        while core.ring.wants_file() && !(self.reserve_released && self.is_full()) {
             if let Err(error) = core.ring.make_file(&self.pace) {
                 let fault = Fault::new("make journal file", "journal", &error);
                 if !fault.is_no_space() {
@@ -193,6 +197,10 @@ impl Upkeep {
         }
     }
 
+    fn is_full(&self) -> bool {
+        matches!(self.core.health.get(), Health::Full { .. })
+    }
+
     /// Whether appends may go on, as far as space is concerned.
     fn look_at_space(&mut self) {
         let core = &self.core;
@@ -209,8 +217,7 @@ impl Upkeep {
             if core.listed_count() > 0 {
                 let _ = self.checkpoint(false);
             }
-        } else if matches!(core.health.get(), Health::Full { .. }) && space.available > tight && !self.reserve_released
-        {
+        } else if self.is_full() && space.available > tight && !self.reserve_released {
             // There may be room again; a checkpoint that goes through says so.
             if self.checkpoint(false).is_ok() {
                 self.core.health.set(Health::Ok);
