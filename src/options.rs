@@ -64,7 +64,7 @@ pub struct StoreOptions {
     /// journal too short for that holds appends up; a longer one means a longer recovery.
     pub journal_files_max: u32,
     /// A turn's share of one log at or above this many bytes is written straight to its segment instead of through the
-    /// journal. Default 1 MiB, 64 KiB and more.
+    /// journal. Default 1 MiB, at least 4 KiB. While the store is full none is.
     pub bulk_bytes: u64,
     /// A checkpoint of more small logs than this puts them together into shared files, for making and syncing a file for each
     /// takes time; of fewer, each is written to its own. Default 48. What is deleted or trimmed in a shared file keeps its bytes
@@ -75,7 +75,7 @@ pub struct StoreOptions {
     /// to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`], and for its acknowledgement before it answers
-    /// [`Error::OutcomeUnknown`]. Default 30 s. [`Duration::MAX`] for as long as it takes: then a caller that comes alone makes the
+    /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s. [`Duration::MAX`] for as long as it takes: then a caller that comes alone makes the
     /// write itself, which can't be left and so takes some 5 us less, and hangs if the disk does.
     pub append_deadline: Duration,
     /// Most bytes the store's segments and journal may take; 0, the default, for no quota.
@@ -84,8 +84,9 @@ pub struct StoreOptions {
     pub read_mode: ReadMode,
     /// Which disk. Default [`DiskChoice::Auto`].
     pub disk: DiskChoice,
-    /// Room kept free on the file system: below it appends are refused while deletes, trims and checkpoints go on.
-    /// Default 32 MiB.
+    /// Room kept free on the file system: below it appends are refused while deletes, trims and checkpoints go on. Of it, up to
+    /// [`StoreOptions::journal_file_bytes`] and 1 MiB lie in a file, for the last checkpoint and for opening where there is no
+    /// other room. Default 32 MiB.
     pub reserve_bytes: u64,
     /// How often retention is looked at. Default 5 s.
     pub retention_interval: Duration,
