@@ -130,11 +130,13 @@ impl Appender {
     }
 
     /// Encodes records into the open batch. `register` is called if this is the first since the driver last took: it puts
-    /// the log on the driver's list, behind the turn it is given, and answers with the turn that will resolve.
+    /// the log on the driver's list, behind the turn it is given, and answers with the turn that will resolve. Encoded they
+    /// have `bytes`.
     #[inline]
     pub(crate) fn push<'a>(
         &mut self,
         records: impl Iterator<Item = RecordParts<'a>>,
+        bytes: usize,
         arrival_ms: u64,
         buffers: &BufferPool,
         register: impl FnOnce(Option<&Arc<Turn>>) -> Arc<Turn>,
@@ -143,13 +145,13 @@ impl Appender {
         self.last_arrival_ms = arrival_ms;
         self.written = true;
         let (first, before) = (self.next, self.bytes);
+        let expected = self.expected_bytes.max(bytes.min(BATCH_BYTES_TARGET));
         for record in records {
             let encoded = record.encoded_len();
             let fits = self.open.as_ref().is_some_and(|b| b.accepts(encoded, arrival_ms, BATCH_BYTES_TARGET));
             if !fits {
                 self.closed.extend(self.open.take());
             }
-            let expected = self.expected_bytes;
             let next = self.next;
             let open = self.open.get_or_insert_with(|| {
                 let capacity = BatchBuilder::capacity_for(encoded.max(expected));

@@ -190,8 +190,9 @@ impl Log {
                 }
                 continue;
             }
-            let (turn, appended) = appender
-                .push(records, arrival_ms, &core.buffers, |after| lane.register(state, after, then == Then::Return));
+            let (turn, appended) = appender.push(records, bytes, arrival_ms, &core.buffers, |after| {
+                lane.register(state, after, then == Then::Return)
+            });
             drop(appender);
             if buffered && !core.buffered_started.load(Ordering::Acquire) {
                 self.store.start_buffered()?;

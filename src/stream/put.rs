@@ -4,6 +4,7 @@
 //! again by the map that closed it. So a put that was acknowledged before a reshard lies in a parent, one after it in a child,
 //! and the records of one call with the same key keep their order across it.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -119,11 +120,18 @@ impl PutRecords {
     }
 }
 
+/// Which records of a call: a part of a list of places, in which those of one shard lie together. `None` for all of them.
+type Span = Option<Range<usize>>;
+
+/// The places of so many records that a span is about.
+fn listed(places: &[u32], span: &Span, count: usize) -> Vec<u32> {
+    span.clone().map_or_else(|| all(count), |span| places[span].to_vec())
+}
+
 /// Records of one call that went to one shard.
 struct Group {
     shard: Arc<ShardState>,
-    /// Their places in the call; `None` for all of them.
-    places: Option<Vec<u32>>,
+    span: Span,
     ticket: Ticket,
 }
 
@@ -144,6 +152,8 @@ struct Group {
 #[must_use = "records are acknowledged only when their ticket resolves"]
 pub struct PutTicket {
     groups: Vec<Group>,
+    /// What the groups' spans are parts of.
+    places: Vec<u32>,
     count: usize,
     failed: Vec<(u32, Error)>,
 }
@@ -165,7 +175,7 @@ impl PutTicket {
 
     fn finish(self, wait: impl Fn(Ticket) -> Result<crate::ticket::Appended>) -> PutRecords {
         let mut records: Vec<Result<PutRecord>> = Vec::with_capacity(self.count);
-        let scattered = self.groups.len() != 1 || self.groups[0].places.is_some();
+        let scattered = self.groups.len() != 1 || self.groups[0].span.is_some();
         if scattered {
             // Every place is filled below: by a group or by a failure.
             records.extend((0..self.count).map(|_| Err(Error::Closed)));
@@ -175,7 +185,7 @@ impl PutTicket {
                 *record = Err(error);
             }
         }
-        for Group { shard, places, ticket } in self.groups {
+        for Group { shard, span, ticket } in self.groups {
             let outcome = wait(ticket);
             let record = |offset: u64| match &outcome {
                 Ok(appended) => Ok(PutRecord {
@@ -189,10 +199,11 @@ impl PutTicket {
                 }),
                 Err(error) => Err(error.clone()),
             };
-            match places {
+            match span {
                 None => records.extend((0..self.count as u64).map(record)),
-                Some(places) => {
-                    places.into_iter().zip(0..).for_each(|(place, offset)| records[place as usize] = record(offset));
+                Some(span) => {
+                    let places = self.places[span].iter().zip(0..);
+                    places.for_each(|(place, offset)| records[*place as usize] = record(offset));
                 }
             }
         }
@@ -212,6 +223,7 @@ impl Future for PutTicket {
         }
         let resolved = PutTicket {
             groups: std::mem::take(&mut self.groups),
+            places: std::mem::take(&mut self.places),
             count: self.count,
             failed: std::mem::take(&mut self.failed),
         };
@@ -297,7 +309,7 @@ impl Stream {
         check(entries, distribution, row.max_record_kib)?;
         let limits = self.shared.options.throughput_limits;
         let sampled = mode_of(&row) == StreamMode::OnDemand;
-        let mut ticket = PutTicket { groups: Vec::new(), count: entries.len(), failed: Vec::new() };
+        let mut ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
         // Places still to be put; `None` for all of them.
         let mut left: Option<Vec<u32>> = None;
         self.check_ready()?;
@@ -305,26 +317,34 @@ impl Stream {
             self.state.check_alive()?;
             let map = self.state.shards();
             let mut closed = Vec::new();
-            for (shard, places) in self.route(&map, entries, distribution, left.take()) {
-                let places = self.admit(&shard, entries, places, limits, &mut ticket.failed);
-                let pushed = match &places {
-                    Some(places) if places.is_empty() => continue,
-                    Some(places) => self.push(&shard, sampled, places.iter().map(|at| &entries[*at as usize]), then),
+            for (shard, span) in self.route(&map, entries, distribution, left.take(), &mut ticket.places) {
+                let span = self.admit(&shard, entries, span, limits, &mut ticket.places, &mut ticket.failed);
+                let places = &ticket.places;
+                let pushed = match &span {
+                    Some(span) if span.is_empty() => continue,
+                    Some(span) => {
+                        let entries = places[span.clone()].iter().map(|at| &entries[*at as usize]);
+                        self.push(&shard, sampled, entries, then)
+                    }
                     None => self.push(&shard, sampled, entries.iter(), then),
                 };
-                match pushed {
-                    Ok(pushed) => ticket.groups.push(Group { shard, places, ticket: pushed }),
+                let error = match pushed {
+                    Ok(pushed) => {
+                        ticket.groups.push(Group { shard, span, ticket: pushed });
+                        continue;
+                    }
                     // Split or merged since the map was looked at: its children take these.
-                    Err(Error::LogClosed { .. }) => closed.extend(places.unwrap_or_else(|| all(entries))),
+                    Err(Error::LogClosed { .. }) => {
+                        closed.extend(listed(places, &span, entries.len()));
+                        continue;
+                    }
                     Err(Error::LogDeleted { .. }) => {
-                        let gone = || Error::ResourceNotFound { what: format!("stream {}", self.state.name) };
-                        ticket.failed.extend(places.unwrap_or_else(|| all(entries)).into_iter().map(|at| (at, gone())));
+                        Error::ResourceNotFound { what: format!("stream {}", self.state.name) }
                     }
-                    Err(error) => {
-                        let places = places.unwrap_or_else(|| all(entries));
-                        ticket.failed.extend(places.into_iter().map(|at| (at, error.clone())));
-                    }
-                }
+                    Err(error) => error,
+                };
+                let places = listed(places, &span, entries.len());
+                ticket.failed.extend(places.into_iter().map(|at| (at, error.clone())));
             }
             if closed.is_empty() {
                 return Ok(ticket);
@@ -355,9 +375,11 @@ impl Stream {
         let limits = self.shared.options.throughput_limits;
         let sampled = mode_of(&row) == StreamMode::OnDemand;
         let map = self.state.shards();
-        for (shard, places) in self.route(&map, entries, distribution, None) {
+        let mut places = Vec::new();
+        for (shard, span) in self.route(&map, entries, distribution, None, &mut places) {
             let mut failed = Vec::new();
-            let places = self.admit(&shard, entries, places, limits, &mut failed).unwrap_or_else(|| all(entries));
+            let span = self.admit(&shard, entries, span, limits, &mut places, &mut failed);
+            let places = listed(&places, &span, entries.len());
             if let Some((_, error)) = failed.into_iter().next() {
                 return Err(error);
             }
@@ -447,30 +469,45 @@ impl Stream {
         Ok((ticket.map_err(|error| self.gone(error))?, count))
     }
 
-    /// Which shard takes which of the places, each in the order of the call.
+    /// Which shard takes which of those left, each in the order of the call; adds to `places` what the answers are about.
     fn route(
         &self,
         map: &ShardMap,
         entries: &[PutRecordsEntry<'_>],
         distribution: Distribution,
-        places: Option<Vec<u32>>,
-    ) -> Vec<(Arc<ShardState>, Option<Vec<u32>>)> {
+        left: Option<Vec<u32>>,
+        places: &mut Vec<u32>,
+    ) -> Vec<(Arc<ShardState>, Span)> {
         let open = map.open();
-        if let [only] = open {
-            return vec![(only.clone(), places)];
-        }
-        if distribution == Distribution::Auto {
+        let from = places.len();
+        let only = match open {
+            [only] => Some(only),
             // A call goes to one shard, the next call to the next: even, and as large as batches get.
-            let turn = self.state.turn.fetch_add(1, Ordering::Relaxed) as usize % open.len();
-            return vec![(open[turn].clone(), places)];
+            _ if distribution == Distribution::Auto => {
+                Some(&open[self.state.turn.fetch_add(1, Ordering::Relaxed) as usize % open.len()])
+            }
+            _ => None,
+        };
+        if let Some(only) = only {
+            let span = left.map(|left| {
+                places.extend(left);
+                from..places.len()
+            });
+            return vec![(only.clone(), span)];
         }
-        let places = places.unwrap_or_else(|| all(entries));
+        let left = left.unwrap_or_else(|| all(entries.len()));
         let mut owners: Vec<(usize, u32)> =
-            places.into_iter().map(|at| (map.owner(entries[at as usize].hash_key()), at)).collect();
+            left.into_iter().map(|at| (map.owner(entries[at as usize].hash_key()), at)).collect();
         // Stable by place: the second part of the key.
         owners.sort_unstable();
-        let groups = owners.chunk_by(|a, b| a.0 == b.0);
-        groups.map(|group| (open[group[0].0].clone(), Some(group.iter().map(|(_, at)| *at).collect()))).collect()
+        places.extend(owners.iter().map(|(_, at)| *at));
+        let mut upto = from;
+        let groups = owners.chunk_by(|a, b| a.0 == b.0).map(|group| {
+            let span = upto..upto + group.len();
+            upto = span.end;
+            (open[group[0].0].clone(), Some(span))
+        });
+        groups.collect()
     }
 
     /// Leaves out what the shard's limits don't allow now.
@@ -478,23 +515,24 @@ impl Stream {
         &self,
         shard: &ShardState,
         entries: &[PutRecordsEntry<'_>],
-        places: Option<Vec<u32>>,
+        span: Span,
         limits: ThroughputLimits,
+        places: &mut Vec<u32>,
         failed: &mut Vec<(u32, Error)>,
-    ) -> Option<Vec<u32>> {
+    ) -> Span {
         if limits == ThroughputLimits::Off {
-            return places;
+            return span;
         }
         let now_ms = self.shared.now_ms();
-        let mut places = places.unwrap_or_else(|| all(entries));
-        places.retain(|at| {
-            let admitted = shard.traffic.admit_write(limits, entries[*at as usize].bytes() as u64, now_ms);
-            if !admitted {
-                failed.push((*at, self.exceeded(shard.id)));
+        let from = places.len();
+        for at in listed(places, &span, entries.len()) {
+            if shard.traffic.admit_write(limits, entries[at as usize].bytes() as u64, now_ms) {
+                places.push(at);
+            } else {
+                failed.push((at, self.exceeded(shard.id)));
             }
-            admitted
-        });
-        Some(places)
+        }
+        Some(from..places.len())
     }
 
     fn push<'e, 'd: 'e>(
@@ -540,8 +578,8 @@ impl Stream {
     }
 }
 
-fn all(entries: &[PutRecordsEntry<'_>]) -> Vec<u32> {
-    (0..entries.len() as u32).collect()
+fn all(count: usize) -> Vec<u32> {
+    (0..count as u32).collect()
 }
 
 fn check(entries: &[PutRecordsEntry<'_>], distribution: Distribution, max_record_kib: u32) -> Result<()> {
