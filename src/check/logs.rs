@@ -208,9 +208,15 @@ fn inspect_segment(
 ) {
     let path = segment_path(row.id);
     ins.report.segments += 1;
+    let trimmed = row.end <= log.horizon;
     let (file, len) = match ins.open(&path) {
+        // It is shortened before its space is given back, and a power cut may bring its name back.
+        Ok((_, len)) if trimmed && !row.is_piece() && len < row.bytes => {
+            let what = "it is cut short, and below the trim horizon: it was about to be freed";
+            return ins.find(Finding::note(path, what).log(log.id, &log.name));
+        }
         Ok(opened) => opened,
-        Err(_) if row.end <= log.horizon => {
+        Err(_) if trimmed => {
             let what =
                 "it is missing, and below the trim horizon: it was freed, and an older entry of the journal names it";
             return ins.find(Finding::note(path, what).log(log.id, &log.name));

@@ -480,9 +480,15 @@ impl LogState {
     }
 
     /// Recovery only: the log's segments and end become what a row says, and batches that they hold go. Returns their bytes.
+    ///
+    /// A row of the journal may be older than the manifest, and name segments that were trimmed and forgotten since: their files are
+    /// gone, or about to be.
     pub(crate) fn replace_segments(&self, row: &LogRow) -> u64 {
-        let segments = row.segments.iter().map(|s| Arc::new(Segment::existing(self.salt, s))).collect();
+        let horizon = self.trimmed();
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
+        let known = |row: &SegmentRow| view.segments.iter().any(|s| s.id == row.id && s.base == row.base);
+        let there = row.segments.iter().filter(|segment| segment.end > horizon || known(segment));
+        let segments = there.map(|segment| Arc::new(Segment::existing(self.salt, segment))).collect();
         view.segments = segments;
         let freed = view.let_go(row.end);
         drop(view);
