@@ -85,9 +85,11 @@ impl HealthCell {
             if state.0 == health || grade(&state.0) >= 2 && grade(&health) <= grade(&state.0) {
                 return;
             }
+            let changes = grade(&state.0) != grade(&health);
             state.0 = health.clone();
             self.grade.store(grade(&health), std::sync::atomic::Ordering::Release);
-            state.1.clone()
+            // A store that is full finds out in more than one place.
+            if changes { state.1.clone() } else { Vec::new() }
         };
         callbacks.iter().for_each(|callback| callback(&health));
     }

@@ -357,7 +357,7 @@ impl Store {
         self.life.core.health.get()
     }
 
-    /// Calls `callback` at each change of the health, from the thread that notices it. It must not block.
+    /// Calls `callback` when the health becomes another kind of health, from the thread that notices it. It must not block.
     pub fn on_health(&self, callback: impl Fn(&Health) + Send + Sync + 'static) {
         self.life.core.health.subscribe(Arc::new(callback));
     }

@@ -60,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) retention_asked: AtomicBool,
     /// Some log was asked for a trim since the upkeep last looked for such.
     trims_asked: AtomicBool,
+    /// The room kept for a full disk is in use: nothing else may take it.
+    pub(crate) reserve_out: AtomicBool,
     pub(crate) budget: Budget,
     pub(crate) buffers: BufferPool,
     pub(crate) health: HealthCell,
@@ -169,6 +171,7 @@ impl Core {
             checkpoint_asked: AtomicBool::new(false),
             retention_asked: AtomicBool::new(false),
             trims_asked: AtomicBool::new(false),
+            reserve_out: AtomicBool::new(false),
             budget,
             buffers: BufferPool::default(),
             health,
@@ -341,6 +344,7 @@ impl Core {
         if segments.is_empty() {
             return;
         }
+        log.left.store(true, Ordering::Release);
         self.list_for_checkpoint(log);
         // The file of a piece goes when no row names any piece in it. Nobody needs this one: its records are elsewhere, or trimmed.
         let (pieces, segments): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.is_piece());
@@ -374,6 +378,10 @@ impl Core {
             log.appender.lock().settle(log.settled.load(Ordering::Acquire))
         });
         touched.iter().copied().collect()
+    }
+
+    pub(crate) fn leftovers(&self) -> Vec<SegmentId> {
+        self.leftovers.lock().clone()
     }
 
     pub(crate) fn take_leftovers(&self) -> Vec<SegmentId> {
@@ -440,18 +448,24 @@ impl Core {
 
     /// Trims logs as far as was asked, ahead of the frames that will say so; whether there were any. For a store whose journal waits
     /// for the room that a trim would make.
-    pub(crate) fn trim_ahead(self: &Arc<Core>) -> bool {
+    pub(crate) fn trim_ahead(&self) -> bool {
         if !self.trims_asked.swap(false, Ordering::AcqRel) {
             return false;
         }
-        let mut any = false;
+        let (mut any, mut more) = (false, false);
         let mut logs = self.loaded_logs_after(None);
         while let Some(last) = logs.last().map(|log| log.id) {
-            for log in logs.iter().filter(|log| log.trim_ahead()) {
-                self.list_for_checkpoint(log);
-                any = true;
+            for log in &logs {
+                let (trimmed, rest) = log.trim_ahead();
+                if trimmed {
+                    self.list_for_checkpoint(log);
+                }
+                (any, more) = (any | trimmed, more | rest);
             }
             logs = self.loaded_logs_after(Some(last));
+        }
+        if more {
+            self.trims_asked.store(true, Ordering::Release);
         }
         any
     }

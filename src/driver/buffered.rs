@@ -13,7 +13,7 @@ use crate::limits::BATCH_BYTES_TARGET;
 use crate::log::LogState;
 use crate::metrics::{Health, add};
 use crate::record::Size;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::ticket::{Ticket, Turn};
 
 use super::guard::Unless;
@@ -195,6 +195,10 @@ impl Buffered {
         let mut progress = false;
         while let Some((shares, turn)) = self.turns.front_mut() {
             while let Some(share) = shares.front_mut() {
+                if core.reserve_out.load(Ordering::Acquire) {
+                    core.upkeep.ring();
+                    return progress;
+                }
                 match write(core, share) {
                     Ok(()) => {
                         shares.pop_front();

@@ -68,16 +68,19 @@ pub(super) struct Share {
 }
 
 impl Commit {
-    /// Whether the share is one to go straight to a segment. On a full disk none is: the journal has its room, and what else is left
-    /// is for the checkpoint.
+    /// Whether the share is one to go straight to a segment. Asked more than once of a share, and always answered alike.
     pub(super) fn is_bulk(&self, bytes: usize) -> bool {
-        bytes as u64 >= self.core.options.bulk_bytes && self.core.health.is_ok()
+        bytes as u64 >= self.core.options.bulk_bytes
     }
 
     /// Begins to write a log's share to its segment; `false` if there is no room on the disk, no descriptor, or batches are in
     /// the way: the journal takes it then, and the checkpoint sorts it out.
     pub(super) fn begin_share(&mut self, log: &Arc<LogState>, batches: &mut Vec<BatchBuilder>) -> Result<bool, Fault> {
         let core = self.core.clone();
+        if !core.health.is_ok() {
+            // The journal has its room already, and what else is left on a full disk is for the checkpoint.
+            return Ok(false);
+        }
         let Some(first) = batches.first().map(|b| b.next() - u64::from(b.count())) else { return Ok(true) };
         let Some(end) = batches.last().map(BatchBuilder::next) else { return Ok(true) };
         let length: u64 = batches.iter().map(|batch| batch.encoded_len() as u64).sum();

@@ -99,6 +99,8 @@ pub(crate) struct LogState {
     pub(crate) keeper: OnceLock<std::sync::Arc<dyn KeepsRecords>>,
     /// In the checkpoint's list of logs to look at.
     pub(crate) listed: AtomicBool,
+    /// Segments left it since a checkpoint took its row.
+    pub(crate) left: AtomicBool,
     /// The frames that created and deleted it; [`NONE`] while there is none.
     pub(crate) created_in: AtomicU64,
     pub(crate) deleted_in: AtomicU64,
@@ -172,6 +174,7 @@ impl LogState {
             floors: Arc::default(),
             keeper: OnceLock::new(),
             listed: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             created_in: AtomicU64::new(0),
             deleted_in: AtomicU64::new(NONE),
             settled: AtomicU64::new(row.end),
@@ -258,13 +261,14 @@ impl LogState {
         self.trim_asked.fetch_max(upto, Ordering::AcqRel);
     }
 
-    /// Trims as far as it was asked to; whether that makes a difference. What a manifest says of it then is durable as well as what
-    /// a frame says.
-    pub(crate) fn trim_ahead(&self) -> bool {
-        let upto = self.trim_asked.load(Ordering::Acquire).min(self.high());
+    /// Trims as far as it was asked to; whether that makes a difference, and whether it was asked for more than is durable. What a
+    /// manifest says of it then is durable as well as what a frame says.
+    pub(crate) fn trim_ahead(&self) -> (bool, bool) {
+        let (asked, high) = (self.trim_asked.load(Ordering::Acquire), self.high());
+        let upto = asked.min(high);
         let ahead = self.trimmed() < upto;
         self.trim(upto);
-        ahead
+        (ahead, asked > high && !self.is_deleted())
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

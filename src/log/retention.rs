@@ -266,12 +266,23 @@ impl LogState {
         view.segments[..sealed].iter().take_while(|s| s.end() <= horizon).take(max).cloned().collect()
     }
 
-    /// Bytes in memory that no trim covers.
-    pub(crate) fn untrimmed_bytes(&self) -> u64 {
+    /// At most so many bytes of records a flush writes: those in memory that no trim covers, with the pieces they follow.
+    pub(crate) fn flush_bytes(&self) -> u64 {
         let horizon = self.trimmed();
         let view = self.view.read().unwrap_or_else(|p| p.into_inner());
         let kept = view.pending.iter().rev().take_while(|batch| batch.header.end() > horizon);
-        kept.map(|batch| batch.bytes.len() as u64).sum()
+        let kept: u64 = kept.map(|batch| batch.bytes.len() as u64).sum();
+        if kept == 0 || self.is_deleted() {
+            return 0;
+        }
+        let pieces = view.segments.iter().rev().take_while(|segment| segment.is_piece());
+        kept + pieces.map(|piece| piece.stored_bytes()).sum::<u64>()
+    }
+
+    /// Bytes its segments take.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        view.segments.iter().filter(|segment| !segment.is_piece()).map(|segment| segment.bytes()).sum()
     }
 
     /// The pieces of packs that readers see.

@@ -259,6 +259,15 @@ impl SegmentFiles {
         Ok((id, made?))
     }
 
+    /// Takes back a file that was created and that nobody saw. Its id goes to the next one: on a full disk this happens time and
+    /// again.
+    pub(super) fn uncreate(&self, id: SegmentId) {
+        match self.disk.remove(&segment_path(id)) {
+            Ok(()) => self.unmade.lock().push(id),
+            Err(_) => self.named([&id]),
+        }
+    }
+
     fn make(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
         let shard = (id.0 & 0xff) as u8;
         if !self.folders.lock().0.contains(&shard) {

@@ -17,7 +17,7 @@ use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::sync::Arc;
 
-use super::{Segment, SegmentFiles, segment_path};
+use super::{Segment, SegmentFiles};
 
 /// Pieces are written together up to so many bytes.
 const WRITE_BYTES: usize = 512 << 10;
@@ -113,8 +113,7 @@ impl PackWriter {
 
     /// It could not be written: nothing of it is needed.
     pub(crate) fn give_up(self, files: &SegmentFiles) {
-        let _ = files.disk.remove(&segment_path(self.id));
-        files.named([&self.id]);
+        files.uncreate(self.id);
     }
 }
 

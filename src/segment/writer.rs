@@ -312,7 +312,7 @@ impl SegmentWriter {
             let (id, file) = context.files.create()?;
             let header =
                 SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first, bytes: 0 };
-            file.write_at(&header.encode(), 0)?;
+            file.write_at(&header.encode(), 0).inspect_err(|_| context.files.uncreate(id))?;
             context.files.note_stored(HEADER_BYTES as u64);
             let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
             let segment = Arc::new(Segment::fresh(id, context.salt, first, bytes_max));

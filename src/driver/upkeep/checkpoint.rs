@@ -5,19 +5,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::RESERVE_PATH;
 use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
 use crate::error::{Error, Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
-use crate::id::{LogId, SegmentId};
+use crate::id::{FrameNumber, LogId, SegmentId};
 use crate::log::{Gathered, LogState, NONE};
 use crate::manifest::Changes;
-use crate::metrics::{Health, add};
+use crate::metrics::add;
 use crate::options::Durability;
 use crate::segment::{PackWriter, Segment, index_path, segment_path};
 use crate::sync::{Arc, Ordering, give_way};
 
 use super::Upkeep;
+use super::full::no_room_left;
 
 /// Above so many unsynced segments one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 48;
@@ -27,6 +27,17 @@ const LOGS_A_LOOK: usize = 64;
 const WASTED_FILES: u64 = 4;
 /// Copies of what is in packs take at most such a part of the room there is.
 const COPIES_PART: u64 = 4;
+
+/// What a manifest stands for.
+pub(super) struct Covered {
+    /// Everything up to this frame, of this chain, is in segments.
+    pub(super) frame: FrameNumber,
+    pub(super) chain: u32,
+    /// And nothing comes after it.
+    pub(super) clean: bool,
+    /// Segments of an earlier life that nobody names, and that are still needed.
+    pub(super) leftovers: Vec<SegmentId>,
+}
 
 /// A pack on its way, with what it is for.
 #[derive(Default)]
@@ -68,10 +79,16 @@ impl Upkeep {
         let logs = core.take_listed();
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
-        let mut flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
-        let full = matches!(&flushed, Err((fault, true)) if fault.is_no_space());
-        if full && core.ring.is_short() && self.is_little(&logs) && self.release_reserve() {
-            flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+        let mut flushed = match self.has_room_for(&logs) {
+            true => self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up),
+            false => Err(no_room_left()),
+        };
+        let mut retired = retired;
+        if matches!(&flushed, Err((fault, true)) if fault.is_no_space()) {
+            retired = self.forget(&logs, retired);
+            if self.takes_reserve(&logs, &retired) {
+                flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
+            }
         }
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
@@ -88,7 +105,6 @@ impl Upkeep {
         let rows = match synced {
             Ok(rows) => rows,
             Err((fault, retry)) => {
-                let retired = if retry && fault.is_no_space() { self.forget(&logs, retired) } else { retired };
                 logs.iter().for_each(|log| core.list_for_checkpoint(log));
                 core.put_back_retired(retired);
                 if retry {
@@ -124,24 +140,17 @@ impl Upkeep {
         self.make_files_meanwhile(logs.len());
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
-        let outcome = self.write_manifest(frame, chain, clean, &changes, touched, retired.iter().chain(&gone).cloned());
+        let covered = Covered { frame, chain, clean, leftovers: Vec::new() };
+        let outcome = self.write_manifest(covered, &changes, touched, retired.iter().chain(&gone).cloned());
         if let Err(error) = outcome {
-            logs.iter().for_each(|log| core.list_for_checkpoint(log));
+            for log in &logs {
+                core.list_for_checkpoint(log);
+                log.left.store(true, Ordering::Release);
+            }
             core.put_back_retired(retired);
             return Err(error);
         }
-        for log in &deleted {
-            // Nobody stores to a file that is about to be shortened.
-            log.writer.lock().close_window();
-            let pending = {
-                let mut view = log.view.write().unwrap_or_else(|p| p.into_inner());
-                view.segments.clear();
-                view.pending.clear();
-                std::mem::take(&mut view.pending_bytes)
-            };
-            core.budget.flushed(pending);
-            core.catalog_forget(log);
-        }
+        self.let_go_of(&deleted);
         self.unnamed.extend(retired.into_iter().chain(gone));
         // Those that no row came to name were for logs that moved on meanwhile.
         let made = std::mem::take(&mut self.new_packs);
@@ -165,77 +174,28 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Whether what the logs have in memory fits into half of the room kept for a full disk: the manifest needs some, too.
-    fn is_little(&self, logs: &[Arc<LogState>]) -> bool {
-        /// What a segment takes beside its records.
-        const SEGMENT_BYTES: u64 = 16 << 10;
-        let needed = logs.iter().map(|log| log.untrimmed_bytes()).filter(|bytes| *bytes > 0);
-        needed.map(|bytes| bytes + SEGMENT_BYTES).sum::<u64>() <= self.core.reserve_bytes() / 2
-    }
-
-    /// Gives up the room that was kept for a full disk; whether there was any. No append may take it, and none is let in before it
-    /// is kept again.
-    fn release_reserve(&mut self) -> bool {
-        self.reserve_released = true;
-        self.core.health.set(Health::Full { why: "the room kept for a full disk is in use".into() });
-        self.core.env.disk.remove(RESERVE_PATH).is_ok()
+    /// Of logs that are in no manifest any more nothing is kept.
+    pub(super) fn let_go_of(&mut self, deleted: &[Arc<LogState>]) {
+        for log in deleted {
+            // Nobody stores to a file that is about to be shortened.
+            log.writer.lock().close_window();
+            let pending = {
+                let mut view = log.view.write().unwrap_or_else(|p| p.into_inner());
+                view.segments.clear();
+                view.pending.clear();
+                std::mem::take(&mut view.pending_bytes)
+            };
+            self.core.budget.flushed(pending);
+            self.core.catalog_forget(log);
+        }
     }
 
     /// Those packs that the manifest does not name are to go.
-    fn settle_packs(&mut self, packs: impl Iterator<Item = SegmentId>) {
+    pub(super) fn settle_packs(&mut self, packs: impl Iterator<Item = SegmentId>) {
         let root = self.core.manifest.lock().root.clone();
         let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
         self.unnamed_packs.extend(packs.filter(|pack| !named(pack)));
         self.emptied.retain(named);
-    }
-
-    /// Gives back the room of what was trimmed where there is none for a checkpoint: a manifest at the frame of the last one, whose
-    /// rows are as they were but for the segments that their logs left since. Answers with the segments that stay retired.
-    ///
-    /// Replay goes on at the end of a row, in its last segment, so that one stays. Those before it were full by then, and no later
-    /// frame is about them.
-    fn forget(&mut self, logs: &[Arc<LogState>], retired: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
-        let core = self.core.clone();
-        let ids: BTreeSet<SegmentId> = retired.iter().map(|segment| segment.id).collect();
-        let (mut changes, mut forgotten) = (Changes::default(), BTreeSet::new());
-        let before = {
-            let manifest = core.manifest.lock();
-            for log in logs {
-                let Ok(Some(mut row)) = manifest.row_by_id(log.id) else { continue };
-                let horizon = log.trimmed();
-                let in_view = log.pieces_in_view();
-                let goes = |segment: &&SegmentRow| {
-                    let left = if segment.is_piece() {
-                        !in_view.contains(&(segment.id, segment.base))
-                    } else {
-                        ids.contains(&segment.id)
-                    };
-                    left && segment.end <= horizon
-                };
-                let full = row.segments.len().saturating_sub(1);
-                let count = row.segments[..full].iter().take_while(goes).count();
-                if count > 0 {
-                    row.horizon = row.horizon.max(row.segments[count - 1].end);
-                    forgotten.extend(row.segments.drain(..count).map(|segment| segment.id));
-                    changes.put(row);
-                }
-            }
-            manifest.root.clone()
-        };
-        if forgotten.is_empty() {
-            return retired;
-        }
-        let (gone, retired): (Vec<_>, Vec<_>) = retired.into_iter().partition(|s| forgotten.contains(&s.id));
-        let going = gone.iter().cloned();
-        if self.write_manifest(before.frame, before.chain, false, &changes, before.touched, going).is_err() {
-            return retired.into_iter().chain(gone).collect();
-        }
-        self.unnamed.extend(gone);
-        self.settle_packs(before.packs.into_iter().map(|(pack, _)| pack));
-        self.remove_unnamed();
-        // Now there may be room for one.
-        core.ask_checkpoint();
-        retired
     }
 
     /// Writes what the logs have in memory up to a frame: those that have much, or are few, to segments of their own, the others
@@ -302,7 +262,11 @@ impl Upkeep {
             }
             outcome?;
         }
-        for (log, _) in logs.iter().zip(own).filter(|(_, own)| *own).take_while(|_| !given_up()) {
+        // What a deleted log has goes with it, and takes no room where there is little.
+        let full = self.is_full();
+        let lives = |log: &LogState| !full || log.deleted_in.load(Ordering::Acquire) > frame;
+        let own = logs.iter().zip(own).filter(|(log, own)| *own && lives(log));
+        for (log, _) in own.take_while(|_| !given_up()) {
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
         }
         Ok(())
@@ -410,6 +374,7 @@ impl Upkeep {
         let begin = |(step, log): (usize, &Arc<LogState>)| {
             give_way(step);
             let mut writer = log.writer.lock();
+            log.left.store(false, Ordering::Release);
             (writer.begin_sync(), log.row())
         };
         let (lists, rows): (Vec<_>, Vec<_>) = logs.iter().enumerate().map(begin).unzip();
@@ -426,11 +391,9 @@ impl Upkeep {
         Ok(rows)
     }
 
-    fn write_manifest(
+    pub(super) fn write_manifest(
         &mut self,
-        frame: u64,
-        chain: u32,
-        clean: bool,
+        covered: Covered,
         changes: &Changes,
         touched: Vec<LogId>,
         retired: impl Iterator<Item = Arc<Segment>>,
@@ -441,9 +404,8 @@ impl Upkeep {
         let retired: Vec<_> = retired.chain(self.unnamed.iter().cloned()).filter(files).collect();
         let mut manifest = core.manifest.lock();
         let mut root = manifest.root.clone();
-        root.frame = frame;
-        root.chain = chain;
-        root.clean = clean;
+        let Covered { frame, chain, clean, leftovers } = covered;
+        (root.frame, root.chain, root.clean) = (frame, chain, clean);
         root.next_log = core.next_log.load(Ordering::Acquire);
         // Every segment of these rows was begun before they were taken.
         let begun = core.files.begun();
@@ -453,6 +415,7 @@ impl Upkeep {
             named.extend(row.segments.iter().map(|segment| segment.id).filter(|id| begun.contains(id)));
         }
         (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
+        root.unnamed.extend(leftovers);
         root.stamp_ms = core.last_stamp();
         // What is retired by this manifest or an earlier one goes, whatever life that is left to.
         let packs = self.unnamed_packs.iter().filter_map(|pack| core.files.pack_bytes(*pack).ok());

@@ -1,6 +1,7 @@
 //! What goes on behind the appends: flushing, checkpoints, journal files, retention, and giving space back.
 
 mod checkpoint;
+mod full;
 mod graves;
 
 use std::cell::Cell;
@@ -9,11 +10,11 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::env::Pace;
-use crate::error::{Error, Fault, Result, is_no_descriptor};
+use crate::error::{Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::SegmentId;
 use crate::log::LogState;
-use crate::metrics::{Health, add};
+use crate::metrics::add;
 use crate::options::Durability;
 use crate::segment::{Segment, index_path, segment_path};
 use crate::sync::{Arc, Ordering, give_way};
@@ -83,18 +84,10 @@ impl Upkeep {
             self.bury();
             return;
         }
-        if self.reserve_released {
-            // Before anything is let in again: without it the store could not be opened for writing on a full disk.
-            match core.make_reserve() {
-                Err(Error::Io(fault)) if fault.is_no_space() => {
-                    core.health.set(Health::Full { why: fault.to_string() });
-                }
-                made => self.reserve_released = made.is_err(),
-            }
-        }
+        self.keep_reserve();
         self.look_at_space();
         self.make_journal_files();
-        if core.budget.wants_flush() {
+        if core.budget.wants_flush() && !self.spends_reserve() {
             self.flush_large();
         }
         if self.is_full() && core.ring.is_short() && core.trim_ahead() {
@@ -116,8 +109,7 @@ impl Upkeep {
     /// Makes the files that the journal is about to need; a checkpoint, which may be long, does so on its way.
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
-        // What is left of the room that was kept is for manifests.
-        while core.ring.wants_file() && !(self.reserve_released && self.is_full()) {
+        while core.ring.wants_file() && !self.spends_reserve() {
             if let Err(error) = core.ring.make_file(&self.pace) {
                 let fault = Fault::new("make journal file", "journal", &error);
                 if !fault.is_no_space() {
@@ -181,48 +173,6 @@ impl Upkeep {
             self.core.retire(log, redundant);
         }
         outcome.map_err(|error| Fault::new("write segment", format!("log {:?}", log.name), &error))
-    }
-
-    /// Something could not be written. Without room the store turns full and goes on trying; anything else stops it.
-    fn no_room(&mut self, fault: Fault) {
-        let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
-        if fault.is_no_space() {
-            self.core.health.set(Health::Full { why: fault.to_string() });
-        } else if is_no_descriptor(fault.code) || passing.contains(&fault.kind) {
-            // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now
-            // is still short then.
-            self.core.checkpoint_asked.store(true, Ordering::Release);
-        } else {
-            self.core.stop(fault);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        matches!(self.core.health.get(), Health::Full { .. })
-    }
-
-    /// Whether appends may go on, as far as space is concerned.
-    fn look_at_space(&mut self) {
-        let core = &self.core;
-        let Ok(space) = core.env.disk.space() else { return };
-        let used = core.files.stored_bytes() + core.ring.bytes() + core.budget.used();
-        core.counters.store_bytes.store(used, std::sync::atomic::Ordering::Relaxed);
-        let quota = core.options.quota_bytes;
-        let tight = core.options.reserve_bytes.min(space.total / 8);
-        if space.available < tight / 2 {
-            core.health.set(Health::Full { why: format!("{} bytes are left on the disk", space.available) });
-        } else if quota > 0 && used >= quota {
-            core.health.set(Health::Full { why: format!("{used} bytes of a quota of {quota} are used") });
-            // What was deleted or trimmed since gives its room back with a checkpoint, and no append asks for one.
-            if core.listed_count() > 0 {
-                let _ = self.checkpoint(false);
-            }
-        } else if self.is_full() && space.available > tight && !self.reserve_released {
-            // There may be room again; a checkpoint that goes through says so.
-            if self.checkpoint(false).is_ok() {
-                self.core.health.set(Health::Ok);
-            }
-        }
     }
 
     /// Takes expired segments out of sight; the next manifest forgets them, and then they are removed.
