@@ -60,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) retention_asked: AtomicBool,
     /// Some log was asked for a trim since the upkeep last looked for such.
     trims_asked: AtomicBool,
+    /// Logs were deleted since the last checkpoint that went through.
+    pub(crate) deletions: AtomicBool,
     /// The room kept for a full disk is in use: nothing else may take it.
     pub(crate) reserve_out: AtomicBool,
     pub(crate) budget: Budget,
@@ -171,6 +173,7 @@ impl Core {
             checkpoint_asked: AtomicBool::new(false),
             retention_asked: AtomicBool::new(false),
             trims_asked: AtomicBool::new(false),
+            deletions: AtomicBool::new(false),
             reserve_out: AtomicBool::new(false),
             budget,
             buffers: BufferPool::default(),
@@ -352,6 +355,11 @@ impl Core {
         self.retired.lock().extend(segments);
     }
 
+    /// Whether a checkpoint would give room back.
+    pub(crate) fn gives_room(&self) -> bool {
+        self.deletions.load(Ordering::Acquire) || !self.retired.lock().is_empty()
+    }
+
     pub(crate) fn put_back_retired(&self, segments: Vec<Arc<Segment>>) {
         self.retired.lock().extend(segments);
     }
@@ -434,7 +442,11 @@ impl Core {
             }
             Ok(())
         };
-        make().map_err(Error::io("reserve room", RESERVE_PATH))
+        let made = make().inspect_err(|_| {
+            // A part of it is of no use, and may be the last room there is.
+            let _ = disk.remove(RESERVE_PATH);
+        });
+        made.map_err(Error::io("reserve room", RESERVE_PATH))
     }
 
     /// Notes that a request to trim a log, or to delete it, is on its way.

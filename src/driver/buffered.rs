@@ -231,6 +231,11 @@ fn write(core: &Core, share: &mut Share) -> Result<(), Fault> {
     let log = &share.log;
     let Some(end) = share.batches.last().map(|(last, _)| last.end()) else { return Ok(()) };
     let mut writer = log.writer.lock();
+    if log.is_deleted() {
+        // They were appended before, and went with it.
+        core.budget.release(share.admitted as u64);
+        return Ok(());
+    }
     let batches = std::mem::take(&mut share.batches);
     let (begun, redundant, outcome) = log.write_out(&mut writer, &core.files, batches.clone());
     log.settle_view(begun, &redundant);

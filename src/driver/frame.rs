@@ -243,10 +243,7 @@ impl Frame {
                     Effect::Deleted { log } => {
                         core.catalog_deleted(&log);
                         log.set_deleted();
-                        if !core.health.is_ok() {
-                            // Nothing else asks for one where nothing is let in.
-                            core.ask_checkpoint();
-                        }
+                        core.deletions.store(true, Ordering::Release);
                     }
                     Effect::Trimmed { log, upto } => log.trim(upto),
                     Effect::Touched { log, reserved } => {

@@ -6,7 +6,7 @@ use crate::format::manifest::LogRow;
 use crate::id::SequenceNumber;
 use crate::log::{LogState, put_options};
 use crate::options::{Durability, LogOptions};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::ticket::Slot;
 use crate::transaction::{Committed, Decided, Transaction};
 
@@ -63,6 +63,8 @@ impl Commit {
                     // What was appended before comes before.
                     let batches = log.appender.lock().take_all();
                     self.inline(draft, &log, batches, 0);
+                    // These may have filled a frame.
+                    log.deleted_in.store(self.next, Ordering::Release);
                     if !crate::seeded_bug!(DeleteAckedUnsynced) {
                         draft.entry(EntryKind::DeleteLog, group, log.id, 0, Vec::new());
                     }

@@ -262,9 +262,9 @@ impl SegmentFiles {
     /// Takes back a file that was created and that nobody saw. Its id goes to the next one: on a full disk this happens time and
     /// again.
     pub(super) fn uncreate(&self, id: SegmentId) {
-        match self.disk.remove(&segment_path(id)) {
-            Ok(()) => self.unmade.lock().push(id),
-            Err(_) => self.named([&id]),
+        // Where it can't be removed it stays one that no manifest names.
+        if self.disk.remove(&segment_path(id)).is_ok() {
+            self.unmade.lock().push(id);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Writing batches at the end of a log: through the page cache, behind the acknowledgement; or past it, in bulk.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use crate::format::batch::{BatchHeader, KIND_BULK};
 use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;
 use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES, SegmentHeader, next_batch};
-use crate::id::{LogId, SequenceNumber};
+use crate::id::{LogId, SegmentId, SequenceNumber};
 use crate::sync::Arc;
 
 use super::files::Window;
@@ -131,6 +132,17 @@ impl SegmentWriter {
     /// Whether this life has written nothing of the log yet.
     pub(crate) fn is_fresh(&self) -> bool {
         self.active.is_none()
+    }
+
+    /// Of a log that is deleted: has nothing any more.
+    pub(crate) fn end(&mut self) {
+        self.close_window();
+        *self = SegmentWriter::default();
+    }
+
+    /// These segments are about to be removed: nobody need sync them.
+    pub(crate) fn disown(&mut self, gone: &BTreeSet<SegmentId>) {
+        self.unsynced.retain(|unsynced| !gone.contains(&unsynced.segment.id));
     }
 
     /// Writes batches through the page cache, oldest first. Segments begun on the way are pushed onto `begun`, also on an

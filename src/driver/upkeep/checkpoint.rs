@@ -61,7 +61,12 @@ impl Upkeep {
     /// Takes a checkpoint at the last durable frame; `clean` says that nothing will come after it. One that is not is given up
     /// some time after the store closed: it may be long, and the next owner waits for the lock.
     pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
+        // Before it chooses its frame: what is deleted from here on may be the next one's.
+        let deletions = self.core.deletions.swap(false, Ordering::AcqRel);
         let outcome = self.take_checkpoint(clean);
+        if outcome.is_err() && deletions {
+            self.core.deletions.store(true, Ordering::Release);
+        }
         self.core.checkpoint_ended(&outcome);
         outcome
     }
@@ -177,8 +182,8 @@ impl Upkeep {
     /// Of logs that are in no manifest any more nothing is kept.
     pub(super) fn let_go_of(&mut self, deleted: &[Arc<LogState>]) {
         for log in deleted {
-            // Nobody stores to a file that is about to be shortened.
-            log.writer.lock().close_window();
+            // Nobody stores to a file that is about to be shortened, nor syncs one that is gone.
+            log.writer.lock().end();
             let pending = {
                 let mut view = log.view.write().unwrap_or_else(|p| p.into_inner());
                 view.segments.clear();

@@ -11,12 +11,12 @@
 //! While the kept room is out nothing else may take it: no append is let in, nothing large goes to a segment, no journal file is
 //! made, and a checkpoint begins only if there is room for all of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::RESERVE_PATH;
 use crate::error::{Error, Fault, is_no_descriptor};
 use crate::format::manifest::SegmentRow;
-use crate::id::SegmentId;
+use crate::id::{SegmentId, SequenceNumber};
 use crate::log::LogState;
 use crate::manifest::Changes;
 use crate::metrics::Health;
@@ -39,6 +39,12 @@ pub(super) fn no_room_left() -> (Fault, bool) {
     (Fault::new("write segment", "segments", &error), true)
 }
 
+/// Whether a fault is one of what may be there again soon: descriptors, memory.
+fn is_passing(fault: &Fault) -> bool {
+    let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
+    is_no_descriptor(fault.code) || passing.contains(&fault.kind)
+}
+
 impl Upkeep {
     pub(super) fn is_full(&self) -> bool {
         matches!(self.core.health.get(), Health::Full { .. })
@@ -58,7 +64,9 @@ impl Upkeep {
             Err(Error::Io(fault)) if fault.is_no_space() => {
                 self.core.health.set(Health::Full { why: fault.to_string() });
             }
-            made => self.reserve_released = made.is_err(),
+            // What is short now need not be so later; whatever else there is, the store does without.
+            Err(Error::Io(fault)) if is_passing(&fault) => return,
+            _ => self.reserve_released = false,
         }
         if !self.reserve_released {
             self.core.reserve_out.store(false, Ordering::Release);
@@ -75,10 +83,9 @@ impl Upkeep {
 
     /// Something could not be written. Without room the store turns full and goes on trying; anything else stops it.
     pub(super) fn no_room(&mut self, fault: Fault) {
-        let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
         if fault.is_no_space() {
             self.core.health.set(Health::Full { why: fault.to_string() });
-        } else if is_no_descriptor(fault.code) || passing.contains(&fault.kind) {
+        } else if is_passing(&fault) {
             // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now
             // is still short then.
             self.core.checkpoint_asked.store(true, Ordering::Release);
@@ -148,8 +155,10 @@ impl Upkeep {
     pub(super) fn forget(&mut self, logs: &[Arc<LogState>], retired: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
         let core = self.core.clone();
         let (durable, _) = core.durable();
-        let ids: BTreeSet<SegmentId> = retired.iter().map(|segment| segment.id).collect();
-        let (mut changes, mut forgotten, mut deleted) = (Changes::default(), BTreeSet::new(), Vec::new());
+        // A row may be older than its segment's end.
+        let ends: BTreeMap<SegmentId, SequenceNumber> = retired.iter().map(|s| (s.id, s.end())).collect();
+        let (mut changes, mut forgotten) = (Changes::default(), BTreeSet::new());
+        let (mut trimmed, mut deleted) = (Vec::new(), Vec::new());
         for (step, log) in logs.iter().enumerate() {
             give_way(step);
             let is_deleted = log.deleted_in.load(Ordering::Acquire) <= durable;
@@ -159,16 +168,17 @@ impl Upkeep {
             let Ok(Some(mut row)) = core.manifest.lock().row_by_id(log.id) else { continue };
             if is_deleted {
                 changes.remove(log.id);
+                forgotten.extend(row.segments.iter().map(|segment| segment.id));
                 deleted.push(log.clone());
                 continue;
             }
             let (horizon, in_view) = (log.trimmed(), log.pieces_in_view());
             let goes = |segment: &&SegmentRow| {
-                let left = match segment.is_piece() {
-                    true => !in_view.contains(&(segment.id, segment.base)),
-                    false => ids.contains(&segment.id),
+                let end = match segment.is_piece() {
+                    true => Some(segment.end).filter(|_| !in_view.contains(&(segment.id, segment.base))),
+                    false => ends.get(&segment.id).copied(),
                 };
-                left && segment.end <= horizon
+                end.is_some_and(|end| end <= horizon)
             };
             let kept = usize::from(log.durability == Durability::Buffered).min(row.segments.len());
             let upto = row.segments.len() - kept;
@@ -177,23 +187,28 @@ impl Upkeep {
                 row.horizon = row.horizon.max(horizon);
                 forgotten.extend(row.segments.drain(..count).map(|segment| segment.id));
                 changes.put(row);
+                trimmed.push(log);
             }
         }
         if forgotten.is_empty() && deleted.is_empty() {
             return retired;
         }
         let (mut gone, retired): (Vec<_>, Vec<_>) = retired.into_iter().partition(|s| forgotten.contains(&s.id));
-        let trimmed = gone.len();
+        let left = gone.len();
         for log in &deleted {
             gone.extend(log.view.read().unwrap_or_else(|p| p.into_inner()).segments.iter().cloned());
         }
         let before = core.manifest.lock().root.clone();
         let going = gone.iter().cloned();
-        let covered = Covered { frame: before.frame, chain: before.chain, clean: false, leftovers: core.leftovers() };
+        // What is retired and no row names goes with a later manifest, in whatever life.
+        let mut leftovers = core.leftovers();
+        leftovers.extend(retired.iter().map(|segment| segment.id));
+        let covered = Covered { frame: before.frame, chain: before.chain, clean: false, leftovers };
         if self.write_manifest(covered, &changes, before.touched, going).is_err() {
-            gone.truncate(trimmed);
+            gone.truncate(left);
             return retired.into_iter().chain(gone).collect();
         }
+        trimmed.iter().for_each(|log| log.writer.lock().disown(&forgotten));
         self.let_go_of(&deleted);
         self.unnamed.extend(gone);
         self.settle_packs(before.packs.into_iter().map(|(pack, _)| pack));

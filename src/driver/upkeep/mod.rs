@@ -93,7 +93,7 @@ impl Upkeep {
         if self.is_full() && core.ring.is_short() && core.trim_ahead() {
             core.retention_asked.store(true, Ordering::Release);
         }
-        let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel);
+        let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel) || self.is_full() && core.gives_room();
         if asked || core.ring.wants_checkpoint() || core.budget.wants_checkpoint() {
             let _ = self.checkpoint(false);
         }
