@@ -15,7 +15,7 @@ use braidlog::manual::ManualStore;
 use braidlog::{Durability, Health, LogOptions, ReadMode, StoreOptions};
 use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start, start_packing};
 use support::runner::{Op, Run};
-use support::{AGE_MS, env_of, two_lanes};
+use support::{AGE_MS, NAMES, env_of, two_lanes};
 
 #[test]
 fn every_call_may_fail_with_every_error() {
@@ -239,17 +239,17 @@ fn check_sound(left: &SimDisk, run: &Run) -> Result<(), String> {
 /// would make.
 #[test]
 fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
-    let kinds = [(ReadMode::Map, false), (ReadMode::Copy, false), (ReadMode::Map, true)];
+    let kinds = [(ReadMode::Map, false, 0), (ReadMode::Copy, false, 3), (ReadMode::Map, true, 0)];
     let states = [(16 << 10, true), (1 << 20, true), (16 << 10, false), (1 << 20, false)];
-    for ((mode, packs), (reserve, short)) in kinds.into_iter().flat_map(|kind| states.map(|state| (kind, state))) {
+    for ((mode, packs, log), (reserve, short)) in kinds.into_iter().flat_map(|kind| states.map(|state| (kind, state))) {
         let mut base = if packs { start_packing(mode) } else { start(mode) }.unwrap();
         base.options = base.options.reserve_bytes(reserve);
-        let trims = [2, 3, 4].map(|quarters| Op::Trim { log: 0, quarters });
-        for op in trims.into_iter().chain([Op::Delete(0)]) {
+        let trims = [2, 3, 4].map(|quarters| Op::Trim { log, quarters });
+        for op in trims.into_iter().chain([Op::Delete(log)]) {
             let mut operations = 0..0;
             for blocks in (0..8).rev() {
                 let what = format!("{mode:?}, packs {packs}, {reserve} kept, short {short}, {blocks} free, {op:?}");
-                let mut run = filled_up(&base, base.disk.fork(), 0, short, blocks).unwrap();
+                let mut run = filled_up(&base, base.disk.fork(), log, short, blocks).unwrap();
                 for _ in 0..3 {
                     run.apply(Op::Upkeep).unwrap();
                 }
@@ -257,10 +257,10 @@ fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
                 let full = matches!(run.stored().store().health(), Health::Full { .. });
                 assert!(full || blocks > 0, "{what}: it is not full");
                 let (from, freed) = (run.disk.operations(), run.stored().store().stats().segments_freed);
-                let asked = |quarters| run.log("alpha").unwrap().end() * quarters / 4;
+                let asked = |quarters| run.log(NAMES[log]).unwrap().end() * quarters / 4;
                 let asked = if let Op::Trim { quarters, .. } = op { Some(asked(quarters)) } else { None };
                 run.apply(op).unwrap();
-                let horizon = run.model.logs.get("alpha").map(|log| log.trim_acked);
+                let horizon = run.model.logs.get(NAMES[log]).map(|log| log.trim_acked);
                 assert_eq!(horizon, asked, "{what}: no answer");
                 // Then retention looks.
                 for op in [Op::Advance { ms: 2000 }, Op::Upkeep, Op::Upkeep, Op::Upkeep] {
@@ -282,7 +282,7 @@ fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
                 for (kind, seed) in [(Crash::Power, 1), (Crash::Power, 2), (Crash::Kill, 3)] {
                     let disk = base.disk.fork();
                     disk.set_torn_crash_at(at);
-                    let mut run = filled_up(&base, disk, 0, short, 0).unwrap();
+                    let mut run = filled_up(&base, disk, log, short, 0).unwrap();
                     let later = Op::Advance { ms: 2000 };
                     for op in [Op::Upkeep, Op::Upkeep, Op::Upkeep, op, later, Op::Upkeep, Op::Upkeep, Op::Upkeep] {
                         run.apply(op).unwrap();
@@ -295,7 +295,7 @@ fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
                     let mut after = run.on(left);
                     after.recover(kind).unwrap_or_else(at);
                     after.create_logs().unwrap_or_else(at);
-                    after.apply(Op::Append { log: 0, count: 1, len: 100, settle: true }).unwrap_or_else(at);
+                    after.apply(Op::Append { log, count: 1, len: 100, settle: true }).unwrap_or_else(at);
                     after.apply(Op::Check).unwrap_or_else(at);
                 }
             }
