@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{Buffered, Lane, Request, Signal};
 use crate::env::{Access, Env};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, is_no_space};
 use crate::format::store::StoreFile;
 use crate::id::{FrameNumber, LogId, SegmentId};
 use crate::journal::Ring;
@@ -442,9 +442,11 @@ impl Core {
             }
             Ok(())
         };
-        let made = make().inspect_err(|_| {
+        let made = make().inspect_err(|error| {
             // A part of it is of no use, and may be the last room there is.
-            let _ = disk.remove(RESERVE_PATH);
+            if is_no_space(error.kind()) {
+                let _ = disk.remove(RESERVE_PATH);
+            }
         });
         made.map_err(Error::io("reserve room", RESERVE_PATH))
     }
