@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use braidlog::{DiskChoice, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions};
+use braidlog::{Appended, DiskChoice, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions, Ticket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const CHILD: &str = "BRAIDLOG_RESOURCES_CHILD";
@@ -88,8 +88,7 @@ fn child_with_few_descriptors() {
             let (_, acked) = logs.entry(name).or_insert_with(|| (log.clone(), Vec::new()));
             for n in 0..30 {
                 let data = format!("{more:?} {i} {n} {}", "x".repeat(2000)).into_bytes();
-                // A ticket, once taken, has no deadline: it is there, or it is refused.
-                match log.append_ticket(&data[..]).and_then(|ticket| ticket.wait()) {
+                match log.append_ticket(&data[..]).and_then(|ticket| wait(ticket, more)) {
                     Ok(_) => acked.push(data),
                     Err(error) => {
                         *refused.entry("append").or_default() += 1;
@@ -125,6 +124,19 @@ fn child_with_few_descriptors() {
     for (name, acked) in expected {
         assert_eq!(contents(&store.log(&name).unwrap()), acked, "{name}, reopened");
     }
+}
+
+/// A ticket, once taken, has no deadline: it is there, or it is refused. Where the journal needs a file, or a checkpoint segments, and
+/// there is no descriptor for them, it waits until there is.
+fn wait(ticket: Ticket, more: Option<u64>) -> Result<Appended, Error> {
+    if let Some(outcome) = ticket.wait_for(Duration::from_secs(1)) {
+        return outcome;
+    }
+    allow_descriptors(None);
+    let outcome =
+        ticket.wait_for(Duration::from_secs(60)).expect("it goes on by itself when there are descriptors again");
+    allow_descriptors(more);
+    outcome
 }
 
 fn expect_typed(error: &Error, more: Option<u64>) {
