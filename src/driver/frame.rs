@@ -228,6 +228,7 @@ impl Frame {
         // Before the frame counts as durable: a checkpoint that names it must have every log it is about on its list.
         let logs = self.shares.iter().map(|share| &share.log).chain(self.effects.iter().filter_map(Effect::log));
         logs.for_each(|log| core.list_for_checkpoint(log));
+        let deletes = self.effects.iter().any(|effect| matches!(effect, Effect::Deleted { .. }));
         {
             // A snapshot sees all of a frame or nothing.
             let _all_of_it = core.publishing.lock();
@@ -243,7 +244,6 @@ impl Frame {
                     Effect::Deleted { log } => {
                         core.catalog_deleted(&log);
                         log.set_deleted();
-                        core.deletions.store(true, Ordering::Release);
                     }
                     Effect::Trimmed { log, upto } => log.trim(upto),
                     Effect::Touched { log, reserved } => {
@@ -258,6 +258,10 @@ impl Frame {
                 }
             }
             core.set_durable(self.number, self.checksum);
+        }
+        if deletes {
+            // Only now: a checkpoint that takes this back covers the frame.
+            core.deletions.store(true, Ordering::Release);
         }
         fence(Ordering::SeqCst);
         self.shares.iter().for_each(|share| share.log.watch.wake_behind_fence());
