@@ -65,6 +65,11 @@ impl HealthCell {
         self.grade.load(std::sync::atomic::Ordering::Acquire) == 0
     }
 
+    /// Whether there is no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.grade.load(std::sync::atomic::Ordering::Acquire) == 1
+    }
+
     /// Whether anything may be written at all, on a full disk too.
     pub(crate) fn may_write(&self) -> bool {
         self.grade.load(std::sync::atomic::Ordering::Acquire) < 2

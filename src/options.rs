@@ -75,8 +75,9 @@ pub struct StoreOptions {
     /// to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`], and for its acknowledgement before it answers
-    /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s. [`Duration::MAX`] for as long as it takes: then a caller that comes alone makes the
-    /// write itself, which can't be left and so takes some 5 us less, and hangs if the disk does.
+    /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s. [`Duration::MAX`]
+    /// for as long as it takes: then a caller that comes alone makes the write itself, which can't be left and so takes some 5 us
+    /// less, and hangs if the disk does.
     pub append_deadline: Duration,
     /// Most bytes the store's segments and journal may take; 0, the default, for no quota.
     pub quota_bytes: u64,

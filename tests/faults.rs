@@ -235,8 +235,8 @@ fn check_sound(left: &SimDisk, run: &Run) -> Result<(), String> {
     }
 }
 
-/// A trim or a deletion has to be written like everything else, and where the journal has no room its frame would wait for the room that only it
-/// would make.
+/// A trim or a deletion has to be written like everything else, and where the journal has no room its frame would wait for the
+/// room that only it would make.
 #[test]
 fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
     let kinds = [(ReadMode::Map, false, 0), (ReadMode::Copy, false, 3), (ReadMode::Map, true, 0)];

@@ -467,16 +467,12 @@ impl Core {
             return false;
         }
         let (mut any, mut more) = (false, false);
-        let mut logs = self.loaded_logs_after(None);
-        while let Some(last) = logs.last().map(|log| log.id) {
-            for log in &logs {
-                let (trimmed, rest) = log.trim_ahead();
-                if trimmed {
-                    self.list_for_checkpoint(log);
-                }
-                (any, more) = (any | trimmed, more | rest);
+        for log in self.loaded_logs() {
+            let (trimmed, rest) = log.trim_ahead();
+            if trimmed {
+                self.list_for_checkpoint(&log);
             }
-            logs = self.loaded_logs_after(Some(last));
+            (any, more) = (any | trimmed, more | rest);
         }
         if more {
             self.trims_asked.store(true, Ordering::Release);

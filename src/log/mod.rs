@@ -275,6 +275,11 @@ impl LogState {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// Whether a frame up to this one deletes it.
+    pub(crate) fn is_deleted_by(&self, frame: FrameNumber) -> bool {
+        self.deleted_in.load(Ordering::Acquire) <= frame
+    }
+
     /// The deletion is durable: handles and readers end.
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);

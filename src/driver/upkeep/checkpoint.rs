@@ -78,7 +78,7 @@ impl Upkeep {
         }
         // The order of these three matters. A segment is retired after its log left it and was listed, so a row taken from
         // here on does not name it; a log is listed before its frame counts as durable, so every log of a frame up to F is.
-        let retired = core.take_retired();
+        let mut retired = core.take_retired();
         let scattered = self.list_scattered();
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
@@ -88,7 +88,6 @@ impl Upkeep {
             true => self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up),
             false => Err(no_room_left()),
         };
-        let mut retired = retired;
         if matches!(&flushed, Err((fault, true)) if fault.is_no_space()) {
             retired = self.forget(&logs, retired);
             if self.takes_reserve(&logs, &retired) {
@@ -225,8 +224,10 @@ impl Upkeep {
         let is_small = |at: &usize| {
             let (log, seen) = (&logs[*at], &seen[*at]);
             let asked = seen.tail.pending > 0 || seen.scattered;
-            let lives = log.deleted_in.load(Ordering::Acquire) > frame;
-            asked && lives && log.durability == Durability::Durable && seen.tail.pending < DIRECT_BYTES
+            asked
+                && !log.is_deleted_by(frame)
+                && log.durability == Durability::Durable
+                && seen.tail.pending < DIRECT_BYTES
         };
         // Old pieces give back their room only when a manifest names the new ones.
         let room = core.env.disk.space().map_or(u64::MAX, |space| space.available);
@@ -269,7 +270,7 @@ impl Upkeep {
         }
         // What a deleted log has goes with it, and takes no room where there is little.
         let full = self.is_full();
-        let lives = |log: &LogState| !full || log.deleted_in.load(Ordering::Acquire) > frame;
+        let lives = |log: &LogState| !full || !log.is_deleted_by(frame);
         let own = logs.iter().zip(own).filter(|(log, own)| *own && lives(log));
         for (log, _) in own.take_while(|_| !given_up()) {
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;

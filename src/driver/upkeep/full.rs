@@ -47,7 +47,7 @@ fn is_passing(fault: &Fault) -> bool {
 
 impl Upkeep {
     pub(super) fn is_full(&self) -> bool {
-        matches!(self.core.health.get(), Health::Full { .. })
+        self.core.health.is_full()
     }
 
     /// Whether whatever is written now may take the room that was kept for manifests.
@@ -64,12 +64,13 @@ impl Upkeep {
             Err(Error::Io(fault)) if fault.is_no_space() => {
                 self.core.health.set(Health::Full { why: fault.to_string() });
             }
-            // What is short now need not be so later; whatever else there is, the store does without.
-            Err(Error::Io(fault)) if is_passing(&fault) => return,
-            _ => self.reserve_released = false,
-        }
-        if !self.reserve_released {
-            self.core.reserve_out.store(false, Ordering::Release);
+            // What is short now need not be so later.
+            Err(Error::Io(fault)) if is_passing(&fault) => {}
+            // Whatever else prevents it, the store does without.
+            _ => {
+                self.reserve_released = false;
+                self.core.reserve_out.store(false, Ordering::Release);
+            }
         }
     }
 
@@ -134,12 +135,15 @@ impl Upkeep {
     /// After a checkpoint of these logs found no room: takes the one that was kept, if it does and more comes back, or frames wait
     /// for it.
     pub(super) fn takes_reserve(&mut self, logs: &[Arc<LogState>], retired: &[Arc<Segment>]) -> bool {
+        if self.reserve_released {
+            return false;
+        }
         let needed = self.needed_for(logs);
-        if self.reserve_released || needed > self.core.reserve_bytes() {
+        if needed > self.core.reserve_bytes() {
             return false;
         }
         let (durable, _) = self.core.durable();
-        let deleted = logs.iter().filter(|log| log.deleted_in.load(Ordering::Acquire) <= durable);
+        let deleted = logs.iter().filter(|log| log.is_deleted_by(durable));
         let freed = retired.iter().map(|segment| segment.bytes()).sum::<u64>()
             + deleted.map(|log| log.stored_bytes()).sum::<u64>();
         (self.core.ring.is_short() || freed >= needed) && self.release_reserve()
@@ -161,7 +165,7 @@ impl Upkeep {
         let (mut trimmed, mut deleted) = (Vec::new(), Vec::new());
         for (step, log) in logs.iter().enumerate() {
             give_way(step);
-            let is_deleted = log.deleted_in.load(Ordering::Acquire) <= durable;
+            let is_deleted = log.is_deleted_by(durable);
             if !is_deleted && !log.left.load(Ordering::Acquire) {
                 continue;
             }
