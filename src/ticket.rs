@@ -59,7 +59,7 @@ impl Bell {
 pub(crate) struct Turn {
     /// Set after `outcome`, for a look without the lock: [`UNRESOLVED`], [`SUCCEEDED`] or [`FAILED`].
     resolved: Event,
-    /// How many wait for it or did, and [`Turn::PRESSING`] if it holds so much that it should go.
+    /// How many wait for it or did, and the bit [`Turn::PRESSING`] if it holds so much that it should go.
     pressure: AtomicUsize,
     /// Of the machine that takes it.
     bell: Option<Arc<Bell>>,
@@ -108,18 +108,26 @@ impl Turn {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// More than there are ever callers.
-    pub(crate) const PRESSING: usize = usize::MAX / 4;
+    /// More than there are ever callers: a bit of its own.
+    pub(crate) const PRESSING: usize = 1 << (usize::BITS - 2);
+    /// A turn with so much need not be awaited to go as soon as it can: it is worth a write of its own.
+    pub(crate) const LARGE_BYTES: usize = 128 << 10;
 
     /// How many wait for it or did; [`Turn::PRESSING`] and more if it is large.
     pub(crate) fn pressure(&self) -> usize {
         self.pressure.load(Ordering::Acquire)
     }
 
-    /// One more waits for it, or so much comes together that nobody need wait for it to go.
-    pub(crate) fn press(&self, pressure: usize) {
-        self.pressure.fetch_add(pressure, Ordering::AcqRel);
-        self.bell.iter().for_each(|bell| bell.ring(pressure));
+    /// One more waits for it.
+    fn press(&self) {
+        self.pressure.fetch_add(1, Ordering::AcqRel);
+        self.bell.iter().for_each(|bell| bell.ring(1));
+    }
+
+    /// It has [`Turn::LARGE_BYTES`]. Said by each log that has so much in it, and of all of them together.
+    pub(crate) fn grow_large(&self) {
+        self.pressure.fetch_or(Turn::PRESSING, Ordering::AcqRel);
+        self.bell.iter().for_each(|bell| bell.ring(Turn::PRESSING));
     }
 
     pub(crate) fn is_resolved(&self) -> bool {
@@ -159,7 +167,7 @@ impl Turn {
 
     /// Sleeps until it is resolved; `None` when the deadline, if there is one, comes first.
     fn sleep_until(&self, deadline: Option<Instant>) -> Option<Result<()>> {
-        self.press(1);
+        self.press();
         fence(Ordering::SeqCst);
         loop {
             if let Some(outcome) = self.outcome() {
@@ -184,7 +192,7 @@ impl Turn {
         if !state.wakers.iter().any(|w| w.will_wake(context.waker())) {
             state.wakers.push(context.waker().clone());
             drop(state);
-            self.press(1);
+            self.press();
         }
         Poll::Pending
     }
@@ -357,5 +365,21 @@ impl<T> Future for Pending<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.turn.poll(context).map(|outcome| self.answer(outcome))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Were each of them added up, four large logs and four callers would come to nothing, and nobody would be woken.
+    #[test]
+    fn however_many_logs_of_a_turn_are_large_it_presses_and_knows_who_waits() {
+        let turn = Turn::new();
+        for waiting in 0..16 {
+            turn.grow_large();
+            assert_eq!(turn.pressure(), Turn::PRESSING + waiting);
+            turn.press();
+        }
     }
 }

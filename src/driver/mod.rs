@@ -51,6 +51,8 @@ pub(crate) struct Taken {
     pub(crate) turn: Arc<Turn>,
     pub(crate) logs: Vec<Arc<LogState>>,
     pub(crate) requests: Vec<Request>,
+    /// What the logs had when they were listed: most of it where there are many.
+    listed_bytes: usize,
 }
 
 impl Default for Lane {
@@ -67,7 +69,8 @@ impl Queue {
     fn joined(&mut self, bell: &Arc<Bell>, after: Option<&Arc<Turn>>) -> (&mut Taken, bool) {
         let begun = self.turns.back().is_some_and(|last| after.is_none_or(|after| !Arc::ptr_eq(after, &last.turn)));
         if !begun {
-            self.turns.push_back(Taken { turn: Turn::of(bell), logs: Vec::new(), requests: Vec::new() });
+            let turn = Turn::of(bell);
+            self.turns.push_back(Taken { turn, logs: Vec::new(), requests: Vec::new(), listed_bytes: 0 });
         }
         let last = self.turns.len() - 1;
         (&mut self.turns[last], !begun)
@@ -85,9 +88,15 @@ impl Queue {
 }
 
 impl Lane {
-    /// Puts a log on the list of a turn later than `after`; answers with the turn that will resolve. Called under the log's
-    /// appender lock. Whoever doesn't `ring` sees to the turn next, or waits for it, which rings too.
-    pub(crate) fn register(&self, log: &Arc<LogState>, after: Option<&Arc<Turn>>, ring: bool) -> Arc<Turn> {
+    /// Puts a log with its first `bytes` on the list of a turn later than `after`; answers with the turn that will resolve. Called
+    /// under the log's appender lock. Whoever doesn't `ring` sees to the turn next, or waits for it, which rings too.
+    pub(crate) fn register(
+        &self,
+        log: &Arc<LogState>,
+        bytes: usize,
+        after: Option<&Arc<Turn>>,
+        ring: bool,
+    ) -> Arc<Turn> {
         let mut queue = self.queue.lock();
         if let Some(refused) = &queue.refused {
             // The stop came between the caller's look at the health and here: nobody would ever resolve the queue's turn.
@@ -99,8 +108,14 @@ impl Lane {
         }
         let (taken, begins) = queue.joined(&self.bell, after);
         taken.logs.push(log.clone());
+        let before = taken.listed_bytes;
+        taken.listed_bytes += bytes;
+        let large = before < Turn::LARGE_BYTES && taken.listed_bytes >= Turn::LARGE_BYTES;
         let turn = taken.turn.clone();
         drop(queue);
+        if large {
+            turn.grow_large();
+        }
         // Whoever began it has rung, or sees to it.
         if ring && begins {
             self.bell.ring(0);

@@ -12,8 +12,6 @@ use crate::ticket::{Appended, Turn};
 /// One log adds at most about so many bytes to a turn; what comes then belongs to the next. So a large turn is on its way to
 /// the disk while the next fills, instead of everybody waiting for everything.
 const TURN_BYTES: usize = 4 << 20;
-/// A turn in which one log has so much need not be awaited to go as soon as it can: it is worth a write of its own.
-const PRESSING_BYTES: usize = 128 << 10;
 
 /// Why a log takes no more records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,8 +161,8 @@ impl Appender {
         }
         let after = &self.after;
         let turn = self.turn.get_or_insert_with(|| register(after.as_ref())).clone();
-        if before < PRESSING_BYTES && self.bytes >= PRESSING_BYTES {
-            turn.press(Turn::PRESSING);
+        if before < Turn::LARGE_BYTES && self.bytes >= Turn::LARGE_BYTES {
+            turn.grow_large();
         }
         if self.bytes >= TURN_BYTES {
             self.closed.extend(self.open.take());

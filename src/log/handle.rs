@@ -191,7 +191,7 @@ impl Log {
                 continue;
             }
             let (turn, appended) = appender.push(records, bytes, arrival_ms, &core.buffers, |after| {
-                lane.register(state, after, then == Then::Return)
+                lane.register(state, bytes, after, then == Then::Return)
             });
             drop(appender);
             if buffered && !core.buffered_started.load(Ordering::Acquire) {

@@ -42,7 +42,7 @@ mod tests {
             };
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Ok(())))
+                thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), 1, None, true).wait(), Ok(())))
             };
             assert_eq!(lane.request(Request).unwrap().wait(), Ok(()));
             caller.join().unwrap();
@@ -80,7 +80,7 @@ mod tests {
             })
         };
         let call = move |(lane, machine): &(Lane, Mutex<()>)| {
-            let turn = lane.register(&Arc::new(LogState), None, false);
+            let turn = lane.register(&Arc::new(LogState), 1, None, false);
             if let Some(_locked) = machine.try_lock() {
                 mine(lane, &turn);
             }
@@ -133,7 +133,7 @@ mod tests {
             let callers: Vec<_> = (0..2)
                 .map(|_| {
                     let lane = lane.clone();
-                    thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Ok(())))
+                    thread::spawn(move || assert_eq!(lane.register(&Arc::new(LogState), 1, None, true).wait(), Ok(())))
                 })
                 .collect();
             while lane.pressure() < 2 {
@@ -150,7 +150,7 @@ mod tests {
             .map(|_| {
                 let lane = lane.clone();
                 thread::spawn(move || {
-                    assert_eq!(lane.register(&Arc::new(LogState), None, true).wait(), Err(Error::Stopped))
+                    assert_eq!(lane.register(&Arc::new(LogState), 1, None, true).wait(), Err(Error::Stopped))
                 })
             })
             .collect();
@@ -183,7 +183,7 @@ mod tests {
             let lane = Arc::new(Lane::default());
             let caller = {
                 let lane = lane.clone();
-                thread::spawn(move || lane.register(&Arc::new(LogState), None, true).wait())
+                thread::spawn(move || lane.register(&Arc::new(LogState), 1, None, true).wait())
             };
             let stopper = {
                 let lane = lane.clone();
@@ -206,8 +206,8 @@ mod tests {
                 thread::spawn(move || drive(&lane))
             };
             let log = Arc::new(LogState);
-            let first = lane.register(&log, None, true);
-            let second = lane.register(&log, Some(&first), true);
+            let first = lane.register(&log, 1, None, true);
+            let second = lane.register(&log, 1, Some(&first), true);
             assert!(!Arc::ptr_eq(&first, &second));
             assert_eq!(second.wait(), Ok(()));
             assert!(first.is_resolved(), "turns are taken in order");
