@@ -120,6 +120,7 @@ fn main() -> Result<()> {
     table::header();
     for (name, experiment) in EXPERIMENTS {
         if plan.only.is_empty() || plan.only.iter().any(|wanted| name.contains(wanted.as_str())) {
+            support::warm_memory(plan.sized(0, 4 << 30, 4 << 30, 8 << 30));
             let neighbours = Neighbours::look();
             let rows = experiment(&plan)?;
             let others = neighbours.share();
@@ -144,7 +145,6 @@ fn buffered(plan: &Plan, per_call: usize, bar: Bar) -> Result<Vec<Row>> {
     let mut row = Row::new(what, "ns/rec", bar, "copy+header+crc, page cache");
     let records = work::records(100);
     let count = plan.sized(10_000u64, 1_000_000, 3_000_000, 5_000_000);
-    support::warm_memory(&plan.dir, count * 300)?;
     for _ in 0..plan.rounds {
         let dir = support::scratch(&plan.dir)?;
         let (store, log) = buffered_store(&dir.path().join("store"))?;

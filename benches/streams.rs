@@ -52,6 +52,7 @@ fn main() -> Result<()> {
     table::header();
     for (name, experiment) in EXPERIMENTS {
         if only.is_empty() || only.iter().any(|wanted| name.contains(wanted.as_str())) {
+            support::warm_memory(sized(4 << 30, 0));
             let neighbours = Neighbours::look();
             let rows = experiment(rounds)?;
             let others = neighbours.share();
