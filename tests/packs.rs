@@ -295,22 +295,27 @@ fn round_by_hand(store: &mut ManualStore, logs: &[Log], bytes: usize) -> usize {
     appended
 }
 
-/// Appends went nowhere while a checkpoint of 100,000 logs ran: the journal grew only between two of them.
+/// Appends went nowhere while a checkpoint of 100,000 logs ran, or of one with a hundred megabytes: the journal grew only
+/// between two of them.
 #[test]
 fn a_checkpoint_makes_the_files_that_the_journal_needs_meanwhile() {
-    let disk = SimDisk::new(Tape::seeded(1));
-    let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy));
-    // Until the journal has no room.
-    for log in logs.iter().cycle().take(1000) {
-        let ticket = log.try_append_batch(&[[b'x'; 400][..].into()]).unwrap();
-        while store.commit_step() {}
-        if ticket.try_get().is_none() {
-            break;
+    for (file_bytes, logs_used, record) in [(64 << 10, LOGS, 400), (2 << 20, 1, 40_000)] {
+        let disk = SimDisk::new(Tape::seeded(1));
+        let (mut store, logs) = by_hand(&disk, options(ReadMode::Copy).journal_file_bytes(file_bytes));
+        // That they were created is settled.
+        store.checkpoint().unwrap();
+        // Until the journal has no room.
+        for log in logs[..logs_used].iter().cycle().take(1000) {
+            let ticket = log.try_append_batch(&[vec![b'x'; record][..].into()]).unwrap();
+            while store.commit_step() {}
+            if ticket.try_get().is_none() {
+                break;
+            }
         }
+        let files = files_in(&disk, "journal").len();
+        store.checkpoint().unwrap();
+        assert!(files_in(&disk, "journal").len() > files, "{logs_used} logs, {files} files before and after");
     }
-    let files = files_in(&disk, "journal").len();
-    store.checkpoint().unwrap();
-    assert!(files_in(&disk, "journal").len() > files, "{files} files before and after");
 }
 
 /// Paths and lengths of the files in these folders and those in them.

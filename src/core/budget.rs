@@ -95,23 +95,28 @@ impl Budget {
         self.max
     }
 
+    /// Bytes that flushing would free.
+    pub(crate) fn waiting_for_segments(&self) -> u64 {
+        self.framed.load(Ordering::Acquire)
+    }
+
     /// Whether large tails should be written out.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.framed.load(Ordering::Acquire) > self.max / 4
+        self.waiting_for_segments() > self.max / 4
     }
 
     /// Whether everything should.
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        self.framed.load(Ordering::Acquire) > self.max / 2
+        self.waiting_for_segments() > self.max / 2
     }
 
     /// Whether somebody's bytes are on their way to a frame.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.used.load(Ordering::Acquire) > self.framed.load(Ordering::Acquire)
+        self.used.load(Ordering::Acquire) > self.waiting_for_segments()
     }
 
     /// How far it is filled with what waits for a segment, in eighths.
     pub(crate) fn eighths(&self) -> u64 {
-        self.framed.load(Ordering::Acquire) / (self.max / 8).max(1)
+        self.waiting_for_segments() / (self.max / 8).max(1)
     }
 }

@@ -41,6 +41,22 @@ struct State {
     position: u64,
     /// The frame that comes next found no room.
     short: bool,
+    /// Somebody makes a file.
+    making: bool,
+}
+
+impl State {
+    /// Whether the file with the highest number, which is the next life's, is being written.
+    fn lacks_spare(&self) -> bool {
+        self.files.last().is_some_and(|spare| spare.number == self.active)
+    }
+
+    /// Whether no file is free behind the one being written, and there may be another.
+    fn lacks_next(&self, files_max: usize) -> bool {
+        let files = self.files.len().saturating_sub(1);
+        let free = self.files[..files].iter().any(|f| f.highest.is_none() && f.number != self.active);
+        !free && self.files.len() < files_max
+    }
 }
 
 /// The journal's files.
@@ -122,13 +138,14 @@ impl Ring {
                 }
             }
         };
-        let state = Mutex::new(State { files, active, position: 0, short: false });
+        let state = Mutex::new(State { files, active, position: 0, short: false, making: false });
         Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default(), awaited: AtomicU64::new(0) })
     }
 
     /// A journal that takes nothing, for a store that is only read.
     pub(crate) fn inert(disk: Arc<dyn Disk>, file_bytes: u64) -> Ring {
-        let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes, short: false });
+        let state =
+            Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes, short: false, making: false });
         Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default(), awaited: AtomicU64::new(0) }
     }
 
@@ -203,20 +220,24 @@ impl Ring {
         in_use * of >= (self.files_max.saturating_sub(2) * part).max(1)
     }
 
-    /// Whether a file should be made ahead: the spare for the next life, or one to go on in.
+    /// Whether a file should be made ahead: the spare for the next life, or one to go on in. Not while one is being made.
     pub(crate) fn wants_file(&self) -> bool {
         let state = self.state.lock();
-        let spare = state.files.last().map(|f| f.number);
-        let free =
-            state.files.iter().filter(|f| f.highest.is_none() && f.number != state.active && Some(f.number) != spare);
-        spare == Some(state.active) || (free.count() == 0 && state.files.len() < self.files_max)
+        !state.making && (state.lacks_spare() || state.lacks_next(self.files_max))
     }
 
     /// Makes that file, off the path of any append.
     pub(crate) fn make_file(&self, pace: &Pace) -> io::Result<()> {
-        let number = self.state.lock().files.last().map_or(0, |f| f.number + 1);
-        let file = make(&*self.disk, number, self.file_bytes, pace)?;
-        self.state.lock().files.push(JournalFile { number, file, highest: None });
+        let number = {
+            let mut state = self.state.lock();
+            state.making = true;
+            state.files.last().map_or(0, |f| f.number + 1)
+        };
+        let made = make(&*self.disk, number, self.file_bytes, pace);
+        let mut state = self.state.lock();
+        state.making = false;
+        state.files.push(JournalFile { number, file: made?, highest: None });
+        drop(state);
         self.freed.notify_all();
         Ok(())
     }

@@ -21,8 +21,9 @@ use super::full::no_room_left;
 
 /// Above so many unsynced segments one sync of the file system is cheaper than one of each.
 const SYNC_ALL_FROM: usize = 48;
-/// After so many logs a checkpoint looks whether the journal needs another file: what they take is a millisecond.
+/// A checkpoint of so many logs, or bytes, looks on its way whether the journal needs another file: what they take is a millisecond.
 const LOGS_A_LOOK: usize = 64;
+const BYTES_A_LOOK: u64 = 1 << 20;
 /// Packs may waste as much as they hold, and so many times the bytes of a journal file, which is about what a pack has.
 const WASTED_FILES: u64 = 4;
 /// Copies of what is in packs take at most such a part of the room there is.
@@ -82,6 +83,7 @@ impl Upkeep {
         let scattered = self.list_scattered();
         let (frame, chain) = core.durable();
         let logs = core.take_listed();
+        let long = logs.len() >= LOGS_A_LOOK || core.budget.waiting_for_segments() >= BYTES_A_LOOK;
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;
         let mut flushed = match self.has_room_for(&logs) {
@@ -97,7 +99,7 @@ impl Upkeep {
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => {
-                self.make_files_meanwhile(logs.len());
+                self.make_files_meanwhile(long);
                 self.sync(&logs).map_err(|fault| (fault, false))
             }
         });
@@ -141,7 +143,7 @@ impl Upkeep {
                 core.list_for_checkpoint(log);
             }
         }
-        self.make_files_meanwhile(logs.len());
+        self.make_files_meanwhile(long);
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
         let covered = Covered { frame, chain, clean, leftovers: Vec::new() };
@@ -249,7 +251,7 @@ impl Upkeep {
             for (step, (at, packing)) in packed.take_while(|_| !given_up()).enumerate() {
                 give_way(step);
                 if step % LOGS_A_LOOK == 0 {
-                    self.make_files_meanwhile(logs.len());
+                    self.make_files_meanwhile(logs.len() >= LOGS_A_LOOK);
                 }
                 own[at] = false;
                 let merge = if let Packing::Merge(due) = packing { due.pieces } else { 0 };
@@ -271,16 +273,17 @@ impl Upkeep {
         // What a deleted log has goes with it, and takes no room where there is little.
         let full = self.is_full();
         let lives = |log: &LogState| !full || !log.is_deleted_by(frame);
-        let own = logs.iter().zip(own).filter(|(log, own)| *own && lives(log));
-        for (log, _) in own.take_while(|_| !given_up()) {
+        let own = logs.iter().zip(&seen).zip(own).filter(|((log, _), own)| *own && lives(log));
+        for ((log, seen), _) in own.take_while(|_| !given_up()) {
+            self.make_files_meanwhile(seen.tail.pending >= BYTES_A_LOOK);
             self.flush(log, frame, *copied && scattered.contains(&log.id)).map_err(|fault| (fault, true))?;
         }
         Ok(())
     }
 
-    /// Makes the files that the journal needs while a checkpoint of so many logs runs.
-    fn make_files_meanwhile(&mut self, logs: usize) {
-        if logs >= LOGS_A_LOOK && !self.core.is_closed() {
+    /// Makes the files that the journal needs while a checkpoint runs, if it is a long one.
+    fn make_files_meanwhile(&mut self, long: bool) {
+        if long && !self.core.is_closed() {
             self.make_journal_files();
         }
     }

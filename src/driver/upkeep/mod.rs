@@ -106,7 +106,7 @@ impl Upkeep {
         self.bury();
     }
 
-    /// Makes the files that the journal is about to need; a checkpoint, which may be long, does so on its way.
+    /// Makes the files that the journal is about to need.
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
         while core.ring.wants_file() && !self.spends_reserve() {
@@ -290,14 +290,22 @@ impl Upkeep {
     }
 }
 
-/// Leaves the device to the journal for as long as a step behind it took, while anybody appends and there is time.
+/// Leaves the device to the journal for as long as a step behind it took, while anybody appends and there is time. Where the
+/// journal is about to need a file it gets one instead: a checkpoint may be long, and what is appended behind it must find room.
 fn pace_beside_appends(core: &Arc<Core>) -> Pace {
     /// Of the memory that appends may take, in eighths: above it there is no time.
     const PRESSED_AT: u64 = 6;
     /// A step may have taken long on a device that hangs, and whether there is time is looked at before.
     const PAUSE_MAX: Duration = Duration::from_millis(5);
-    let (core, before) = (core.clone(), Cell::new(0));
+    let (core, before, failed) = (core.clone(), Cell::new(0), Cell::new(false));
     Pace::new(move |left| {
+        if !core.ring.wants_file() {
+            failed.set(false);
+        } else if core.health.is_ok() && !core.is_closed() && !failed.get() {
+            // What it failed with is told by the step that makes files; it is not tried here until that made one.
+            failed.set(core.ring.make_file(&Pace::none()).is_err());
+            return;
+        }
         let frame = core.durable_frame();
         let appending = before.replace(frame) != frame || core.budget.is_awaited();
         let filled = core.budget.eighths() >= PRESSED_AT || core.ring.presses_checkpoint();
