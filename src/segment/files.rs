@@ -276,7 +276,7 @@ impl SegmentFiles {
             folders.0.insert(shard);
             folders.1.insert("segments".to_owned());
         }
-        let file = self.disk.open(&segment_path(id), Access::CreateNew)?;
+        let file = self.opening(|| self.disk.open(&segment_path(id), Access::CreateNew))?;
         self.folders.lock().1.insert(folder(id));
         Ok(file)
     }
@@ -289,7 +289,7 @@ impl SegmentFiles {
         let at = match packs.iter().position(|pack| pack.id == id) {
             Some(at) => at,
             None => {
-                let file = self.disk.open(&segment_path(id), Access::Read)?;
+                let file = self.opening(|| self.disk.open(&segment_path(id), Access::Read))?;
                 if packs.len() >= OPEN_PACKS_MAX {
                     packs.pop_front();
                 }
@@ -303,7 +303,7 @@ impl SegmentFiles {
 
     /// Bytes of the file of a pack.
     pub(crate) fn pack_bytes(&self, id: SegmentId) -> io::Result<u64> {
-        self.disk.open(&segment_path(id), Access::Read)?.len()
+        self.opening(|| self.disk.open(&segment_path(id), Access::Read))?.len()
     }
 
     /// Removes a pack that no row names a piece of; whether that could be done, and its file if no reader ever opened it. Who
@@ -346,6 +346,10 @@ impl SegmentFiles {
 
     /// The open file of a segment, opened if need be, mapped at least up to `upto` if the store maps.
     pub(crate) fn open(&self, segment: &Arc<Segment>, upto: u64) -> io::Result<Arc<OpenSegment>> {
+        self.opening(|| self.open_once(segment, upto))
+    }
+
+    fn open_once(&self, segment: &Arc<Segment>, upto: u64) -> io::Result<Arc<OpenSegment>> {
         segment.recently_used.store(true, Ordering::Relaxed);
         let mut slot = segment.open.lock();
         if let Some(open) = slot.current.as_ref()
@@ -410,9 +414,37 @@ impl SegmentFiles {
         if let Some(open) = segment.open.lock().current.as_ref().filter(|open| open.writable) {
             return Ok(open.file.clone());
         }
-        let file = self.disk.open(&segment.path(), Access::Write)?;
+        let file = self.opening(|| self.disk.open(&segment.path(), Access::Write))?;
         self.adopt(segment, file.clone())?;
         Ok(file)
+    }
+
+    /// Opens something, with nothing locked that is locked to open another; where no descriptor is left, once more without those
+    /// of files that nobody uses.
+    fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(error) if is_no_descriptor(error.raw_os_error()) && self.close_unused() => open(),
+            outcome => outcome,
+        }
+    }
+
+    /// Closes the files that are kept open and that nobody uses. Whether there was one.
+    pub(crate) fn close_unused(&self) -> bool {
+        // Whoever holds that lock is about to read one.
+        let mut closed = self.packs.try_lock().is_some_and(|mut packs| !std::mem::take(&mut *packs).is_empty());
+        self.opened.lock().retain(|segment| {
+            let Some(segment) = segment.upgrade() else { return false };
+            let mut slot = segment.open.lock();
+            let unused = slot.current.take_if(|open| !open.is_used()).is_some();
+            let kept = slot.current.is_some();
+            drop(slot);
+            if unused {
+                index::forget(&segment);
+            }
+            closed |= unused;
+            kept
+        });
+        closed
     }
 
     /// Whether there may be one more window.
@@ -437,13 +469,11 @@ impl SegmentFiles {
         }
     }
 
-    /// Makes a segment's data durable.
+    /// Makes a segment's data durable. Through the descriptor it was written by: one that is opened anew may not be told of what
+    /// the kernel failed to write before. Where that was closed since, the call that makes all durable is told, and needs none.
     pub(crate) fn sync(&self, segment: &Arc<Segment>) -> io::Result<()> {
-        match self.for_writing(segment) {
-            // The call that makes all durable needs no descriptor.
-            Err(error) if is_no_descriptor(error.raw_os_error()) => self.disk.sync_all(),
-            file => file?.sync_data(),
-        }
+        let file = segment.open.lock().current.as_ref().filter(|open| open.writable).map(|open| open.file.clone());
+        file.map_or_else(|| self.disk.sync_all(), |file| file.sync_data())
     }
 
     /// Second chance: a segment used since it was last looked at stays open.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Result, is_no_descriptor};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{FrameNumber, LogId, SegmentId};
 use crate::log::{Gathered, LogState, NONE};
@@ -64,7 +64,11 @@ impl Upkeep {
     pub(crate) fn checkpoint(&mut self, clean: bool) -> Result<()> {
         // Before it chooses its frame: what is deleted from here on may be the next one's.
         let deletions = self.core.deletions.swap(false, Ordering::AcqRel);
-        let outcome = self.take_checkpoint(clean);
+        let mut outcome = self.take_checkpoint(clean);
+        if matches!(&outcome, Err(Error::Io(fault)) if is_no_descriptor(fault.code)) {
+            // What nobody uses was closed by now.
+            outcome = self.take_checkpoint(clean);
+        }
         if outcome.is_err() && deletions {
             self.core.deletions.store(true, Ordering::Release);
         }

@@ -87,6 +87,9 @@ impl Upkeep {
         if fault.is_no_space() {
             self.core.health.set(Health::Full { why: fault.to_string() });
         } else if is_passing(&fault) {
+            if is_no_descriptor(fault.code) {
+                self.core.files.close_unused();
+            }
             // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now
             // is still short then.
             self.core.checkpoint_asked.store(true, Ordering::Release);
