@@ -36,6 +36,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether the process or the machine had no file descriptor left.
+    pub(crate) fn is_no_descriptor(&self) -> bool {
+        is_no_descriptor(self.code)
+    }
+}
+
 /// Whether a kind of error says that there was no room: the disk or the quota is full.
 pub(crate) fn is_no_space(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

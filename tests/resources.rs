@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use braidlog::{Appended, DiskChoice, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions, Ticket};
+use braidlog::{
+    Appended, DiskChoice, Durability, Error, Health, Log, LogOptions, StartAt, Store, StoreOptions, Ticket,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const CHILD: &str = "BRAIDLOG_RESOURCES_CHILD";
@@ -78,7 +80,8 @@ fn child_with_few_descriptors() {
         for i in 0..12 {
             let name = format!("log {i}");
             // Small segments: each needs a descriptor of its own, and so does what makes room in the journal.
-            let options = LogOptions::new().segment_bytes_max(64 << 10);
+            let durability = if i % 4 == 3 { Durability::Buffered } else { Durability::Durable };
+            let options = LogOptions::new().segment_bytes_max(64 << 10).durability(durability);
             let log = match store.open_or_create_log(&name, options) {
                 Ok(log) => log,
                 Err(error) => {

@@ -142,7 +142,7 @@ impl Buffered {
                 self.spare = bytes;
                 self.succeeded.clone()
             }
-            Err(fault) if fault.is_no_space() => {
+            Err(fault) if fault.is_no_space() || fault.is_no_descriptor() => {
                 core.budget.adjust(0, size.bytes);
                 let share = Share { log: log.clone(), batches: vec![(header, bytes.into())], admitted: size.bytes };
                 let turn = core.buffered_lane.turn();
@@ -209,6 +209,8 @@ impl Buffered {
                         core.upkeep.ring();
                         return progress;
                     }
+                    // It is tried again, and whoever waits keeps the deadline.
+                    Err(fault) if fault.is_no_descriptor() => return progress,
                     Err(fault) => {
                         let unknown = Error::OutcomeUnknown { cause: fault.clone() };
                         core.stop(fault);

@@ -72,6 +72,9 @@ pub(super) struct OpenSlot {
     earlier: Vec<Arc<OpenSegment>>,
     /// The file has no name any more: nobody opens it again.
     buried: bool,
+    /// It was closed after it was written, and not synced since: a descriptor that is opened anew may not be told of what the
+    /// kernel failed to write meanwhile.
+    untold: bool,
 }
 
 impl OpenSegment {
@@ -90,6 +93,16 @@ impl OpenSlot {
     fn put_aside(&mut self) {
         self.earlier.retain(OpenSegment::is_used);
         self.earlier.extend(self.current.take().filter(OpenSegment::is_used));
+    }
+
+    /// Lets go of the descriptor, for now.
+    fn close(&mut self) {
+        self.untold |= self.current.as_ref().is_some_and(|open| open.writable);
+        self.put_aside();
+    }
+
+    fn writable(&self) -> Option<Arc<dyn DiskFile>> {
+        self.current.as_ref().filter(|open| open.writable).map(|open| open.file.clone())
     }
 }
 
@@ -271,7 +284,7 @@ impl SegmentFiles {
     fn make(&self, id: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
         let shard = (id.0 & 0xff) as u8;
         if !self.folders.lock().0.contains(&shard) {
-            self.disk.create_dir(&folder(id))?;
+            self.opening(|| self.disk.create_dir(&folder(id)))?;
             let mut folders = self.folders.lock();
             folders.0.insert(shard);
             folders.1.insert("segments".to_owned());
@@ -285,19 +298,23 @@ impl SegmentFiles {
     /// them all; and logs whose pieces are neighbours in one come one after the other, so what lies behind a piece is read with it
     /// where that has been so.
     pub(super) fn read_pack(&self, id: SegmentId, start: u64, len: u64) -> io::Result<Bytes> {
+        let known = |packs: &VecDeque<OpenPack>| packs.iter().position(|pack| pack.id == id);
         let mut packs = self.packs.lock();
-        let at = match packs.iter().position(|pack| pack.id == id) {
-            Some(at) => at,
-            None => {
-                let file = self.opening(|| self.disk.open(&segment_path(id), Access::Read))?;
+        let mut at = known(&packs);
+        if at.is_none() {
+            drop(packs);
+            let file = self.opening(|| self.disk.open(&segment_path(id), Access::Read))?;
+            let len = file.len()?;
+            packs = self.packs.lock();
+            at = known(&packs);
+            if at.is_none() {
                 if packs.len() >= OPEN_PACKS_MAX {
                     packs.pop_front();
                 }
-                let len = file.len()?;
                 packs.push_back(OpenPack { id, file, len, ahead: Bytes::new(), ahead_start: 0, next: u64::MAX });
-                packs.len() - 1
             }
-        };
+        }
+        let at = at.unwrap_or(packs.len() - 1);
         packs[at].read(start, len)
     }
 
@@ -411,8 +428,8 @@ impl SegmentFiles {
     /// The open file of a segment that is being written.
     pub(super) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
         segment.recently_used.store(true, Ordering::Relaxed);
-        if let Some(open) = segment.open.lock().current.as_ref().filter(|open| open.writable) {
-            return Ok(open.file.clone());
+        if let Some(file) = segment.open.lock().writable() {
+            return Ok(file);
         }
         let file = self.opening(|| self.disk.open(&segment.path(), Access::Write))?;
         self.adopt(segment, file.clone())?;
@@ -423,28 +440,31 @@ impl SegmentFiles {
     /// of files that nobody uses.
     fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match open() {
-            Err(error) if is_no_descriptor(error.raw_os_error()) && self.close_unused() => open(),
+            Err(error) if is_no_descriptor(error.raw_os_error()) => {
+                self.close_unused();
+                open()
+            }
             outcome => outcome,
         }
     }
 
-    /// Closes the files that are kept open and that nobody uses. Whether there was one.
-    pub(crate) fn close_unused(&self) -> bool {
-        // Whoever holds that lock is about to read one.
-        let mut closed = self.packs.try_lock().is_some_and(|mut packs| !std::mem::take(&mut *packs).is_empty());
+    /// Closes the files that are kept open and that nobody uses.
+    pub(crate) fn close_unused(&self) {
+        self.packs.lock().clear();
         self.opened.lock().retain(|segment| {
             let Some(segment) = segment.upgrade() else { return false };
             let mut slot = segment.open.lock();
-            let unused = slot.current.take_if(|open| !open.is_used()).is_some();
-            let kept = slot.current.is_some();
+            let unused = slot.current.as_ref().is_some_and(|open| !open.is_used());
+            if unused {
+                slot.close();
+            }
+            let kept = slot.current.is_some() || !slot.earlier.is_empty();
             drop(slot);
             if unused {
                 index::forget(&segment);
             }
-            closed |= unused;
             kept
         });
-        closed
     }
 
     /// Whether there may be one more window.
@@ -461,19 +481,28 @@ impl SegmentFiles {
         Ok(Window { memory, range, _counted: self.windows.clone() })
     }
 
-    /// Brings what a segment has from a position on to the device, so that its sync finds it there.
+    /// Brings what a segment has from a position on to the device, so that its sync finds it there; not where it was closed.
     pub(crate) fn write_back(&self, unsynced: &Unsynced, pace: &Pace) -> io::Result<()> {
-        match self.for_writing(&unsynced.segment) {
-            Err(error) if is_no_descriptor(error.raw_os_error()) => Ok(()),
-            file => pace.write_back(&*file?, unsynced.from..unsynced.segment.bytes()),
-        }
+        let file = unsynced.segment.open.lock().writable();
+        file.map_or(Ok(()), |file| pace.write_back(&*file, unsynced.from..unsynced.segment.bytes()))
     }
 
-    /// Makes a segment's data durable. Through the descriptor it was written by: one that is opened anew may not be told of what
-    /// the kernel failed to write before. Where that was closed since, the call that makes all durable is told, and needs none.
+    /// Makes a segment's data durable. Of what the kernel failed to write before, a descriptor that was open all the time is told;
+    /// otherwise the call that makes all durable is, which needs none, and not every file system does all by that call.
     pub(crate) fn sync(&self, segment: &Arc<Segment>) -> io::Result<()> {
-        let file = segment.open.lock().current.as_ref().filter(|open| open.writable).map(|open| open.file.clone());
-        file.map_or_else(|| self.disk.sync_all(), |file| file.sync_data())
+        let untold = {
+            let mut slot = segment.open.lock();
+            // Before, for it may be written and closed again meanwhile.
+            std::mem::take(&mut slot.untold) || slot.writable().is_none()
+        };
+        if untold {
+            self.disk.sync_all()?;
+        }
+        match self.for_writing(segment) {
+            Err(error) if untold && is_no_descriptor(error.raw_os_error()) => {}
+            file => file?.sync_data()?,
+        }
+        Ok(())
     }
 
     /// Second chance: a segment used since it was last looked at stays open.
@@ -488,7 +517,7 @@ impl SegmentFiles {
             if segment.recently_used.swap(false, Ordering::Relaxed) && chances > 0 {
                 opened.push_back(oldest);
             } else {
-                segment.open.lock().put_aside();
+                segment.open.lock().close();
                 index::forget(&segment);
             }
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
-use crate::error::{Error, Fault, Result, is_no_descriptor};
+use crate::error::{Error, Fault, Result};
 use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{FrameNumber, LogId, SegmentId};
 use crate::log::{Gathered, LogState, NONE};
@@ -65,7 +65,8 @@ impl Upkeep {
         // Before it chooses its frame: what is deleted from here on may be the next one's.
         let deletions = self.core.deletions.swap(false, Ordering::AcqRel);
         let mut outcome = self.take_checkpoint(clean);
-        if matches!(&outcome, Err(Error::Io(fault)) if is_no_descriptor(fault.code)) {
+        let no_descriptor = matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_descriptor());
+        if no_descriptor && self.core.health.may_write() {
             // What nobody uses was closed by now.
             outcome = self.take_checkpoint(clean);
         }
@@ -441,11 +442,11 @@ impl Upkeep {
             root.generations.remove(0);
         }
         let reserved = root.segments_reserved;
-        let mut outcome = manifest.write(root.clone(), changes, &self.pace);
+        let mut outcome = manifest.write(root.clone(), changes, &self.rests);
         if matches!(&outcome, Err(Error::Io(fault)) if fault.is_no_space()) {
             // The last room on the disk was kept for this.
             if self.release_reserve() {
-                outcome = manifest.write(root, changes, &self.pace);
+                outcome = manifest.write(root, changes, &self.rests);
             }
         }
         let removed = manifest.take_removed();

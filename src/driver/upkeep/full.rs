@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::RESERVE_PATH;
-use crate::error::{Error, Fault, is_no_descriptor};
+use crate::error::{Error, Fault};
 use crate::format::manifest::SegmentRow;
 use crate::id::{SegmentId, SequenceNumber};
 use crate::log::LogState;
@@ -42,7 +42,12 @@ pub(super) fn no_room_left() -> (Fault, bool) {
 /// Whether a fault is one of what may be there again soon: descriptors, memory.
 fn is_passing(fault: &Fault) -> bool {
     let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
-    is_no_descriptor(fault.code) || passing.contains(&fault.kind)
+    fault.is_no_descriptor() || passing.contains(&fault.kind)
+}
+
+/// Whether a write may be tried again, for nothing but room or something else that comes back was missing.
+pub(super) fn may_pass(fault: &Fault) -> bool {
+    fault.is_no_space() || is_passing(fault)
 }
 
 impl Upkeep {
@@ -87,7 +92,7 @@ impl Upkeep {
         if fault.is_no_space() {
             self.core.health.set(Health::Full { why: fault.to_string() });
         } else if is_passing(&fault) {
-            if is_no_descriptor(fault.code) {
+            if fault.is_no_descriptor() {
                 self.core.files.close_unused();
             }
             // Nothing was promised of this write, and it is tried again: with the next look, not at once, for what is short now

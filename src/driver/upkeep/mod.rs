@@ -6,7 +6,7 @@ mod graves;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::env::Pace;
@@ -29,7 +29,10 @@ const PAGES_PER_PASS: usize = 64;
 /// The upkeep machine.
 pub(crate) struct Upkeep {
     core: Arc<Core>,
+    /// Between its rests the journal gets the files it needs.
     pace: Pace,
+    /// Rests and nothing else, for where that would take too long or is what goes on.
+    rests: Pace,
     graves: Graves,
     /// Segments that no manifest names any more, and packs.
     unnamed: Vec<Arc<Segment>>,
@@ -51,6 +54,7 @@ impl Upkeep {
         Upkeep {
             core,
             pace: Pace::new(|_| {}),
+            rests: Pace::new(|_| {}),
             graves: Graves::default(),
             unnamed: Vec::new(),
             unnamed_packs: Vec::new(),
@@ -66,7 +70,8 @@ impl Upkeep {
     /// Runs until told to end. For a thread of its own.
     pub(crate) fn run(mut self) {
         self.sweep_retired();
-        self.pace = pace_beside_appends(&self.core);
+        self.pace = pace_beside_appends(&self.core, true);
+        self.rests = pace_beside_appends(&self.core, false);
         loop {
             let wait = if self.graves.is_empty() { Duration::from_millis(200) } else { Duration::from_millis(5) };
             let over = self.core.upkeep.wait(wait);
@@ -110,7 +115,7 @@ impl Upkeep {
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
         while core.ring.wants_file() && !self.spends_reserve() {
-            if let Err(error) = core.ring.make_file(&self.pace) {
+            if let Err(error) = core.ring.make_file(&self.rests) {
                 let fault = Fault::new("make journal file", "journal", &error);
                 if !fault.is_no_space() {
                     self.no_room(fault);
@@ -290,20 +295,29 @@ impl Upkeep {
     }
 }
 
-/// Leaves the device to the journal for as long as a step behind it took, while anybody appends and there is time. Where the
-/// journal is about to need a file it gets one instead: a checkpoint may be long, and what is appended behind it must find room.
-fn pace_beside_appends(core: &Arc<Core>) -> Pace {
+/// Leaves the device to the journal for as long as a step behind it took, while anybody appends and there is time. With `makes_files`
+/// the journal gets the file it is about to need instead: a checkpoint may be long, and what is appended behind it must find room.
+fn pace_beside_appends(core: &Arc<Core>, makes_files: bool) -> Pace {
     /// Of the memory that appends may take, in eighths: above it there is no time.
     const PRESSED_AT: u64 = 6;
     /// A step may have taken long on a device that hangs, and whether there is time is looked at before.
     const PAUSE_MAX: Duration = Duration::from_millis(5);
-    let (core, before, failed) = (core.clone(), Cell::new(0), Cell::new(false));
+    /// When what failed for want of something is tried again.
+    const AGAIN: Duration = Duration::from_secs(1);
+    let files = makes_files.then(|| (pace_beside_appends(core, false), Cell::new(None::<Instant>)));
+    let (core, before) = (core.clone(), Cell::new(0));
     Pace::new(move |left| {
-        if !core.ring.wants_file() {
-            failed.set(false);
-        } else if core.health.is_ok() && !core.is_closed() && !failed.get() {
-            // What it failed with is told by the step that makes files; it is not tried here until that made one.
-            failed.set(core.ring.make_file(&Pace::none()).is_err());
+        if let Some((rests, failed)) = &files
+            && core.health.is_ok()
+            && !core.is_closed()
+            && failed.get().is_none_or(|at| at.elapsed() > AGAIN)
+            && core.ring.wants_file()
+        {
+            let made = core.ring.make_file(rests);
+            failed.set(made.is_err().then(Instant::now));
+            let fault = made.err().map(|error| Fault::new("make journal file", "journal", &error));
+            // What there may be again soon the step that makes files tells of, if there isn't.
+            fault.filter(|fault| !full::may_pass(fault)).into_iter().for_each(|fault| core.stop(fault));
             return;
         }
         let frame = core.durable_frame();
