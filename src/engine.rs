@@ -46,7 +46,7 @@ pub struct EngineOptions {
     pub on_demand: OnDemandOptions,
     /// Most open shards of all streams together. Default 100,000.
     pub open_shards_max: u32,
-    /// Most registered consumers of a stream. Default `None`: the service's 20, of an on-demand stream 50.
+    /// Most registered consumers of a stream. Default `None`: the service's 20.
     pub consumers_max: Option<u32>,
     /// How often [`Stream::update_shard_count`] changes a stream within 24 hours. Default 10, as the service; `None` for no limit.
     /// [`Stream::scale_to`] has no such limit.
@@ -611,28 +611,34 @@ impl Engine {
     /// short. A thread does it now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
     ///
     /// # Errors
-    /// What any write may answer.
+    /// What any write may answer: the first that was met. What of one stream can't be done keeps nothing from the others.
     pub fn maintain(&self) -> Result<Maintenance> {
         let mut done = Maintenance::default();
+        let mut first = Ok(());
+        let mut note = |outcome: Result<()>| {
+            if first.is_ok() {
+                first = outcome;
+            }
+        };
         for engine in self.opened_accounts().iter().skip(1) {
-            engine.maintain()?;
+            note(engine.maintain().map(drop));
         }
         for stream in self.all_streams() {
             match stream.maintain(&mut done) {
                 // Deleted meanwhile.
                 Err(Error::ResourceNotFound { .. }) => {}
-                other => other?,
+                outcome => note(outcome),
             }
         }
         {
             let _control = self.shared.control.lock();
-            self.shared.catalog.compact(&self.shared.store)?;
+            note(self.shared.catalog.compact(&self.shared.store).map(drop));
         }
-        self.shared.leases.compact(&self.shared.store)?;
+        note(self.shared.leases.compact(&self.shared.store).map(drop));
         if done != Maintenance::default() {
             *self.shared.maintained.lock() = done.clone();
         }
-        Ok(done)
+        first.map(|()| done)
     }
 
     /// What the last maintenance that found something to do did, of whoever called for it. A hot shard that no split would help

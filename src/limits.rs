@@ -84,10 +84,9 @@ pub const TAG_VALUE_MAX: usize = 256;
 pub const ENCRYPTION_KEY_BYTES_MAX: usize = 2_048;
 /// Longest resource policy, in bytes (`PutResourcePolicy`).
 pub const POLICY_BYTES_MAX: usize = 20_480;
-/// Most registered consumers of a stream (`RegisterStreamConsumer`).
+/// Most registered consumers of a stream (`RegisterStreamConsumer`). 50 of an on-demand stream are for accounts with a minimum
+/// throughput commitment, which there is none of here.
 pub const CONSUMERS_MAX: usize = 20;
-/// The same of an on-demand stream.
-pub const CONSUMERS_ON_DEMAND_MAX: usize = 50;
 /// Most streams, and consumers of a stream, that may be `CREATING` at a time (`CreateStream`, `RegisterStreamConsumer`).
 pub const CREATING_MAX: usize = 5;
 /// What a shard takes in a second: 1 MiB and 1,000 records; and gives: 2 MiB in 5 reads.

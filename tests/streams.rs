@@ -13,6 +13,8 @@ mod boundaries;
 mod lineage;
 #[path = "streams/named.rs"]
 mod named;
+#[path = "streams/on_demand.rs"]
+mod on_demand;
 #[path = "streams/oracle.rs"]
 mod oracle;
 #[path = "streams/run.rs"]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ConsumerRow};
-use crate::limits::{CONSUMERS_MAX, CONSUMERS_ON_DEMAND_MAX, CREATING_MAX};
+use crate::limits::{CONSUMERS_MAX, CREATING_MAX};
 use crate::sync::MutexGuard;
 use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
 use super::control::{check_policy, merged};
-use super::options::{StreamMode, check_name, mode_of};
+use super::options::check_name;
 use super::state::PassingConsumer;
 
 /// A registered consumer as it is described.
@@ -102,7 +102,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::ResourceInUse`] if there is one of this name, and while the stream is not active; [`Error::LimitExceeded`] beyond
-    /// 20, of an on-demand stream 50, or [`crate::EngineOptions::consumers_max`]; [`Error::InvalidArgument`].
+    /// 20, or [`crate::EngineOptions::consumers_max`]; [`Error::InvalidArgument`].
     pub fn register_consumer<K: Into<String>, V: Into<String>>(
         &self,
         name: &str,
@@ -139,11 +139,7 @@ impl Stream {
             let what = format!("{CREATING_MAX} consumers of stream {} that are CREATING at a time", self.name());
             return Err(Error::LimitExceeded { what });
         }
-        let max = match (self.shared.options.consumers_max, mode_of(&self.state.row())) {
-            (Some(max), _) => max as usize,
-            (None, StreamMode::Provisioned) => CONSUMERS_MAX,
-            (None, StreamMode::OnDemand) => CONSUMERS_ON_DEMAND_MAX,
-        };
+        let max = self.shared.options.consumers_max.map_or(CONSUMERS_MAX, |max| max as usize);
         if consumers.len() >= max {
             return Err(Error::LimitExceeded { what: format!("{max} consumers of stream {}", self.name()) });
         }

@@ -136,11 +136,11 @@ pub enum ShardFilter {
     /// All whose records may still be read. The default.
     #[default]
     FromTrimHorizon,
-    /// Those that were open at the trim horizon: where a reader of everything begins.
+    /// Those that were open at the trim horizon, or opened since from shards that are gone: where a reader of everything begins.
     AtTrimHorizon,
     /// The open ones.
     AtLatest,
-    /// Those that were open at this time.
+    /// Those that were open at this time, or opened since from shards that are gone: where a reader from then on begins.
     AtTimestamp(SystemTime),
     /// Those that were open at this time or later.
     FromTimestamp(SystemTime),
@@ -254,11 +254,17 @@ impl Stream {
             return Err(Error::invalid("Timestamp", millis(time), "it lies in the future"));
         }
         let map = self.state.shards();
+        // A reader from then on begins with it: it was open, or what came before it is gone. That is so also where it was opened
+        // later: retention that is raised moves the horizon back, and brings no shard.
+        let begins = |shard: &ShardState, at_ms: u64| {
+            let is_first = || shard.parents().iter().all(|parent| map.get(*parent).is_none());
+            was_open(shard, at_ms) || shard.row.opened_ms > at_ms && is_first()
+        };
         let lets_through = |shard: &ShardState| match filter {
             ShardFilter::FromTrimHorizon => true,
-            ShardFilter::AtTrimHorizon => was_open(shard, horizon_ms),
+            ShardFilter::AtTrimHorizon => begins(shard, horizon_ms),
             ShardFilter::AtLatest => shard.is_open(),
-            ShardFilter::AtTimestamp(time) => was_open(shard, millis(time).max(horizon_ms)),
+            ShardFilter::AtTimestamp(time) => begins(shard, millis(time).max(horizon_ms)),
             ShardFilter::FromTimestamp(time) => shard.row.closed_ms.is_none_or(|closed| closed > millis(time)),
             ShardFilter::AfterShardId(id) => shard.id > id,
         };

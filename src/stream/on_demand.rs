@@ -12,7 +12,7 @@ use crate::limits::{ON_DEMAND_SHARDS, SHARD_BYTES_IN, SHARD_RECORDS_IN, SHARDS_P
 
 use super::Stream;
 use super::hash_key::{HashKey, HashKeyRange};
-use super::options::{StreamMode, mode_of};
+use super::options::{Distribution, StreamMode, distribution_of, mode_of};
 use super::reshard;
 use super::shard::{ShardId, ShardMap, ShardState};
 use super::transition::Also;
@@ -103,6 +103,8 @@ pub struct Maintenance {
     pub merges: Vec<(String, ShardId, ShardId)>,
     /// Hot shards that were not split because one hash key carries over half of their traffic.
     pub single_key: Vec<(String, ShardId)>,
+    /// Hot shards that were not split because the account may not have more open shards.
+    pub at_limit: Vec<(String, ShardId)>,
     /// Closed shards that went because their last record had expired.
     pub expired: Vec<(String, ShardId)>,
 }
@@ -182,6 +184,11 @@ fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
     if at.0 > range.start.0.saturating_add(1) && at.0 < range.end.0 { Division::At(at) } else { Division::Unknown }
 }
 
+fn halve(range: HashKeyRange) -> Division {
+    let at = range.start.0 + (range.end.0 - range.start.0) / 2 + 1;
+    if at > range.start.0.saturating_add(1) && at < range.end.0 { Division::At(HashKey(at)) } else { Division::Unknown }
+}
+
 impl Stream {
     pub(crate) fn maintain(&self, done: &mut Maintenance) -> Result<()> {
         self.complete_due()?;
@@ -189,6 +196,13 @@ impl Stream {
             self.follow_traffic(done)?;
         }
         self.drop_expired(done)
+    }
+
+    fn split_hot(&self, shard: ShardId, at: HashKey) -> Result<()> {
+        let control = self.control()?;
+        let plan = reshard::split(&self.state.shards(), shard, at)?;
+        self.check_growth(&plan)?;
+        self.reshard(control, plan, Also::default())
     }
 
     fn follow_traffic(&self, done: &mut Maintenance) -> Result<()> {
@@ -204,15 +218,22 @@ impl Stream {
             if !hot || open >= options.shards_max {
                 continue;
             }
-            match divide(shard.range(), &shard.traffic.samples()) {
-                Division::At(key) => {
-                    let control = self.control()?;
-                    let plan = reshard::split(&self.state.shards(), shard.id, key)?;
-                    self.check_growth(&plan)?;
-                    self.reshard(control, plan, Also::default())?;
-                    open += 1;
-                    done.splits.push((self.name().to_owned(), shard.id));
-                }
+            // Where keys say nothing, half of the traffic goes to half of the range.
+            let division = match distribution_of(&self.state.row()) {
+                Distribution::Auto => halve(shard.range()),
+                Distribution::ByKey => divide(shard.range(), &shard.traffic.samples()),
+            };
+            match division {
+                Division::At(key) => match self.split_hot(shard.id, key) {
+                    Ok(()) => {
+                        open += 1;
+                        done.splits.push((self.name().to_owned(), shard.id));
+                    }
+                    Err(Error::LimitExceeded { .. }) => done.at_limit.push((self.name().to_owned(), shard.id)),
+                    // Closed meanwhile, by somebody who was asked to.
+                    Err(Error::InvalidArgument { .. }) => {}
+                    Err(error) => return Err(error),
+                },
                 Division::SingleKey => done.single_key.push((self.name().to_owned(), shard.id)),
                 Division::Unknown => {}
             }

@@ -308,7 +308,7 @@ impl Stream {
         let distribution = distribution_of(&row);
         check(entries, distribution, row.max_record_kib)?;
         let limits = self.shared.options.throughput_limits;
-        let sampled = mode_of(&row) == StreamMode::OnDemand;
+        let sampled = mode_of(&row) == StreamMode::OnDemand && distribution == Distribution::ByKey;
         let mut ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
         // Places still to be put; `None` for all of them.
         let mut left: Option<Vec<u32>> = None;
@@ -373,7 +373,7 @@ impl Stream {
         let distribution = distribution_of(&row);
         entries.iter().try_for_each(|entry| check_entry(entry, distribution, row.max_record_kib))?;
         let limits = self.shared.options.throughput_limits;
-        let sampled = mode_of(&row) == StreamMode::OnDemand;
+        let sampled = mode_of(&row) == StreamMode::OnDemand && distribution == Distribution::ByKey;
         let map = self.state.shards();
         let mut places = Vec::new();
         for (shard, span) in self.route(&map, entries, distribution, None, &mut places) {
@@ -439,6 +439,15 @@ impl Stream {
     pub(crate) fn check_entry(&self, entry: PutRecordsEntry<'_>) -> Result<()> {
         let row = self.state.row();
         check(&[entry], distribution_of(&row), row.max_record_kib)
+    }
+
+    /// All that a put of these records looks at before it puts any.
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn check_put(&self, entries: &[PutRecordsEntry<'_>], minimum: Option<SequenceNumber>) -> Result<()> {
+        minimum.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
+        let row = self.state.row();
+        check(entries, distribution_of(&row), row.max_record_kib)?;
+        self.check_ready()
     }
 
     /// Puts as many of `entries`, from the first on, as one frame and the limits of the shard take now, and says how many: for

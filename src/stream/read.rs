@@ -168,6 +168,12 @@ impl Stream {
         Token { stream: self.state.id, shard, next, issued_ms }.encode(&self.shared.secret)
     }
 
+    /// Whether the shard of a token is there.
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn check_token(&self, token: &Token) -> Result<()> {
+        self.shard(token.shard).map(drop)
+    }
+
     pub(crate) fn get(&self, token: Token, limit: usize) -> Result<GetRecords> {
         let now_ms = self.shared.now_ms();
         if !(1..=GET_RECORDS_MAX).contains(&limit) {

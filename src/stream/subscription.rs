@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 use super::Stream;
-use super::consumer::ConsumerStatus;
+use super::consumer::{Consumer, ConsumerStatus};
 use super::fan_out::{FanOut, Portion, Records};
 use super::iterator::StartingPosition;
 use super::read::ShardReader;
@@ -177,12 +177,7 @@ impl Stream {
         position: StartingPosition,
         options: SubscriptionOptions,
     ) -> Result<Subscription> {
-        let consumer = self.consumer(consumer_name)?;
-        if consumer.consumer_status != ConsumerStatus::Active {
-            let what = format!("consumer {consumer_name} of stream {}", self.name());
-            let why = format!("it is {}, and has to be ACTIVE", consumer.consumer_status.name());
-            return Err(Error::ResourceInUse { what, why });
-        }
+        let consumer = self.active_consumer(consumer_name)?;
         let reader = self.read(shard_id, position)?;
         let seat = Arc::new(Seat {
             started_ms: self.shared.now_ms(),
@@ -204,6 +199,19 @@ impl Stream {
             over: false,
             served: AtomicBool::new(false),
         })
+    }
+}
+
+impl Stream {
+    /// The consumer of this name, which may subscribe.
+    pub(crate) fn active_consumer(&self, name: &str) -> Result<Consumer> {
+        let consumer = self.consumer(name)?;
+        if consumer.consumer_status != ConsumerStatus::Active {
+            let what = format!("consumer {name} of stream {}", self.name());
+            let why = format!("it is {}, and has to be ACTIVE", consumer.consumer_status.name());
+            return Err(Error::ResourceInUse { what, why });
+        }
+        Ok(consumer)
     }
 }
 

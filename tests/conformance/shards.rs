@@ -291,7 +291,9 @@ pub fn a_subscription_pushes_records_and_ends_with_the_shard(bench: &Bench) {
     put(client, "clicks", "a", "while it listens");
     assert_eq!(texts(&events.next_event()), ["while it listens"]);
     client.ok("SplitShard", json!({ "StreamName": "clicks", "ShardToSplit": FIRST, "NewStartingHashKey": HALF }));
+    // By the number that is missing clients know that the shard is at its end.
     let last = events.next_event();
+    assert_eq!((&last["ContinuationSequenceNumber"], texts(&last).len()), (&Value::Null, 0));
     assert_eq!(last["ChildShards"].as_array().unwrap().len(), 2);
     assert_eq!(last["ChildShards"][0]["ParentShards"], json!([FIRST]));
     assert_eq!(last["ChildShards"][0]["HashKeyRange"]["StartingHashKey"], "0");
@@ -305,7 +307,13 @@ pub fn a_subscription_pushes_records_and_ends_with_the_shard(bench: &Bench) {
     let at = ManualClock::START_MS as f64 / 1000.0;
     let position = json!({ "Type": "AT_TIMESTAMP", "Timestamp": at });
     let mut again = client.subscribe(json!({ "ConsumerARN": arn, "ShardId": FIRST, "StartingPosition": position }));
-    assert_eq!(texts(&again.next_event()), ["before", "while it listens"]);
+    // The last records come with a number to go on from, and before the end.
+    let event = again.next_event();
+    assert_eq!(texts(&event), ["before", "while it listens"]);
+    assert!(event["ContinuationSequenceNumber"].is_string() && event["ChildShards"].is_null(), "{event}");
+    let last = again.next_event();
+    assert!(last["ContinuationSequenceNumber"].is_null() && last["ChildShards"].is_array(), "{last}");
+    assert_eq!(again.next(), None);
 }
 
 pub fn a_subscription_is_taken_over(bench: &Bench) {

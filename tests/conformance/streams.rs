@@ -434,12 +434,18 @@ pub fn the_status_of_a_stream_passes_as_by_the_service(bench: &Bench) {
             ("TagResource", json!({ "ResourceARN": ARN, "Tags": { "a": "1" } })),
             ("UntagResource", json!({ "ResourceARN": ARN, "TagKeys": ["a"] })),
             ("PutResourcePolicy", json!({ "ResourceARN": ARN, "Policy": "{}" })),
+            ("ListTagsForResource", json!({ "ResourceARN": ARN })),
+            ("GetResourcePolicy", json!({ "ResourceARN": ARN })),
+            ("DeleteResourcePolicy", json!({ "ResourceARN": ARN })),
+            ("ListStreamConsumers", json!({ "StreamARN": ARN })),
         ] {
             client.fails(operation, "ResourceInUseException", input);
         }
-        let put = json!({ "StreamName": "clicks", "Data": "", "PartitionKey": "a" });
-        let refused = client.fails("PutRecord", "ResourceNotFoundException", put);
+        let mut put = json!({ "StreamName": "clicks", "Data": "", "PartitionKey": "a" });
+        let refused = client.fails("PutRecord", "ResourceNotFoundException", put.clone());
         assert_eq!(refused.message, "Stream clicks under account 000000000000 not found.");
+        put["DryRun"] = json!(true);
+        client.fails("PutRecord", "ResourceNotFoundException", put);
     };
     create(bench, "clicks", 1);
     assert_eq!(status_is("CREATING"), 0);
@@ -506,6 +512,8 @@ pub fn the_status_of_a_consumer_passes_as_by_the_service(bench: &Bench) {
     client.ok("DeregisterStreamConsumer", json!({ "ConsumerARN": arn }));
     status_is("DELETING");
     client.fails("SubscribeToShard", "ResourceInUseException", subscribe);
+    client.fails("ListTagsForResource", "ResourceInUseException", json!({ "ResourceARN": arn }));
+    client.fails("TagResource", "ResourceInUseException", json!({ "ResourceARN": arn, "Tags": { "a": "1" } }));
     client.fails("RegisterStreamConsumer", "ResourceInUseException", register("a"));
     bench.wait(TRANSITION_TIME);
     client.fails("DescribeStreamConsumer", "ResourceNotFoundException", json!({ "ConsumerARN": arn }));

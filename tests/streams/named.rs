@@ -9,7 +9,8 @@ use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::env::{Clock, Env};
 use braidlog::manual::{ManualEngine, ManualStore};
 use braidlog::stream::{
-    HashKey, SequenceNumber, ShardFilter, ShardReader, StartingPosition, Stream, StreamMode, StreamOptions,
+    GroupOptions, HashKey, SequenceNumber, ShardFilter, ShardReader, StartingPosition, Stream, StreamMode,
+    StreamOptions,
 };
 use braidlog::{Error, Health, LogOptions, StoreOptions, Transaction};
 
@@ -137,6 +138,30 @@ fn a_clock_that_jumped_hides_no_shard_whose_records_are_there() {
     assert!(stream.shards().iter().any(|s| s.shard_id == id(0)));
     let from_trim_horizon = stream.list_shards(ShardFilter::AtTrimHorizon, None, 10).unwrap().shards;
     assert_eq!(from_trim_horizon[0].shard_id, id(0));
+}
+
+/// Retention that is raised moves the horizon back, to where shards were open that are gone: nothing was open then that is there
+/// still, and a group that began had no shard to read.
+#[test]
+fn a_walk_begins_with_what_came_of_shards_that_are_gone_when_retention_was_raised() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    rig.clock.advance(Duration::from_secs(3600));
+    stream.split_shard(id(0), HALF).unwrap();
+    rig.clock.advance(Duration::from_secs(3600));
+    stream.put_record("key", b"data").unwrap();
+    let created_ms = stream.describe().created_ms;
+    rig.clock.advance(Duration::from_secs(24 * 3600));
+    rig.engine.engine().maintain().unwrap();
+    stream.set_retention_hours(48).unwrap();
+    let early = UNIX_EPOCH + Duration::from_millis(created_ms + 1);
+    for filter in [ShardFilter::AtTrimHorizon, ShardFilter::AtTimestamp(early)] {
+        let listed = stream.list_shards(filter, None, 10).unwrap().shards;
+        assert_eq!(listed.iter().map(|shard| shard.shard_id).collect::<Vec<_>>(), [id(1), id(2)], "{filter:?}");
+    }
+    let from_start = GroupOptions::new().starting_position(StartingPosition::TrimHorizon);
+    let group = stream.consumer_group("billing", from_start).unwrap();
+    assert_eq!(group.progress().unwrap().len(), 2);
 }
 
 #[test]

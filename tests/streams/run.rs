@@ -552,12 +552,17 @@ impl Run {
         let time = UNIX_EPOCH + Duration::from_millis(ms);
         let after = self.tape.choose("after", u64::from(model.next) + 1) as u32;
         let open_at = |s: &ShardModel, ms: u64| s.opened_ms.unwrap_or(0) <= ms && s.closed_ms.is_none_or(|c| ms < c);
+        // A walk begins with what was open, and with what came of shards that are gone.
+        let gone = |index: u32| model.shards.iter().all(|s| s.index != index);
+        let begins = |s: &ShardModel, ms: u64| {
+            open_at(s, ms) || s.opened_ms.unwrap_or(0) > ms && s.parents.iter().all(|parent| gone(*parent))
+        };
         type Lets<'a> = Box<dyn Fn(&ShardModel) -> bool + 'a>;
         let (filter, lets): (ShardFilter, Lets<'_>) = match self.tape.choose("filter", 6) {
             0 => (ShardFilter::FromTrimHorizon, Box::new(|_| true)),
-            1 => (ShardFilter::AtTrimHorizon, Box::new(move |s| open_at(s, horizon_ms))),
+            1 => (ShardFilter::AtTrimHorizon, Box::new(move |s| begins(s, horizon_ms))),
             2 => (ShardFilter::AtLatest, Box::new(|s| s.open)),
-            3 => (ShardFilter::AtTimestamp(time), Box::new(move |s| open_at(s, ms.max(horizon_ms)))),
+            3 => (ShardFilter::AtTimestamp(time), Box::new(move |s| begins(s, ms.max(horizon_ms)))),
             4 => (ShardFilter::FromTimestamp(time), Box::new(move |s| s.closed_ms.is_none_or(|c| c > ms))),
             _ => (ShardFilter::AfterShardId(id(after)), Box::new(move |s| s.index > after)),
         };
@@ -1185,9 +1190,9 @@ impl Run {
         let open = model.open().len() as u32;
         let expected = match target {
             0 => Some(Kind::Invalid),
-            t if t > 2 * open || 2 * t < open => Some(Kind::Limit),
             _ if model.check_active(now_ms).is_err() => Some(Kind::InUse),
             _ if model.on_demand => Some(Kind::OnDemand),
+            t if t > 2 * open || 2 * t < open => Some(Kind::Limit),
             t if model.ranges() == uniform(t) => None,
             _ if model.scaled_too_often(now_ms, SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
             _ => None,

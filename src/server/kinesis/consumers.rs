@@ -8,9 +8,8 @@ use super::page::{Listing, PageToken};
 use super::streams::limit;
 use super::{Kinesis, Outcome};
 
-/// Consumers on a page of `ListStreamConsumers` unless asked for less, and at most.
+/// Consumers on a page of `ListStreamConsumers` unless asked for less; more may be asked for, and are not given.
 const PAGE: i32 = 100;
-const PAGE_MAX: i32 = 10_000;
 
 /// What stands in a consumer's ARN between that of its stream and its name.
 pub(super) const CONSUMER_PART: &str = "/consumer/";
@@ -100,14 +99,18 @@ impl Kinesis {
         &self,
         input: api::ListStreamConsumersInput,
     ) -> Outcome<api::ListStreamConsumersOutput> {
+        if input.next_token.is_some() && input.stream_creation_timestamp.is_some() {
+            return Err(invalid("NextToken can't be given together with what it already says."));
+        }
         let stream = self.stream(None, input.stream_arn.as_deref())?;
         self.check_created(&stream, input.stream_creation_timestamp)?;
+        stream.check_made().map_err(|error| self.error(error))?;
         let listing = Listing::Consumers { stream: stream.arn(), created_ms: stream.describe().created_ms };
         let start = input.next_token.as_deref().map(|token| self.page(token, &listing)).transpose()?;
         // Sorted by name.
         let after = |consumer: &Consumer| start.as_ref().is_none_or(|start| consumer.consumer_name > *start);
         let mut consumers: Vec<Consumer> = stream.consumers().into_iter().filter(after).collect();
-        let limit = limit(input.max_results, PAGE, PAGE_MAX);
+        let limit = limit(input.max_results, PAGE, PAGE);
         let has_more = consumers.len() > limit;
         consumers.truncate(limit);
         let last = consumers.last().filter(|_| has_more).map(|last| last.consumer_name.clone());

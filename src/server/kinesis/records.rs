@@ -79,7 +79,7 @@ impl Kinesis {
             data: input.data.as_ref().map_or(&[], |data| &data.0),
         };
         if input.dry_run == Some(true) {
-            stream.check_entry(entry).map_err(|error| self.error(error))?;
+            stream.check_put(&[entry], minimum).map_err(|error| self.error(error))?;
             dry_run(input.dry_run)?;
         }
         let ticket = stream.put_ticket(entry, minimum).map_err(|error| self.error(error))?;
@@ -97,7 +97,7 @@ impl Kinesis {
         });
         let entries: Vec<PutRecordsEntry<'_>> = entries.collect::<Outcome<_>>()?;
         if input.dry_run == Some(true) {
-            entries.iter().try_for_each(|entry| stream.check_entry(*entry)).map_err(|error| self.error(error))?;
+            stream.check_put(&entries, None).map_err(|error| self.error(error))?;
             dry_run(input.dry_run)?;
         }
         let ticket = stream.put_records_ticket(&entries).map_err(|error| self.error(error))?;
@@ -131,7 +131,10 @@ impl Kinesis {
         if let Some(arn) = input.stream_arn.filter(|arn| *arn != stream.arn()) {
             return Err(super::convert::invalid(format!("ShardIterator is of another stream than {arn}.")));
         }
-        dry_run(input.dry_run)?;
+        if input.dry_run == Some(true) {
+            stream.check_token(&token).map_err(|error| self.error(error))?;
+            dry_run(input.dry_run)?;
+        }
         let got = stream.get(token, limit).map_err(|error| self.error(error))?;
         let GetRecords { records, next_shard_iterator, millis_behind_latest, child_shards: children, .. } = got;
         let encryption = encryption(&stream);

@@ -1,6 +1,7 @@
 //! Tags and policies of what an ARN names: a stream or a consumer.
 
-use crate::stream::{Consumer, Stream};
+use crate::error::Error;
+use crate::stream::{Consumer, ConsumerStatus, Stream};
 use crate::wire::ApiError;
 use crate::wire::kinesis::{self as api, ErrorCode};
 
@@ -14,8 +15,21 @@ enum Resource {
 }
 
 impl Kinesis {
+    /// What an ARN names, unless it is being made or deleted.
     fn resource(&self, arn: Option<&str>) -> Outcome<Resource> {
-        let arn = arn.unwrap_or_default();
+        let resource = self.resource_by_arn(arn.unwrap_or_default())?;
+        let (Resource::Stream(stream) | Resource::Consumer(stream, _)) = &resource;
+        stream.check_made().map_err(|error| self.error(error))?;
+        match &resource {
+            Resource::Consumer(_, consumer) if consumer.consumer_status == ConsumerStatus::Deleting => {
+                let what = format!("consumer {}", consumer.consumer_name);
+                Err(self.error(Error::ResourceInUse { what, why: "it is being removed".to_owned() }))
+            }
+            _ => Ok(resource),
+        }
+    }
+
+    fn resource_by_arn(&self, arn: &str) -> Outcome<Resource> {
         if arn.contains(":channel/") || arn.contains(":queue/") {
             return Err(invalid(format!("{arn}: there are no queues and channels in Braidlog yet.")));
         }

@@ -7,13 +7,12 @@ use super::page::{Listing, PageToken};
 use super::streams::limit;
 use super::{Kinesis, Outcome};
 
-/// Shards on a page of `ListShards` unless asked for less, and at most.
+/// Shards on a page of `ListShards` unless asked for less; more may be asked for, and are not given.
 const PAGE: i32 = 1_000;
-const PAGE_MAX: i32 = 10_000;
 
 impl Kinesis {
     pub(super) fn list_shards(&self, input: api::ListShardsInput) -> Outcome<api::ListShardsOutput> {
-        let limit = limit(input.max_results, PAGE, PAGE_MAX);
+        let limit = limit(input.max_results, PAGE, PAGE);
         let (stream, filter, start) = match input.next_token.as_deref() {
             Some(token) => {
                 let given = input.stream_name.is_some()

@@ -39,7 +39,8 @@ impl Kinesis {
         let start = input.starting_position.clone().unwrap_or_default();
         let position = self.position(start.kind.as_deref(), start.sequence_number.as_deref(), start.timestamp)?;
         if input.dry_run == Some(true) {
-            stream.read(shard, position).map_err(|error| self.error(error))?;
+            let consumer = stream.active_consumer(&consumer.consumer_name);
+            consumer.and_then(|_| stream.read(shard, position)).map_err(|error| self.error(error))?;
             dry_run(input.dry_run)?;
         }
         let options = SubscriptionOptions::new().lifetime(Some(LIFETIME));
@@ -63,12 +64,9 @@ impl Events {
                 _ = tokio::time::timeout(HEARTBEAT, self.subscription.ready()) => {}
                 () = listener.closed() => return,
             }
-            let message = match self.subscription.next_event(Some(Duration::ZERO)) {
+            let event = match self.subscription.next_event(Some(Duration::ZERO)) {
                 Ok(None) => return,
-                Ok(Some(event)) => {
-                    let payload = self.protocol.encode(&self.event(event));
-                    Message::event("SubscribeToShardEvent", content_type, payload)
-                }
+                Ok(Some(event)) => event,
                 Err(error) => {
                     let error: ApiError = Context(&self.engine).error(error);
                     let message = Message::exception(error.code, content_type, self.protocol.encode_error(&error));
@@ -76,20 +74,34 @@ impl Events {
                     return;
                 }
             };
-            if send(&listener, &message).await.is_none() {
-                return;
+            for event in self.events(event) {
+                let message = Message::event("SubscribeToShardEvent", content_type, self.protocol.encode(&event));
+                if send(&listener, &message).await.is_none() {
+                    return;
+                }
             }
         }
     }
 
-    fn event(&self, event: SubscriptionEvent) -> api::SubscribeToShardEvent {
+    /// What is sent of an event. Clients know the end of a shard by an event that names its children and no number to go on from,
+    /// and some look at nothing else in it: the last records come before it.
+    fn events(&self, event: SubscriptionEvent) -> impl Iterator<Item = api::SubscribeToShardEvent> {
+        let children = child_shards(&event.child_shards);
         let records = event.records.iter().cloned().map(|one| record(one, self.encryption));
-        api::SubscribeToShardEvent {
+        let told = api::SubscribeToShardEvent {
             records: Some(records.collect()),
             continuation_sequence_number: Some(event.continuation_sequence_number.to_string()),
             millis_behind_latest: Some(i64::try_from(event.millis_behind_latest).unwrap_or(i64::MAX)),
-            child_shards: child_shards(&event.child_shards),
-        }
+            child_shards: None,
+        };
+        let end = children.map(|children| api::SubscribeToShardEvent {
+            records: Some(Vec::new()),
+            continuation_sequence_number: None,
+            millis_behind_latest: Some(0),
+            child_shards: Some(children),
+        });
+        let empty = event.records.is_empty() && end.is_some();
+        (!empty).then_some(told).into_iter().chain(end)
     }
 }
 
