@@ -157,11 +157,15 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::ResourceNotFound`]; [`Error::InvalidArgument`] for a number of another shard, stream or life, one that was not
-    /// given out yet, or a time in the future.
+    /// given out yet, or a time in the future; [`Error::ThroughputExceeded`] for a sixth in a second, where limits are enforced.
     pub fn shard_iterator(&self, shard_id: ShardId, position: StartingPosition) -> Result<String> {
         let shard = self.shard(shard_id)?;
         let next = self.locate(&shard, self.log(&shard)?, position)?;
-        Ok(self.token(shard_id, next, self.shared.now_ms()))
+        let now_ms = self.shared.now_ms();
+        if !shard.traffic.admit_iterator(self.shared.options.throughput_limits, now_ms) {
+            return Err(self.exceeded(shard.id));
+        }
+        Ok(self.token(shard_id, next, now_ms))
     }
 
     fn token(&self, shard: ShardId, next: u64, issued_ms: u64) -> String {

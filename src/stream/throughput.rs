@@ -7,8 +7,8 @@ use crate::sync::Mutex;
 
 use super::hash_key::HashKey;
 
-/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in, 2 MiB and 5 reads a second
-/// out.
+/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in, 2 MiB, 5 reads and 5 shard
+/// iterators a second out.
 ///
 /// ```
 /// use braidlog::{EngineOptions, stream::ThroughputLimits};
@@ -54,6 +54,14 @@ impl Bucket {
         self.level -= (n * 1000) as i64;
     }
 
+    /// As [`Bucket::take`]; more than a second's worth holds up what follows for the whole of the time that it is worth.
+    fn take_for_good(&mut self, n: u64) {
+        if n > self.per_second {
+            self.level = self.level.min(0);
+        }
+        self.take(n);
+    }
+
     /// How long until there is room, in milliseconds.
     pub(crate) fn wait_ms(&self) -> u64 {
         if self.has_room() { 0 } else { self.level.unsigned_abs() / self.per_second.max(1) + 1 }
@@ -66,6 +74,7 @@ struct Buckets {
     records_in: Bucket,
     bytes_out: Bucket,
     reads: Bucket,
+    iterators: Bucket,
 }
 
 /// How many hash keys are remembered, to find where a shard's traffic can be divided.
@@ -102,6 +111,7 @@ impl Default for Traffic {
                 records_in: Bucket::new(SHARD_RECORDS_IN),
                 bytes_out: Bucket::new(SHARD_BYTES_OUT),
                 reads: Bucket::new(SHARD_READS),
+                iterators: Bucket::new(SHARD_READS),
             }),
             samples: [const { AtomicU64::new(0) }; SAMPLES],
             sampled: AtomicU64::new(0),
@@ -134,7 +144,7 @@ pub struct ShardTraffic {
     pub records_out: u64,
     /// Records beyond the write limits, where those are reported or enforced.
     pub write_exceeded: u64,
-    /// Reads beyond the read limits.
+    /// Reads, and shard iterators, beyond the read limits.
     pub read_exceeded: u64,
 }
 
@@ -211,12 +221,28 @@ impl Traffic {
         within || limits == ThroughputLimits::Report
     }
 
-    /// Records were read.
+    /// Whether one more shard iterator may be given out now.
+    pub(crate) fn admit_iterator(&self, limits: ThroughputLimits, now_ms: u64) -> bool {
+        if limits == ThroughputLimits::Off {
+            return true;
+        }
+        let mut buckets = self.buckets.lock();
+        buckets.iterators.fill(now_ms);
+        let within = buckets.iterators.has_room();
+        if within {
+            buckets.iterators.take(1);
+        } else {
+            self.read_exceeded.fetch_add(1, Ordering::Relaxed);
+        }
+        within || limits == ThroughputLimits::Report
+    }
+
+    /// Records were read. After a page of 10 MiB nothing is given for five seconds (`GetRecords`).
     pub(crate) fn got(&self, limits: ThroughputLimits, records: u64, bytes: u64) {
         self.records_out.fetch_add(records, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
         if limits != ThroughputLimits::Off {
-            self.buckets.lock().bytes_out.take(bytes);
+            self.buckets.lock().bytes_out.take_for_good(bytes);
         }
     }
 }
@@ -248,8 +274,10 @@ mod tests {
         let reads = |now_ms| (0..10).filter(|_| traffic.admit_read(ThroughputLimits::Enforce, now_ms)).count();
         assert_eq!(reads(1_000_000), 5);
         traffic.got(ThroughputLimits::Enforce, 1, 10 << 20);
-        assert_eq!(reads(1_002_000), 0);
-        assert_eq!(reads(1_005_000), 5);
+        assert_eq!(reads(1_004_999), 0);
+        assert_eq!(reads(1_005_001), 5);
+        let iterators = |now_ms| (0..10).filter(|_| traffic.admit_iterator(ThroughputLimits::Enforce, now_ms)).count();
+        assert_eq!([iterators(1_000_000), iterators(1_000_000), iterators(1_001_000)], [5, 0, 5]);
     }
 
     #[test]
