@@ -71,8 +71,8 @@ pub struct StoreOptions {
     /// there until little enough is left of the file to copy that out: such files take at most twice what is left in them and
     /// four times [`StoreOptions::journal_file_bytes`], in a store that is full only the former.
     pub pack_from: usize,
-    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16. Of files that small logs share up
-    /// to 128 more are open while a checkpoint copies from them.
+    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16; fewer are where the process has no
+    /// descriptor left. Of files that small logs share up to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`], and for its acknowledgement before it answers
     /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s. [`Duration::MAX`]
