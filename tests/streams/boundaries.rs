@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use braidlog::env::sim::bugs::{SeededBug, activate};
 use braidlog::env::sim::{Crash, Profile, Tape};
+use braidlog::stream::{GroupOptions, ShardId};
 
 use super::oracle::{Model, Verdict};
 use super::run::Run;
+
+/// A group of the stream that is changed.
+const GROUP: &str = "billing";
 
 type Script = (&'static str, fn() -> Verdict<Run>, fn(&mut Run) -> Verdict);
 
@@ -32,6 +36,7 @@ fn base_where(transition_time: Duration) -> Verdict<Run> {
     run.create("clicks", 2, false, false)?;
     run.create("orders", 1, false, false)?;
     run.clock.advance(transition_time);
+    run.stream("clicks")?.consumer_group(GROUP, GroupOptions::new()).map_err(|e| e.to_string())?;
     for round in 0..4 {
         let puts = (0..3).map(|_| run.new_put(false)).collect();
         run.put("clicks", puts)?;
@@ -122,6 +127,20 @@ const SCRIPTS: &[Script] = &[
     }),
 ];
 
+/// A reshard is one frame with the leases of every group: of each shard that is there one, and no other but of what has expired.
+fn check_leases(run: &Run) -> Verdict {
+    let stream = run.stream("clicks")?;
+    let group = stream.consumer_group(GROUP, GroupOptions::new()).map_err(|e| e.to_string())?;
+    let leases: Vec<ShardId> =
+        group.progress().map_err(|e| e.to_string())?.iter().map(|lease| lease.shard_id).collect();
+    let shards: Vec<ShardId> = stream.shards().iter().map(|shard| shard.shard_id).collect();
+    let now_ms = run.now_ms();
+    let known = &run.model.streams["clicks"];
+    let may_be_gone = |id: &ShardId| known.shards.iter().all(|s| s.index != id.index() || known.has_expired(s, now_ms));
+    let kept: Vec<ShardId> = leases.iter().filter(|id| shards.contains(id) || !may_be_gone(id)).copied().collect();
+    if kept == shards { Ok(()) } else { Err(format!("leases of {leases:?}, shards {shards:?}")) }
+}
+
 fn go(base: &Run, script: fn(&mut Run) -> Verdict, crash_at: Option<(u64, bool)>) -> Verdict<Run> {
     let disk = base.disk.fork();
     match crash_at {
@@ -178,7 +197,8 @@ fn explore(script: &Script, stride: usize) -> Verdict<u64> {
                     after.recover()?;
                     let puts = (0..4).map(|_| after.new_put(false)).collect();
                     after.put("clicks", puts)?;
-                    after.check()
+                    after.check()?;
+                    check_leases(&after)
                 })();
                 outcome.map_err(|e| {
                     format!("{name}, boundary {at} of {end}, torn {torn}, {units} units of {group}: {e}")
