@@ -292,3 +292,109 @@ fn a_crash_repeats_at_most_two_batches_of_a_worker_that_leaves_checkpoints_to_th
         assert!(from <= upto && upto - from <= 4, "crash after {crash_after}: {upto} were had, then {from}");
     }
 }
+
+/// When in a batch its lease is taken away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Moment {
+    /// It was read, and nothing was done.
+    Read,
+    /// What it leads to is written, or ready to be.
+    Processed,
+}
+
+/// Copies what it gets: in one transaction with its checkpoint, or at once, with the checkpoint behind it.
+struct Robbed {
+    log: Log,
+    exactly_once: bool,
+    /// How many batches come before the one it is robbed in, and how.
+    theft: Arc<Mutex<Option<(u64, Moment, Box<dyn FnOnce() + Send>)>>>,
+}
+
+impl Robbed {
+    fn reaches(&self, moment: Moment) {
+        let due = self.theft.lock().unwrap().take_if(|(batch, when, _)| *batch == 0 && *when == moment);
+        due.into_iter().for_each(|(.., steal)| steal());
+    }
+}
+
+impl RecordProcessor for Robbed {
+    fn process(&mut self, batch: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+        self.reaches(Moment::Read);
+        let mut output = Transaction::new();
+        for record in batch.records() {
+            output.append(&self.log, &record.data[..])?;
+        }
+        let outcome = if self.exactly_once {
+            self.reaches(Moment::Processed);
+            batch.commit(output).map(drop)
+        } else {
+            for record in batch.records() {
+                self.log.append(&record.data[..])?;
+            }
+            self.reaches(Moment::Processed);
+            Ok(())
+        };
+        if let Some((batch, ..)) = &mut *self.theft.lock().unwrap() {
+            *batch = batch.saturating_sub(1);
+        }
+        Ok(outcome?)
+    }
+}
+
+/// The lease is stolen at every point of every batch, by a worker that goes through the rest: nothing is lost, what is committed
+/// with its checkpoint is there once, and otherwise the one batch comes again that its owner was robbed in.
+#[test]
+fn a_lease_stolen_at_every_point_loses_nothing_and_repeats_at_most_the_batch_it_was_stolen_in() {
+    const RECORDS: u32 = 18;
+    const BATCH: usize = 4;
+    for exactly_once in [true, false] {
+        for moment in [Moment::Read, Moment::Processed] {
+            for at in 0..RECORDS.div_ceil(BATCH as u32) {
+                let what = format!("exactly once {exactly_once}, {moment:?} of batch {at}");
+                let history = History {
+                    tape: Tape::seeded(1),
+                    disk: SimDisk::new(Tape::seeded(2)),
+                    clock: Arc::new(ManualClock::new()),
+                    next: 0,
+                    acknowledged: BTreeSet::new(),
+                };
+                let engine = ManualEngine::open(env_of(&history, 1), EngineOptions::new()).unwrap();
+                let stream = engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+                let copy = engine.engine().store().open_or_create_log("copy", LogOptions::new()).unwrap();
+                for n in 0..RECORDS {
+                    stream.put_record("key", n.to_string().as_bytes()).unwrap();
+                }
+                let options = GroupOptions::new().failover(FAILOVER).hand_over(FAILOVER).records_max(BATCH);
+                let group = stream.consumer_group("copiers", options.retry_after(Duration::ZERO)).unwrap();
+                let theft = Arc::new(Mutex::new(None));
+                let make = |theft: &Arc<Mutex<_>>| {
+                    let (log, theft) = (copy.clone(), theft.clone());
+                    move |_| Robbed { log: log.clone(), exactly_once, theft: theft.clone() }
+                };
+                let (thieves, innocent, clock) = (group.clone(), make(&Arc::default()), history.clock.clone());
+                let steal = move || {
+                    clock.advance(2 * FAILOVER);
+                    let mut thief = thieves.worker("thief", innocent).unwrap();
+                    while thief.step().unwrap() {}
+                };
+                *theft.lock().unwrap() = Some((u64::from(at), moment, Box::new(steal) as Box<dyn FnOnce() + Send>));
+                let mut owner = group.worker("owner", make(&theft)).unwrap();
+                while owner.step().unwrap() {}
+                assert!(theft.lock().unwrap().is_none(), "{what}: it was not robbed");
+                let mut times = BTreeMap::<u32, u32>::new();
+                for record in copy.read(StartAt::TrimHorizon).unwrap() {
+                    let n = std::str::from_utf8(&record.unwrap().data).unwrap().parse().unwrap();
+                    *times.entry(n).or_default() += 1;
+                }
+                assert!(times.keys().copied().eq(0..RECORDS), "{what}: {times:?}");
+                let repeated: Vec<u32> = times.into_iter().filter(|(_, times)| *times > 1).map(|(n, _)| n).collect();
+                let robbed = at * BATCH as u32..RECORDS.min((at + 1) * BATCH as u32);
+                let expected = if exactly_once { 0..0 } else { robbed };
+                assert!(
+                    repeated.iter().copied().eq(expected.clone()),
+                    "{what}: {repeated:?} and not {expected:?} came again"
+                );
+            }
+        }
+    }
+}
