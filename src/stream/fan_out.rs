@@ -57,6 +57,11 @@ impl Records {
         self.0.bytes
     }
 
+    /// Number of what comes next, in the log.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        self.last().map(|record| record.number() + 1)
+    }
+
     fn memory_bytes(&self) -> usize {
         self.bytes() + size_of_val::<[Record]>(self)
     }
@@ -116,11 +121,15 @@ impl FanOut {
         self.0.lock().leave(next);
     }
 
-    /// What is kept at `next`, of whoever takes as much at a time.
-    pub(crate) fn kept(&self, next: u64, portion: Portion) -> Option<Records> {
-        let places = self.0.lock();
+    /// What is kept at `next`, of whoever takes as much at a time: one that stood there stands behind it now.
+    pub(crate) fn follow(&self, next: u64, portion: Portion) -> Option<Records> {
+        let mut places = self.0.lock();
         let (kept, records) = places.places.iter().find(|place| place.next == next)?.kept.as_ref()?;
-        (*kept == portion).then(|| records.clone())
+        let records = (*kept == portion).then(|| records.clone())?;
+        let behind = records.behind()?;
+        places.leave(next);
+        places.enter(behind);
+        Some(records)
     }
 
     /// One went from `from` to `to`.
@@ -216,34 +225,34 @@ mod tests {
 
     #[test]
     fn what_one_read_is_the_others_until_the_last_has_passed() {
+        // The record's own number is 7.
         let (fan_out, read) = (standing(&[(5, 3)]), records(10));
         keep(&fan_out, 5, &read);
-        fan_out.pass(5, 6);
+        fan_out.pass(5, 8);
         for _ in 0..2 {
-            assert!(Arc::ptr_eq(&fan_out.kept(5, PORTION).unwrap().0, &read.0));
-            fan_out.pass(5, 6);
+            assert!(Arc::ptr_eq(&fan_out.follow(5, PORTION).unwrap().0, &read.0));
         }
-        assert_eq!(fan_out.kept(5, PORTION), None);
+        assert_eq!(fan_out.follow(5, PORTION), None);
         assert_eq!(Arc::strong_count(&read.0), 1);
         // Nor does it stay for one that leaves instead.
-        keep(&fan_out, 6, &read);
-        (0..3).for_each(|_| fan_out.leave(6));
+        keep(&fan_out, 8, &read);
+        (0..3).for_each(|_| fan_out.leave(8));
         assert_eq!(Arc::strong_count(&read.0), 1);
         assert!(fan_out.0.lock().places.is_empty());
     }
 
     #[test]
     fn nothing_is_kept_for_one_alone_or_of_another_portion_or_against_the_log() {
-        let (fan_out, read) = (standing(&[(5, 1), (7, 2)]), records(10));
+        let (fan_out, read) = (standing(&[(5, 1), (7, 3)]), records(10));
         keep(&fan_out, 5, &read);
-        assert_eq!(fan_out.kept(5, PORTION), None);
+        assert_eq!(fan_out.follow(5, PORTION), None);
         fan_out.keep(7, PORTION, &read, || false);
-        assert_eq!(fan_out.kept(7, PORTION), None);
+        assert_eq!(fan_out.follow(7, PORTION), None);
         keep(&fan_out, 7, &read);
-        assert_eq!(fan_out.kept(7, Portion { records_max: 9, ..PORTION }), None);
-        assert_eq!(fan_out.kept(7, PORTION), Some(read.clone()));
+        assert_eq!(fan_out.follow(7, Portion { records_max: 9, ..PORTION }), None);
+        assert_eq!(fan_out.follow(7, PORTION), Some(read.clone()));
         fan_out.let_go();
-        assert_eq!(fan_out.kept(7, PORTION), None);
+        assert_eq!(fan_out.follow(7, PORTION), None);
         assert_eq!(Arc::strong_count(&read.0), 1);
     }
 
@@ -254,7 +263,12 @@ mod tests {
         for next in [2, 1, 3] {
             keep(&fan_out, next, &third);
         }
-        let kept = |fan_out: &FanOut| (1..=4).filter(|next| fan_out.kept(*next, PORTION).is_some()).collect::<Vec<_>>();
+        let kept = |fan_out: &FanOut| {
+            let places = fan_out.0.lock();
+            (1..=4)
+                .filter(|next| places.find(*next).is_some_and(|at| places.places[at].kept.is_some()))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(kept(&fan_out), [2, 3]);
         keep(&fan_out, 4, &records(KEPT_BYTES_MAX));
         assert_eq!(kept(&fan_out), [2, 3], "more than the bound is not kept at all");

@@ -305,6 +305,9 @@ impl ShardReader {
     /// [`Error::ResourceNotFound`] when the stream was deleted.
     pub fn shard_end(&self) -> Result<Option<Vec<ChildShard>>> {
         self.stream.state.check_alive()?;
+        if !self.log.is_closed() {
+            return Ok(None);
+        }
         // The map says that it is closed together with who its children are, and the log's end is the last by then. One that
         // the map does not have any more has expired.
         let map = self.stream.state.shards();

@@ -257,10 +257,12 @@ impl Subscription {
     fn read(&mut self) -> Result<Records> {
         let SubscriptionOptions { records_max, bytes_max, .. } = self.options;
         let portion = Portion { records_max, bytes_max };
-        if let Some(records) = self.fan_out().kept(self.place, portion)
-            && self.reader.pass(&records)?
-        {
-            return Ok(records);
+        if let Some(records) = self.fan_out().follow(self.place, portion) {
+            self.place = records.behind().unwrap_or(self.place);
+            if self.reader.pass(&records)? {
+                return Ok(records);
+            }
+            self.pass();
         }
         let records = Records::new(self.reader.read(records_max, bytes_max)?);
         if let Some(first) = records.first() {
