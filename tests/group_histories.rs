@@ -302,12 +302,14 @@ enum Moment {
     Processed,
 }
 
+/// How many batches come before the one in which it happens, when in that, and what.
+type Theft = (u64, Moment, Box<dyn FnOnce() + Send>);
+
 /// Copies what it gets: in one transaction with its checkpoint, or at once, with the checkpoint behind it.
 struct Robbed {
     log: Log,
     exactly_once: bool,
-    /// How many batches come before the one it is robbed in, and how.
-    theft: Arc<Mutex<Option<(u64, Moment, Box<dyn FnOnce() + Send>)>>>,
+    theft: Arc<Mutex<Option<Theft>>>,
 }
 
 impl Robbed {
@@ -367,7 +369,7 @@ fn a_lease_stolen_at_every_point_loses_nothing_and_repeats_at_most_the_batch_it_
                 let options = GroupOptions::new().failover(FAILOVER).hand_over(FAILOVER).records_max(BATCH);
                 let group = stream.consumer_group("copiers", options.retry_after(Duration::ZERO)).unwrap();
                 let theft = Arc::new(Mutex::new(None));
-                let make = |theft: &Arc<Mutex<_>>| {
+                let make = |theft: &Arc<Mutex<Option<Theft>>>| {
                     let (log, theft) = (copy.clone(), theft.clone());
                     move |_| Robbed { log: log.clone(), exactly_once, theft: theft.clone() }
                 };
@@ -377,7 +379,7 @@ fn a_lease_stolen_at_every_point_loses_nothing_and_repeats_at_most_the_batch_it_
                     let mut thief = thieves.worker("thief", innocent).unwrap();
                     while thief.step().unwrap() {}
                 };
-                *theft.lock().unwrap() = Some((u64::from(at), moment, Box::new(steal) as Box<dyn FnOnce() + Send>));
+                *theft.lock().unwrap() = Some((u64::from(at), moment, Box::new(steal)));
                 let mut owner = group.worker("owner", make(&theft)).unwrap();
                 while owner.step().unwrap() {}
                 assert!(theft.lock().unwrap().is_none(), "{what}: it was not robbed");
