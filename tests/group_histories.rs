@@ -368,7 +368,7 @@ fn a_lease_stolen_at_every_point_loses_nothing_and_repeats_at_most_the_batch_it_
                 }
                 let options = GroupOptions::new().failover(FAILOVER).hand_over(FAILOVER).records_max(BATCH);
                 let group = stream.consumer_group("copiers", options.retry_after(Duration::ZERO)).unwrap();
-                let theft = Arc::new(Mutex::new(None));
+                let theft: Arc<Mutex<Option<Theft>>> = Arc::default();
                 let make = |theft: &Arc<Mutex<Option<Theft>>>| {
                     let (log, theft) = (copy.clone(), theft.clone());
                     move |_| Robbed { log: log.clone(), exactly_once, theft: theft.clone() }
