@@ -34,9 +34,7 @@ impl Fault {
     pub fn is_no_space(&self) -> bool {
         is_no_space(self.kind)
     }
-}
 
-impl Fault {
     /// Whether the process or the machine had no file descriptor left.
     pub(crate) fn is_no_descriptor(&self) -> bool {
         is_no_descriptor(self.code)

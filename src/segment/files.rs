@@ -490,19 +490,19 @@ impl SegmentFiles {
     /// Makes a segment's data durable. Of what the kernel failed to write before, a descriptor that was open all the time is told;
     /// otherwise the call that makes all durable is, which needs none, and not every file system does all by that call.
     pub(crate) fn sync(&self, segment: &Arc<Segment>) -> io::Result<()> {
-        let untold = {
+        let (file, untold) = {
             let mut slot = segment.open.lock();
             // Before, for it may be written and closed again meanwhile.
-            std::mem::take(&mut slot.untold) || slot.writable().is_none()
+            (slot.writable(), std::mem::take(&mut slot.untold))
         };
-        if untold {
-            self.disk.sync_all()?;
+        if let Some(file) = file.filter(|_| !untold) {
+            return file.sync_data();
         }
+        self.disk.sync_all()?;
         match self.for_writing(segment) {
-            Err(error) if untold && is_no_descriptor(error.raw_os_error()) => {}
-            file => file?.sync_data()?,
+            Err(error) if is_no_descriptor(error.raw_os_error()) => Ok(()),
+            file => file?.sync_data(),
         }
-        Ok(())
     }
 
     /// Second chance: a segment used since it was last looked at stays open.
