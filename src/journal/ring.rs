@@ -41,8 +41,6 @@ struct State {
     position: u64,
     /// The frame that comes next found no room.
     short: bool,
-    /// Somebody makes a file.
-    making: bool,
 }
 
 impl State {
@@ -138,14 +136,13 @@ impl Ring {
                 }
             }
         };
-        let state = Mutex::new(State { files, active, position: 0, short: false, making: false });
+        let state = Mutex::new(State { files, active, position: 0, short: false });
         Ok(Ring { disk, file_bytes, files_max, state, freed: Condvar::default(), awaited: AtomicU64::new(0) })
     }
 
     /// A journal that takes nothing, for a store that is only read.
     pub(crate) fn inert(disk: Arc<dyn Disk>, file_bytes: u64) -> Ring {
-        let state =
-            Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes, short: false, making: false });
+        let state = Mutex::new(State { files: Vec::new(), active: 0, position: file_bytes, short: false });
         Ring { disk, file_bytes, files_max: 0, state, freed: Condvar::default(), awaited: AtomicU64::new(0) }
     }
 
@@ -220,24 +217,17 @@ impl Ring {
         in_use * of >= (self.files_max.saturating_sub(2) * part).max(1)
     }
 
-    /// Whether a file should be made ahead: the spare for the next life, or one to go on in. Not while one is being made.
+    /// Whether a file should be made ahead: the spare for the next life, or one to go on in.
     pub(crate) fn wants_file(&self) -> bool {
         let state = self.state.lock();
-        !state.making && (state.lacks_spare() || state.lacks_next(self.files_max))
+        state.lacks_spare() || state.lacks_next(self.files_max)
     }
 
     /// Makes that file, off the path of any append.
     pub(crate) fn make_file(&self, pace: &Pace) -> io::Result<()> {
-        let number = {
-            let mut state = self.state.lock();
-            state.making = true;
-            state.files.last().map_or(0, |f| f.number + 1)
-        };
-        let made = make(&*self.disk, number, self.file_bytes, pace);
-        let mut state = self.state.lock();
-        state.making = false;
-        state.files.push(JournalFile { number, file: made?, highest: None });
-        drop(state);
+        let number = self.state.lock().files.last().map_or(0, |f| f.number + 1);
+        let file = make(&*self.disk, number, self.file_bytes, pace)?;
+        self.state.lock().files.push(JournalFile { number, file, highest: None });
         self.freed.notify_all();
         Ok(())
     }

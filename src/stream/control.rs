@@ -290,8 +290,7 @@ impl Stream {
         if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
             return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
         }
-        // The limit goes by the shards that it has once what is due is done. If that fails it is not active, as is said first.
-        let _ = self.complete_due();
+        // The limit goes by the shards that it has once what is due is done, which this does.
         drop(self.active()?);
         self.check_provisioned()?;
         let open = self.state.shards().open().len() as u32;

@@ -166,6 +166,14 @@ enum Division {
     Unknown,
 }
 
+impl Division {
+    /// There, if both sides get more than one hash key of the range.
+    fn at(range: HashKeyRange, key: HashKey) -> Division {
+        let fits = key.0 > range.start.0.saturating_add(1) && key.0 < range.end.0;
+        if fits { Division::At(key) } else { Division::Unknown }
+    }
+}
+
 fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
     let mut keys: Vec<HashKey> = samples.iter().copied().filter(|key| range.contains(*key)).collect();
     keys.sort_unstable();
@@ -181,12 +189,11 @@ fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
         Some(next) if upto.abs_diff(keys.len() / 2) < below.abs_diff(keys.len() / 2) || below == 0 => next,
         _ => middle,
     };
-    if at.0 > range.start.0.saturating_add(1) && at.0 < range.end.0 { Division::At(at) } else { Division::Unknown }
+    Division::at(range, at)
 }
 
 fn halve(range: HashKeyRange) -> Division {
-    let at = range.start.0 + (range.end.0 - range.start.0) / 2 + 1;
-    if at > range.start.0.saturating_add(1) && at < range.end.0 { Division::At(HashKey(at)) } else { Division::Unknown }
+    Division::at(range, HashKey(range.start.0 + (range.end.0 - range.start.0) / 2 + 1))
 }
 
 impl Stream {

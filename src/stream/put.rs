@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
+use crate::format::stream::StreamRow;
 use crate::limits::{PARTITION_KEY_CHARS_MAX, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
 use crate::log::Then;
 use crate::sync::{Arc, Ordering};
@@ -237,6 +238,11 @@ impl std::fmt::Debug for PutTicket {
     }
 }
 
+/// Whether its shards are divided by the hash keys that they take.
+fn is_sampled(row: &StreamRow) -> bool {
+    mode_of(row) == StreamMode::OnDemand && distribution_of(row) == Distribution::ByKey
+}
+
 impl Stream {
     /// Puts one record. Durable when it returns.
     ///
@@ -308,7 +314,7 @@ impl Stream {
         let distribution = distribution_of(&row);
         check(entries, distribution, row.max_record_kib)?;
         let limits = self.shared.options.throughput_limits;
-        let sampled = mode_of(&row) == StreamMode::OnDemand && distribution == Distribution::ByKey;
+        let sampled = is_sampled(&row);
         let mut ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
         // Places still to be put; `None` for all of them.
         let mut left: Option<Vec<u32>> = None;
@@ -373,7 +379,7 @@ impl Stream {
         let distribution = distribution_of(&row);
         entries.iter().try_for_each(|entry| check_entry(entry, distribution, row.max_record_kib))?;
         let limits = self.shared.options.throughput_limits;
-        let sampled = mode_of(&row) == StreamMode::OnDemand && distribution == Distribution::ByKey;
+        let sampled = is_sampled(&row);
         let map = self.state.shards();
         let mut places = Vec::new();
         for (shard, span) in self.route(&map, entries, distribution, None, &mut places) {
@@ -473,7 +479,7 @@ impl Stream {
         if count == 0 {
             return Err(self.exceeded(shard.id));
         }
-        let sampled = mode_of(&self.state.row()) == StreamMode::OnDemand;
+        let sampled = is_sampled(&self.state.row());
         let ticket = self.push(shard, sampled, entries[..count].iter(), Then::Return);
         Ok((ticket.map_err(|error| self.gone(error))?, count))
     }

@@ -200,9 +200,7 @@ impl Stream {
             served: AtomicBool::new(false),
         })
     }
-}
 
-impl Stream {
     /// The consumer of this name, which may subscribe.
     pub(crate) fn active_consumer(&self, name: &str) -> Result<Consumer> {
         let consumer = self.consumer(name)?;

@@ -186,53 +186,51 @@ impl Traffic {
 
     /// Whether one more record of so many bytes may be put now.
     pub(crate) fn admit_write(&self, limits: ThroughputLimits, bytes: u64, now_ms: u64) -> bool {
-        if limits == ThroughputLimits::Off {
-            return true;
-        }
-        let mut buckets = self.buckets.lock();
-        let Buckets { bytes_in, records_in, .. } = &mut *buckets;
-        bytes_in.fill(now_ms);
-        records_in.fill(now_ms);
-        let within = bytes_in.has_room() && records_in.has_room();
-        if within {
-            bytes_in.take(bytes);
-            records_in.take(1);
-        } else {
-            self.write_exceeded.fetch_add(1, Ordering::Relaxed);
-        }
-        within || limits == ThroughputLimits::Report
+        self.admit(limits, &self.write_exceeded, |Buckets { bytes_in, records_in, .. }| {
+            bytes_in.fill(now_ms);
+            records_in.fill(now_ms);
+            let within = bytes_in.has_room() && records_in.has_room();
+            if within {
+                bytes_in.take(bytes);
+                records_in.take(1);
+            }
+            within
+        })
     }
 
     /// Whether one more read may be made now.
     pub(crate) fn admit_read(&self, limits: ThroughputLimits, now_ms: u64) -> bool {
-        if limits == ThroughputLimits::Off {
-            return true;
-        }
-        let mut buckets = self.buckets.lock();
-        let Buckets { bytes_out, reads, .. } = &mut *buckets;
-        bytes_out.fill(now_ms);
-        reads.fill(now_ms);
-        let within = bytes_out.has_room() && reads.has_room();
-        if within {
-            reads.take(1);
-        } else {
-            self.read_exceeded.fetch_add(1, Ordering::Relaxed);
-        }
-        within || limits == ThroughputLimits::Report
+        self.admit(limits, &self.read_exceeded, |Buckets { bytes_out, reads, .. }| {
+            bytes_out.fill(now_ms);
+            reads.fill(now_ms);
+            let within = bytes_out.has_room() && reads.has_room();
+            if within {
+                reads.take(1);
+            }
+            within
+        })
     }
 
     /// Whether one more shard iterator may be given out now.
     pub(crate) fn admit_iterator(&self, limits: ThroughputLimits, now_ms: u64) -> bool {
+        self.admit(limits, &self.read_exceeded, |Buckets { iterators, .. }| {
+            iterators.fill(now_ms);
+            let within = iterators.has_room();
+            if within {
+                iterators.take(1);
+            }
+            within
+        })
+    }
+
+    /// Whether a call may be made, given what takes its room if there is any.
+    fn admit(&self, limits: ThroughputLimits, exceeded: &AtomicU64, take: impl FnOnce(&mut Buckets) -> bool) -> bool {
         if limits == ThroughputLimits::Off {
             return true;
         }
-        let mut buckets = self.buckets.lock();
-        buckets.iterators.fill(now_ms);
-        let within = buckets.iterators.has_room();
-        if within {
-            buckets.iterators.take(1);
-        } else {
-            self.read_exceeded.fetch_add(1, Ordering::Relaxed);
+        let within = take(&mut self.buckets.lock());
+        if !within {
+            exceeded.fetch_add(1, Ordering::Relaxed);
         }
         within || limits == ThroughputLimits::Report
     }

@@ -6,7 +6,7 @@ mod graves;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::core::Core;
 use crate::env::Pace;
@@ -303,21 +303,24 @@ fn pace_beside_appends(core: &Arc<Core>, makes_files: bool) -> Pace {
     /// A step may have taken long on a device that hangs, and whether there is time is looked at before.
     const PAUSE_MAX: Duration = Duration::from_millis(5);
     /// When what failed for want of something is tried again.
-    const AGAIN: Duration = Duration::from_secs(1);
-    let files = makes_files.then(|| (pace_beside_appends(core, false), Cell::new(None::<Instant>)));
+    const AGAIN_MS: u64 = 1000;
+    let files = makes_files.then(|| (pace_beside_appends(core, false), Cell::new(0)));
     let (core, before) = (core.clone(), Cell::new(0));
     Pace::new(move |left| {
-        if let Some((rests, failed)) = &files
+        if let Some((rests, not_before_ms)) = &files
             && core.health.is_ok()
             && !core.is_closed()
-            && failed.get().is_none_or(|at| at.elapsed() > AGAIN)
             && core.ring.wants_file()
+            && core.env.clock.monotonic_ms() >= not_before_ms.get()
         {
-            let made = core.ring.make_file(rests);
-            failed.set(made.is_err().then(Instant::now));
-            let fault = made.err().map(|error| Fault::new("make journal file", "journal", &error));
-            // What there may be again soon the step that makes files tells of, if there isn't.
-            fault.filter(|fault| !full::may_pass(fault)).into_iter().for_each(|fault| core.stop(fault));
+            if let Err(error) = core.ring.make_file(rests) {
+                not_before_ms.set(core.env.clock.monotonic_ms() + AGAIN_MS);
+                let fault = Fault::new("make journal file", "journal", &error);
+                // What there may be again soon the step that makes files tells of, if there isn't.
+                if !full::may_pass(&fault) {
+                    core.stop(fault);
+                }
+            }
             return;
         }
         let frame = core.durable_frame();
