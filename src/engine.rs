@@ -13,8 +13,8 @@ use crate::limits::SCALINGS_PER_DAY;
 use crate::options::{INTERNAL_PREFIX, StoreOptions};
 use crate::store::Store;
 use crate::stream::{
-    GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions, StreamPage, StreamState,
-    ThroughputLimits, Token,
+    ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions,
+    StreamPage, StreamState, ThroughputLimits, Token,
 };
 use crate::sync::{Arc, Mutex};
 use crate::table::{Change, Table};
@@ -223,11 +223,6 @@ type Asked = Vec<(u64, ReshardRow)>;
 /// The shortest time between two looks for what is due.
 const TICK_MIN: Duration = Duration::from_millis(10);
 
-/// What control operations change, one at a time.
-pub(crate) struct Control {
-    pub(crate) engine: EngineRow,
-}
-
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) options: EngineOptions,
@@ -236,7 +231,7 @@ pub(crate) struct Shared {
     pub(crate) leases: Table,
     pub(crate) streams: std::sync::RwLock<Streams>,
     /// Held from the look at what there is until the change is durable: control operations come one after the other.
-    pub(crate) control: Mutex<Control>,
+    pub(crate) control: ControlLock,
     pub(crate) secret: [u8; 16],
     /// In the sequence numbers of this store.
     pub(crate) store_digit: u8,
@@ -256,6 +251,10 @@ impl Drop for Shared {
 /// An open engine: a [`Store`] with its streams.
 ///
 /// A handle; clones are the same engine. What is said of dropping and closing a [`Store`] holds here too.
+///
+/// Whatever changes streams, consumers or groups is durable when it returns, and answers within the store's
+/// [`append_deadline`](StoreOptions#structfield.append_deadline): [`Error::OutcomeUnknown`] when the disk took longer, after which
+/// the change may still come; [`Error::Busy`] when something else has been changed all the while, or may still come: nothing was done.
 ///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
@@ -329,7 +328,7 @@ impl Engine {
                 let mut change = Change::default();
                 change.put(rows::ENGINE_KEY.to_vec(), row.encode());
                 catalog.change(&mut transaction, change)?;
-                store.commit(transaction)?.wait()?;
+                store.commit_within(transaction, "catalog")?;
                 row
             }
         };
@@ -438,7 +437,7 @@ impl Engine {
         let (streams, asked) = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
             secret: engine.secret,
-            control: Mutex::new(Control { engine }),
+            control: ControlLock::new(engine),
             store,
             options,
             catalog,
@@ -630,10 +629,7 @@ impl Engine {
                 outcome => note(outcome),
             }
         }
-        {
-            let _control = self.shared.control.lock();
-            note(self.shared.catalog.compact(&self.shared.store).map(drop));
-        }
+        note(self.shared.control().and_then(|_control| self.shared.catalog.compact(&self.shared.store).map(drop)));
         note(self.shared.leases.compact(&self.shared.store).map(drop));
         if done != Maintenance::default() {
             *self.shared.maintained.lock() = done.clone();
@@ -663,6 +659,14 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Shared {
+    /// The right to change something, once nobody else is about to.
+    ///
+    /// # Errors
+    /// As [`ControlLock::lock`].
+    pub(crate) fn control(&self) -> Result<ControlGuard<'_>> {
+        self.control.lock(self.store.core())
+    }
+
     /// Now, never before the stamp of any record.
     pub(crate) fn now_ms(&self) -> u64 {
         self.store.core().stamp()

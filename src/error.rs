@@ -260,7 +260,8 @@ pub enum Error {
         /// The fault.
         cause: Fault,
     },
-    /// It was on its way to the disk when a fault stopped the store: it may or may not be there after a reopen.
+    /// It was on its way to the disk when a fault stopped the store: it may or may not be there after a reopen. Or the caller did
+    /// not wait any longer ([`io::ErrorKind::TimedOut`]): it may still become durable, also while the store goes on.
     OutcomeUnknown {
         /// The fault.
         cause: Fault,
@@ -349,6 +350,9 @@ impl fmt::Display for Error {
             Error::Full { why } => write!(f, "no room: {why}; appends resume by themselves once there is room"),
             Error::ReadOnly { why } => write!(f, "the store is read-only: {why}"),
             Error::Stopped { cause } => write!(f, "the store stopped taking writes and must be reopened: {cause}"),
+            Error::OutcomeUnknown { cause } if cause.kind == io::ErrorKind::TimedOut => {
+                write!(f, "the write may still become durable, or not: {cause}")
+            }
             Error::OutcomeUnknown { cause } => {
                 write!(f, "whether the write lasts is unknown until the store is reopened: {cause}")
             }

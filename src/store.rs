@@ -200,7 +200,7 @@ impl Store {
     /// [`Error::OutcomeUnknown`] also when it was not durable within the append deadline.
     pub fn create_log(&self, name: &str, options: LogOptions) -> Result<Log> {
         let pending = self.create_log_ticket(name, options)?;
-        Ok(self.log_handle(pending.wait_within(self.life.core.patience(), "create", name)?))
+        Ok(self.log_handle(pending.wait_within(self.life.core.patience(), "create", &format!("log {name:?}"))?))
     }
 
     pub(crate) fn create_log_ticket(&self, name: &str, options: LogOptions) -> Result<Pending<Arc<LogState>>> {
@@ -264,7 +264,7 @@ impl Store {
     /// [`Error::NoSuchLog`], and what any write may answer. [`Error::OutcomeUnknown`] also when it was not durable within the append
     /// deadline; after a crash the log may then be there, whole or, where its room was needed, empty.
     pub fn delete_log(&self, name: &str) -> Result<()> {
-        self.delete_log_ticket(name)?.wait_within(self.life.core.patience(), "delete", name)
+        self.delete_log_ticket(name)?.wait_within(self.life.core.patience(), "delete", &format!("log {name:?}"))
     }
 
     pub(crate) fn delete_log_ticket(&self, name: &str) -> Result<Pending<()>> {
@@ -294,6 +294,14 @@ impl Store {
         core.admit(bytes as u64, || core.deadline())?;
         core.request(|slot| Request::Transaction { transaction, slot })
             .inspect_err(|_| core.budget.release(bytes as u64))
+    }
+
+    /// Hands over a transaction and waits for it, no longer than a blocking append may take: a disk that hangs must not hang the
+    /// caller. `what` is named in the error then.
+    pub(crate) fn commit_within(&self, transaction: Transaction, what: &str) -> Result<Committed> {
+        let until = Instant::now() + self.life.core.patience();
+        let pending = self.commit(transaction)?;
+        pending.wait_within(until.saturating_duration_since(Instant::now()), "commit", what)
     }
 
     /// A view of several logs as of one journal frame: of a transaction it shows everything or nothing.

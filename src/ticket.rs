@@ -334,12 +334,22 @@ impl<T> Pending<T> {
         self.answer(outcome)
     }
 
+    /// As [`Pending::wait`], but gives up waiting, not the request, after `timeout`: `None` then, and there may still be an answer.
+    pub fn wait_for(&mut self, timeout: Duration) -> Option<Result<T>> {
+        self.turn.wait_for(timeout).map(|outcome| self.answer(outcome))
+    }
+
     /// As [`Pending::wait`], but not for longer than a caller may have to.
     pub(crate) fn wait_within(self, patience: Duration, what: &'static str, place: &str) -> Result<T> {
         match self.turn.wait_for(patience) {
             Some(outcome) => self.answer(outcome),
-            None => Err(late(what, patience, format!("log {place:?}"))),
+            None => Err(late(what, patience, place.to_owned())),
         }
+    }
+
+    /// What it resolves with: also for who has given up waiting for the answer.
+    pub(crate) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
     }
 
     /// Whether there is an answer.

@@ -19,6 +19,7 @@ use braidlog::{EngineOptions, Error, Log, LogOptions, StartAt, StoreOptions, Tra
 
 const FAILOVER: Duration = Duration::from_secs(10);
 const WORKERS: usize = 3;
+const PATIENCE: Duration = Duration::from_millis(2);
 
 type Make = Box<dyn FnMut(ShardId) -> Copier + Send>;
 type Workers = Arc<[Mutex<Option<Worker<Copier, Make>>>; WORKERS]>;
@@ -45,12 +46,22 @@ impl RecordProcessor for Copier {
                 if let Ok(mut other) = other.try_lock()
                     && let Some(worker) = other.as_mut()
                 {
-                    worker.step()?;
+                    go_on(worker)?;
                 }
             }
         }
         if self.tape.choose("fails", 12) == 0 {
             return Err("a bad day".into());
+        }
+        if self.tape.choose("hangs", 24) == 0 {
+            // Nothing steps the machines for another thread: the disk hangs for longer than it waits.
+            let outcome = std::thread::scope(|scope| scope.spawn(|| batch.commit(output)).join().unwrap());
+            // The engine knows better than what it is told.
+            return match outcome {
+                Err(Error::OutcomeUnknown { .. }) if self.tape.choose("swallowed", 2) == 0 => Ok(()),
+                Err(error) => Err(format!("wrapped: {error}").into()),
+                Ok(()) => Ok(()),
+            };
         }
         Ok(batch.commit(output)?)
     }
@@ -77,6 +88,7 @@ impl History {
     /// A life that goes well, or up to its crash. Whether it went well.
     fn life(&mut self, number: u64, steps: u64) -> Result<bool, Error> {
         let store = StoreOptions::new().journal_file_bytes(64 << 10).journal_files_max(4).memory_bytes(256 << 10);
+        let store = store.append_deadline(PATIENCE);
         let engine = ManualEngine::open(env_of(self, number), EngineOptions::new().store(store))?;
         let stream = match engine.engine().stream("clicks") {
             Err(Error::ResourceNotFound { .. }) => {
@@ -112,7 +124,7 @@ impl History {
                     6 => reshard(&stream, &self.tape)?,
                     _ => {
                         if let Some(worker) = slot.lock().unwrap().as_mut() {
-                            worker.step()?;
+                            go_on(worker)?;
                         }
                     }
                 }
@@ -129,7 +141,11 @@ impl History {
 
     /// One worker finishes what is left; then what was copied is held against what was put.
     fn judge(&mut self) {
-        let engine = ManualEngine::open(env_of(self, 99), EngineOptions::new()).unwrap();
+        let engine = ManualEngine::open(
+            env_of(self, 99),
+            EngineOptions::new().store(StoreOptions::new().append_deadline(PATIENCE)),
+        )
+        .unwrap();
         let Ok(stream) = engine.engine().stream("clicks") else {
             assert!(self.acknowledged.is_empty());
             return;
@@ -142,7 +158,7 @@ impl History {
             move |_| Copier { log: log.clone(), tape: tape.clone(), clock: clock.clone(), workers: workers.clone() };
         let mut worker = group.worker("the last", Box::new(make) as Make).unwrap();
         for _ in 0..10_000 {
-            if !worker.step().unwrap() {
+            if !go_on(&mut worker).unwrap() {
                 break;
             }
         }
@@ -157,6 +173,14 @@ impl History {
         for number in copied {
             assert!(last.insert(number % 5, number).is_none_or(|before| before < number), "{number} is out of order");
         }
+    }
+}
+
+/// A step of a worker that goes on after what it could not learn the outcome of.
+fn go_on(worker: &mut Worker<Copier, Make>) -> Result<bool, Error> {
+    match worker.step() {
+        Err(Error::OutcomeUnknown { .. }) => Ok(true),
+        done => done,
     }
 }
 

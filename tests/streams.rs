@@ -9,6 +9,8 @@
 
 #[path = "streams/boundaries.rs"]
 mod boundaries;
+#[path = "streams/hangs.rs"]
+mod hangs;
 #[path = "streams/lineage.rs"]
 mod lineage;
 #[path = "streams/named.rs"]

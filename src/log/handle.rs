@@ -90,7 +90,12 @@ impl Log {
                 }
             },
         };
-        ticket.wait_within(left, patience, || format!("log {:?}", self.state.name))
+        ticket.wait_within(left, patience, || self.place())
+    }
+
+    /// How an error names it.
+    fn place(&self) -> String {
+        format!("log {:?}", self.name())
     }
 
     /// What a blocking append to a buffered log tries first: to write the records without anybody's help.
@@ -271,7 +276,7 @@ impl Log {
     /// [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not durable within the append
     /// deadline. Works on a full disk.
     pub fn trim(&self, upto: SequenceNumber) -> Result<SequenceNumber> {
-        let answer = self.trim_ticket(upto)?.wait_within(self.core.patience(), "trim", self.name())?;
+        let answer = self.trim_ticket(upto)?.wait_within(self.core.patience(), "trim", &self.place())?;
         self.core.retention_asked.store(true, Ordering::Release);
         self.core.upkeep.ring();
         Ok(answer)
@@ -291,7 +296,7 @@ impl Log {
     /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not
     /// durable within the append deadline.
     pub fn set_options(&self, options: LogOptions) -> Result<()> {
-        self.set_options_ticket(options)?.wait_within(self.core.patience(), "set options", self.name())
+        self.set_options_ticket(options)?.wait_within(self.core.patience(), "set options", &self.place())
     }
 
     /// As [`Log::set_options`], but does not wait for the disk.

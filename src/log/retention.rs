@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES};
 use crate::id::{SegmentId, SequenceNumber};
 use crate::segment::{Location, Segment, SegmentFiles};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 use super::{LogState, PendingBatch};
 
@@ -90,7 +90,7 @@ impl Drop for Floor {
 /// A crash before the frame leaves the old rule, which hides as much and more.
 pub(crate) struct AgeStop {
     log: Arc<LogState>,
-    forever: bool,
+    until_durable: AtomicBool,
 }
 
 impl AgeStop {
@@ -100,19 +100,25 @@ impl AgeStop {
         log.age_stands_ms.store(first_ms, Ordering::SeqCst);
         // A reader may have looked at the clock after that, and not seen yet that time stands; but it looked before this.
         log.age_stands_ms.store(now_ms().max(first_ms), Ordering::SeqCst);
-        AgeStop { log: log.clone(), forever: false }
+        AgeStop { log: log.clone(), until_durable: AtomicBool::new(false) }
     }
 
-    /// It is not known whether the new rule is durable, so time stays where it is as long as this life lasts.
-    pub(crate) fn forever(mut self) {
-        self.forever = true;
+    /// The new rule is published.
+    pub(crate) fn go_on(&self) {
+        self.log.age_stands_ms.store(super::NONE, Ordering::SeqCst);
+    }
+
+    /// It is not known whether the new rule will be durable: only [`AgeStop::go_on`] ends this, and where nobody calls that,
+    /// time stays where it is as long as this life lasts.
+    pub(crate) fn until_durable(&self) {
+        self.until_durable.store(true, Ordering::SeqCst);
     }
 }
 
 impl Drop for AgeStop {
     fn drop(&mut self) {
-        if !self.forever {
-            self.log.age_stands_ms.store(super::NONE, Ordering::SeqCst);
+        if !self.until_durable.load(Ordering::SeqCst) {
+            self.go_on();
         }
     }
 }

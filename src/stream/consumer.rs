@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, ConsumerRow};
 use crate::limits::{CONSUMERS_MAX, CREATING_MAX};
-use crate::sync::MutexGuard;
 use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
 use super::control::{check_policy, merged};
+use super::control_lock::ControlGuard;
 use super::options::check_name;
 use super::state::PassingConsumer;
 
@@ -122,7 +121,7 @@ impl Stream {
         &self,
         name: &str,
         tags: impl IntoIterator<Item = (K, V)>,
-        mut control: MutexGuard<'_, Control>,
+        control: ControlGuard<'_>,
         time: Duration,
     ) -> Result<Consumer> {
         check_name("ConsumerName", name)?;
@@ -145,8 +144,7 @@ impl Stream {
         }
         // A consumer's ARN holds the second of its registration, and must not be that of a predecessor: the second is one of
         // its own, as that of a new shard is, though it may lie a little ahead of the clock for that.
-        let mut engine = control.engine.clone();
-        engine.last_birth_s = self.shared.next_birth(&control);
+        let engine = control.next_birth(self.shared.now_ms());
         let created_ms = self.shared.now_ms().max(engine.last_birth_s * 1000);
         let row = ConsumerRow { created_ms, policy: String::new(), tags };
         let passing = self.passing_as(ConsumerStatus::Creating, time, &row);
@@ -154,8 +152,7 @@ impl Stream {
         let consumer = self.consumer_of(name, &row, status);
         let mut change = Change::default();
         change.put(rows::ENGINE_KEY.to_vec(), engine.encode());
-        self.set_consumer(change, &consumers, name, Some(row), passing)?;
-        control.engine = engine;
+        self.set_consumer(&control, change, &consumers, name, Some(row), passing)?;
         Ok(consumer)
     }
 
@@ -164,11 +161,11 @@ impl Stream {
     /// # Errors
     /// [`Error::ResourceNotFound`].
     pub fn deregister_consumer(&self, name: &str) -> Result<()> {
-        let _control = self.control()?;
+        let control = self.control()?;
         let consumers = self.state.consumers();
         let row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?;
         let passing = self.passing_as(ConsumerStatus::Deleting, self.shared.options.transition_time, row);
-        self.set_consumer(Change::default(), &consumers, name, None, passing)?;
+        self.set_consumer(&control, Change::default(), &consumers, name, None, passing)?;
         self.state.seats.end_all(self, name);
         Ok(())
     }
@@ -253,11 +250,11 @@ impl Stream {
     }
 
     fn change_consumer(&self, name: &str, change: impl FnOnce(&mut ConsumerRow) -> Result<()>) -> Result<()> {
-        let _control = self.control()?;
+        let control = self.control()?;
         let consumers = self.state.consumers();
         let mut row = consumers.get(name).ok_or_else(|| self.no_consumer(name))?.clone();
         change(&mut row)?;
-        self.set_consumer(Change::default(), &consumers, name, Some(row), None)
+        self.set_consumer(&control, Change::default(), &consumers, name, Some(row), None)
     }
 
     /// What it is for so long.
@@ -269,6 +266,7 @@ impl Stream {
     /// Changes one consumer, and what else `change` holds.
     fn set_consumer(
         &self,
+        control: &ControlGuard<'_>,
         mut change: Change,
         consumers: &BTreeMap<String, ConsumerRow>,
         name: &str,
@@ -296,7 +294,6 @@ impl Stream {
             }
             state.set_consumers(consumers);
         });
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(control, transaction)
     }
 }

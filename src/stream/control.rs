@@ -6,17 +6,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::{Control, Shared};
+use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamRow};
 use crate::limits::{CREATING_MAX, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
 use crate::log::AgeStop;
 use crate::options::LogOptions;
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex};
 use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
+use super::control_lock::ControlGuard;
 use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
 use super::on_demand::Maintenance;
@@ -79,11 +80,6 @@ impl Shared {
         }
         Ok(())
     }
-
-    /// The second that the numbers of new shards begin with: above every one before, so that they tell shards apart.
-    pub(crate) fn next_birth(&self, control: &Control) -> u64 {
-        (self.now_ms() / 1000).max(control.engine.last_birth_s + 1)
-    }
 }
 
 impl Stream {
@@ -91,13 +87,15 @@ impl Stream {
     pub(crate) fn create(shared: &Arc<Shared>, name: &str, options: StreamOptions, time: Duration) -> Result<Stream> {
         check_name("StreamName", name)?;
         options.check()?;
-        let mut control = shared.control.lock();
+        let control = shared.control()?;
         shared.check_name_free(name)?;
         if !time.is_zero() {
             shared.check_creating()?;
         }
         shared.check_open_shards(options.shard_count() as usize)?;
-        let (birth_s, now_ms) = (shared.next_birth(&control), shared.now_ms());
+        let now_ms = shared.now_ms();
+        let engine = control.next_birth(now_ms);
+        let birth_s = engine.last_birth_s;
         let id = loop {
             let id = shared.store.core().env.random.next_u64();
             if !shared.streams.read().unwrap_or_else(|p| p.into_inner()).by_id.contains_key(&id) {
@@ -119,8 +117,6 @@ impl Stream {
             policy: String::new(),
             tags: sorted(options.tags.clone()),
         };
-        let mut engine = control.engine.clone();
-        engine.last_birth_s = birth_s;
         let mut change = Change::default();
         change.put(rows::ENGINE_KEY.to_vec(), engine.encode()).put(rows::stream_key(id), row.encode());
         let mut transaction = Transaction::new();
@@ -152,8 +148,7 @@ impl Stream {
             streams.by_id.insert(made.id, made.clone());
             streams.by_name.insert(made.name.clone(), made);
         });
-        shared.store.commit(transaction)?.wait()?;
-        control.engine = engine;
+        control.commit(&shared.store, transaction, &format!("stream {name}"))?;
         drop(control);
         Ok(Stream { shared: shared.clone(), state })
     }
@@ -175,7 +170,7 @@ impl Stream {
     }
 
     /// `time`: how long its name stays taken.
-    fn delete_with(&self, _control: MutexGuard<'_, Control>, time: Duration) -> Result<()> {
+    fn delete_with(&self, control: ControlGuard<'_>, time: Duration) -> Result<()> {
         let consumers = self.state.consumers();
         let id = self.state.id;
         let mut change = Change::default();
@@ -205,44 +200,47 @@ impl Stream {
                 streams.deleting.insert(state.name.clone(), state);
             }
         });
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(&control, transaction)
     }
 
     /// The right to change something, once nobody else is about to.
-    pub(crate) fn control(&self) -> Result<MutexGuard<'_, Control>> {
-        let control = self.shared.control.lock();
+    pub(crate) fn control(&self) -> Result<ControlGuard<'_>> {
+        let control = self.shared.control()?;
         self.state.check_alive()?;
         Ok(control)
     }
 
+    /// Changes something about it, durably.
+    pub(crate) fn commit(&self, control: &ControlGuard<'_>, transaction: Transaction) -> Result<()> {
+        control.commit(&self.shared.store, transaction, &format!("stream {}", self.name())).map(drop)
+    }
+
     /// Changes settings. `transaction` may do more with it.
-    fn set_row(&self, mut transaction: Transaction, row: StreamRow) -> Result<()> {
+    fn set_row(&self, control: &ControlGuard<'_>, mut transaction: Transaction, row: StreamRow) -> Result<()> {
         let mut change = Change::default();
         change.put(rows::stream_key(self.state.id), row.encode());
         self.shared.catalog.change(&mut transaction, change)?;
         let state = self.state.clone();
         transaction.once_durable(move |_| state.set_row(row));
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(control, transaction)
     }
 
     /// Changes a setting, which leaves the stream updating for a while.
     fn change_row(&self, change: impl FnOnce(&mut StreamRow) -> Result<()>) -> Result<()> {
-        let _control = self.active()?;
+        let control = self.active()?;
         let mut row = (*self.state.row()).clone();
         change(&mut row)?;
-        self.set_row(Transaction::new(), row)?;
+        self.set_row(&control, Transaction::new(), row)?;
         self.updated();
         Ok(())
     }
 
     /// Changes what the stream does not depend on: tags, policies.
     fn change_remarks(&self, change: impl FnOnce(&mut StreamRow) -> Result<()>) -> Result<()> {
-        let _control = self.made()?;
+        let control = self.made()?;
         let mut row = (*self.state.row()).clone();
         change(&mut row)?;
-        self.set_row(Transaction::new(), row)
+        self.set_row(&control, Transaction::new(), row)
     }
 
     /// Whether the account may have so many more open shards.
@@ -362,15 +360,14 @@ impl Stream {
     }
 
     /// One frame that closes shards and opens others, with everything put before it to the old ones.
-    pub(crate) fn reshard(&self, mut control: MutexGuard<'_, Control>, plan: Plan, also: Also) -> Result<()> {
+    pub(crate) fn reshard(&self, control: ControlGuard<'_>, plan: Plan, also: Also) -> Result<()> {
         let (shared, state) = (&self.shared, &self.state);
         let Also { scaling, is_asked } = also;
         let map = state.shards();
         let mut row = (*state.row()).clone();
         let first = row.next_shard;
         row.next_shard += plan.children.len() as u32;
-        let mut engine = control.engine.clone();
-        engine.last_birth_s = shared.next_birth(&control);
+        let engine = control.next_birth(shared.now_ms());
         let mut transaction = Transaction::new();
         let parents: Vec<Arc<ShardState>> = plan.closes.iter().filter_map(|id| map.get(*id).cloned()).collect();
         if crate::seeded_bug!(SplitInTwoRecords) {
@@ -380,7 +377,7 @@ impl Stream {
             }
             let mut first = Transaction::new();
             shared.catalog.change(&mut first, change)?;
-            shared.store.commit(first)?.wait()?;
+            self.commit(&control, first)?;
         }
         for parent in &parents {
             transaction.close_log(parent.log(&shared.store)?)?;
@@ -445,9 +442,7 @@ impl Stream {
                 state.set_asked(None);
             }
         });
-        shared.store.commit(transaction)?.wait()?;
-        control.engine = engine;
-        Ok(())
+        self.commit(&control, transaction)
     }
 
     /// Sets how long records stay, in hours: 24 to 8,760. Less hides what is older at once; more brings nothing back.
@@ -456,8 +451,8 @@ impl Stream {
     /// [`Error::InvalidArgument`].
     pub fn set_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.active()?;
-        self.change_retention(hours)
+        let control = self.active()?;
+        self.change_retention(&control, hours)
     }
 
     /// As [`Stream::set_retention_hours`], upwards only.
@@ -466,12 +461,12 @@ impl Stream {
     /// [`Error::InvalidArgument`], also for less than it is.
     pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.active()?;
+        let control = self.active()?;
         let is = self.state.row().retention_hours;
         if hours < is {
             return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
         }
-        self.change_retention(hours)
+        self.change_retention(&control, hours)
     }
 
     /// As [`Stream::set_retention_hours`], downwards only.
@@ -480,15 +475,15 @@ impl Stream {
     /// [`Error::InvalidArgument`], also for more than it is.
     pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
-        let _control = self.active()?;
+        let control = self.active()?;
         let is = self.state.row().retention_hours;
         if hours > is {
             return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
         }
-        self.change_retention(hours)
+        self.change_retention(&control, hours)
     }
 
-    fn change_retention(&self, hours: u32) -> Result<()> {
+    fn change_retention(&self, control: &ControlGuard<'_>, hours: u32) -> Result<()> {
         let mut row = (*self.state.row()).clone();
         let mut transaction = Transaction::new();
         let mut stops = Vec::new();
@@ -500,9 +495,12 @@ impl Stream {
             transaction.set_options(log, log_options(hours))?;
         }
         row.retention_hours = hours;
-        let outcome = self.set_row(transaction, row);
+        let stops = Arc::new(stops);
+        let once_durable = stops.clone();
+        transaction.once_durable(move |_| once_durable.iter().for_each(AgeStop::go_on));
+        let outcome = self.set_row(control, transaction, row);
         if matches!(outcome, Err(Error::OutcomeUnknown { .. })) {
-            stops.into_iter().for_each(AgeStop::forever);
+            stops.iter().for_each(AgeStop::until_durable);
         }
         outcome?;
         self.updated();
@@ -677,7 +675,7 @@ impl Stream {
         if !self.state.shards().all().any(|shard| self.has_expired(shard)) {
             return Ok(());
         }
-        let _control = self.control()?;
+        let control = self.control()?;
         let map = self.state.shards();
         let mut expired = Vec::new();
         for shard in map.all().filter(|shard| self.has_expired(shard)).take(SHARDS_AT_ONCE) {
@@ -699,7 +697,7 @@ impl Stream {
         self.forget_leases(&mut transaction, Some(expired.clone()));
         let (state, map) = (self.state.clone(), map.without(&expired));
         transaction.once_durable(move |_| state.set_shards(map));
-        self.shared.store.commit(transaction)?.wait()?;
+        self.commit(&control, transaction)?;
         done.expired.extend(expired.into_iter().map(|id| (self.name().to_owned(), id)));
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! | `hash_key`, `sequence_number`, `shard`, `options` | the nouns |
 //! | `put` | routing and appends |
 //! | `read`, `iterator` | tokens, the typed reader |
-//! | `control`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `control`, `control_lock`, `reshard`, `consumer` | what there is, and how it changes |
 //! | `transition` | what a stream is while it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
@@ -20,6 +20,7 @@
 mod aggregate;
 mod consumer;
 mod control;
+mod control_lock;
 mod fan_out;
 mod group;
 mod hash_key;
@@ -45,6 +46,7 @@ use crate::sync::Arc;
 
 pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
 pub use consumer::{Consumer, ConsumerStatus};
+pub(crate) use control_lock::{ControlGuard, ControlLock};
 pub use fan_out::Records;
 pub use group::{
     ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,

@@ -356,8 +356,12 @@ impl Stream {
                 return Ok(ticket);
             }
             closed.sort_unstable();
+            if let Err(error) = self.await_newer_map(&map) {
+                // Others of the call are on their way.
+                ticket.failed.extend(closed.into_iter().map(|at| (at, error.clone())));
+                return Ok(ticket);
+            }
             left = Some(closed);
-            self.await_newer_map(&map)?;
         }
     }
 
@@ -420,7 +424,7 @@ impl Stream {
             let mut transaction = Transaction::new();
             let map = self.put_in(&mut transaction, entries)?;
             fill(&mut transaction)?;
-            match self.shared.store.commit(transaction)?.wait() {
+            match self.shared.store.commit_within(transaction, &format!("stream {}", self.name())) {
                 Err(Error::LogClosed { log }) if self.state.shards().all().any(|shard| shard.log_name() == log) => {
                     self.await_newer_map(&map)?;
                 }
@@ -429,14 +433,18 @@ impl Stream {
         }
     }
 
-    /// Waits until the reshard that closed a shard of `map` is durable.
+    /// Waits until the reshard that closed a shard of `map` is durable, no longer than a blocking append may take.
     pub(crate) fn await_newer_map(&self, map: &ShardMap) -> Result<()> {
+        let until = Instant::now() + self.shared.store.core().patience();
         while self.state.shards().version == map.version {
             self.state.check_alive()?;
             if let Some(refusal) = self.shared.store.core().write_refusal() {
                 return Err(refusal);
             }
             self.state.wait_for_newer(map.version);
+            if self.state.shards().version == map.version && Instant::now() >= until {
+                return Err(self.shared.store.core().refusal());
+            }
         }
         Ok(())
     }

@@ -10,16 +10,16 @@
 
 use std::time::Duration;
 
-use crate::engine::{Control, Shared};
+use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, Reshard, ReshardRow, ScalingRow};
 use crate::limits::SHARDS_PER_STREAM_MAX;
-use crate::sync::MutexGuard;
 use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
 use super::control::SHARDS_AT_ONCE;
+use super::control_lock::ControlGuard;
 use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
 use super::reshard::{self, Plan};
@@ -102,10 +102,10 @@ impl Stream {
     }
 
     /// As [`Stream::control`], of a stream that nothing is going on with.
-    pub(crate) fn active(&self) -> Result<MutexGuard<'_, Control>> {
+    pub(crate) fn active(&self) -> Result<ControlGuard<'_>> {
         // If that fails it is not active.
         let _ = self.complete_due();
-        let control = self.shared.control.lock();
+        let control = self.shared.control()?;
         self.check_deleted()?;
         match self.status() {
             StreamStatus::Active => Ok(control),
@@ -114,8 +114,8 @@ impl Stream {
     }
 
     /// As [`Stream::control`], of a stream that has been made.
-    pub(crate) fn made(&self) -> Result<MutexGuard<'_, Control>> {
-        let control = self.shared.control.lock();
+    pub(crate) fn made(&self) -> Result<ControlGuard<'_>> {
+        let control = self.shared.control()?;
         self.check_made()?;
         Ok(control)
     }
@@ -131,7 +131,7 @@ impl Stream {
     /// Does what is asked for: now, with the plan that is its first step, or as long after as it takes.
     pub(crate) fn ask(
         &self,
-        control: MutexGuard<'_, Control>,
+        control: ControlGuard<'_>,
         what: Reshard,
         plan: Plan,
         scaling: Option<ScalingRow>,
@@ -156,8 +156,7 @@ impl Stream {
                 state.set_scaling(scaling);
             }
         });
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(&control, transaction)
     }
 
     /// Does what is asked for, if it is due.
@@ -167,7 +166,7 @@ impl Stream {
     pub(crate) fn complete_due(&self) -> Result<()> {
         let is_due = |asked: &Asked| asked.due_ms <= self.shared.monotonic_ms();
         while self.state.asked().filter(is_due).is_some() {
-            let control = self.shared.control.lock();
+            let control = self.shared.control()?;
             // Somebody else may have been faster, or have deleted the stream.
             let Some(asked) = self.state.asked().filter(is_due).filter(|_| self.state.check_alive().is_ok()) else {
                 return Ok(());
@@ -196,15 +195,14 @@ impl Stream {
         Ok(())
     }
 
-    fn forget_asked(&self, _control: MutexGuard<'_, Control>) -> Result<()> {
+    fn forget_asked(&self, control: ControlGuard<'_>) -> Result<()> {
         let mut change = Change::default();
         change.remove(rows::reshard_key(self.state.id));
         let mut transaction = Transaction::new();
         self.shared.catalog.change(&mut transaction, change)?;
         let state = self.state.clone();
         transaction.once_durable(move |_| state.set_asked(None));
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(&control, transaction)
     }
 }
 

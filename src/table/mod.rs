@@ -100,7 +100,7 @@ impl Table {
             Err(Error::NoSuchLog { .. }) => {
                 let mut transaction = Transaction::new();
                 transaction.create_named(name, LogOptions::new().segment_bytes_max(SEGMENT_BYTES));
-                store.commit(transaction)?.wait()?;
+                store.commit_within(transaction, &format!("table {name}"))?;
                 store.internal_log(name)?
             }
             found => found?,
@@ -190,7 +190,7 @@ impl Table {
             let chunk_bytes = CHUNK_BYTES.min(store.core().largest_append() / 4);
             let bytes_max = chunk_bytes + longest;
             transaction.append_late(&self.log, bytes_max, move || chunk(&rows.lock(), chunk_bytes, &from, &next));
-            store.commit(transaction)?.wait()?;
+            store.commit_within(transaction, &format!("table {}", self.log.name()))?;
         }
         self.log.trim(start)?;
         Ok(true)

@@ -276,7 +276,7 @@ impl Stream {
     pub fn consumer_group(&self, name: &str, options: GroupOptions) -> Result<ConsumerGroup> {
         check_name("group name", name)?;
         options.check()?;
-        let _control = self.control()?;
+        let control = self.control()?;
         let id = self.state.id;
         if let Some(state) = self.group_state(name)? {
             return Ok(ConsumerGroup { stream: self.clone(), state, options });
@@ -301,7 +301,7 @@ impl Stream {
         }
         let mut transaction = Transaction::new();
         self.shared.leases.change(&mut transaction, change)?;
-        self.shared.store.commit(transaction)?.wait()?;
+        self.commit(&control, transaction)?;
         match self.group_state(name)? {
             Some(state) => Ok(ConsumerGroup { stream: self.clone(), state, options }),
             None => Err(Error::ResourceNotFound { what: format!("consumer group {name}") }),
@@ -319,7 +319,7 @@ impl Stream {
     /// # Errors
     /// [`Error::ResourceNotFound`].
     pub fn delete_consumer_group(&self, name: &str) -> Result<()> {
-        let _control = self.control()?;
+        let control = self.control()?;
         let Some(state) = self.group_state(name)? else {
             let what = format!("consumer group {name} of stream {}", self.name());
             return Err(Error::ResourceNotFound { what });
@@ -342,8 +342,7 @@ impl Stream {
             state.members.lock().leases.clear();
             state.ring();
         });
-        self.shared.store.commit(transaction)?.wait()?;
-        Ok(())
+        self.commit(&control, transaction)
     }
 
     /// The group, if there is one. Under the right to change something.
@@ -555,20 +554,24 @@ impl ConsumerGroup {
         });
         let (state, durable) = (self.state.clone(), became.clone());
         transaction.once_durable(move |_| state.set_lease(shard, durable.lock().clone()));
-        Ok(LeaseChange { pending: self.stream.shared.store.commit(transaction)?, became })
+        let store = &self.stream.shared.store;
+        let patience = store.core().patience();
+        Ok(LeaseChange { pending: store.commit(transaction)?, patience, became })
     }
 }
 
 /// A change of a lease on its way to the disk. Dropping it cancels nothing.
 struct LeaseChange {
     pending: Pending<Committed>,
+    /// How long its caller waits for it.
+    patience: Duration,
     became: Arc<Mutex<LeaseRow>>,
 }
 
 impl LeaseChange {
-    /// Blocks until it is durable or refused. Answers with what the row became.
+    /// Blocks until it is durable or refused, no longer than a blocking append may take. Answers with what the row became.
     fn wait(self) -> Result<LeaseRow> {
-        self.pending.wait()?;
+        self.pending.wait_within(self.patience, "commit", "lease")?;
         let row = self.became.lock().clone();
         Ok(row)
     }

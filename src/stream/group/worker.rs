@@ -83,6 +83,8 @@ pub struct RecordBatch<'a> {
     sub: u64,
     /// How far the lease's row says it is done.
     done: (u64, u64),
+    /// What a change was answered with that may still happen.
+    unsettled: Option<Error>,
 }
 
 impl RecordBatch<'_> {
@@ -176,7 +178,9 @@ impl RecordBatch<'_> {
     }
 
     fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
-        self.group.begin_checkpoint(transaction, self.shard, self.counter, done)?.wait()?;
+        let outcome = self.group.begin_checkpoint(transaction, self.shard, self.counter, done)?.wait();
+        self.unsettled = outcome.as_ref().err().filter(|error| is_unsettled(error)).cloned();
+        outcome?;
         self.done = done;
         Ok(())
     }
@@ -314,7 +318,9 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// is woken by the writer.
     ///
     /// # Errors
-    /// [`Error::ResourceNotFound`] when stream or group was deleted, [`Error::Closed`], [`Error::Stopped`], [`Error::Damaged`].
+    /// [`Error::ResourceNotFound`] when stream or group was deleted, [`Error::Closed`], [`Error::Stopped`], [`Error::Damaged`];
+    /// [`Error::OutcomeUnknown`] when a checkpoint was not durable within the store's append deadline: what it was for comes again
+    /// only if it was not done, to this worker if it goes on.
     pub fn run(&mut self) -> Result<()> {
         let heartbeat = (self.group.options.failover / 3).max(Duration::from_millis(1));
         while !self.bell.stopping.load(Ordering::Acquire) {
@@ -625,8 +631,13 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             end,
             sub: std::mem::take(&mut held.sub),
             done: (first, 0),
+            unsettled: None,
         };
-        match held.processor.process(&mut batch) {
+        let outcome = held.processor.process(&mut batch);
+        if let Some(error) = batch.unsettled.take() {
+            return self.failed(shard, error.into(), now_ms).map(|()| true);
+        }
+        match outcome {
             Ok(()) if options.checkpoint_after_batch && batch.done != (end, 0) => held.processed = Some(end),
             Ok(()) => {}
             Err(error) => self.failed(shard, error, now_ms)?,
@@ -688,10 +699,19 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         }
         let Some(held) = self.held.get_mut(&shard) else { return Ok(()) };
         held.processor.failed(shard, &error);
-        match held.await_checkpoint() {
+        let settled = match error.downcast_ref::<Error>() {
+            Some(error) if is_unsettled(error) => Err(error.clone()),
+            _ => held.await_checkpoint(),
+        };
+        match settled {
             // Whose the lease is, its row says.
             Ok(_) | Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                if is_unsettled(&error) {
+                    self.lose(shard);
+                }
+                return Err(error);
+            }
         }
         let row = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone());
         match row {
@@ -704,6 +724,12 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         }
         Ok(())
     }
+}
+
+/// A change of the lease may still happen, and the row doesn't show it yet: who went on from there would do twice what came
+/// with it. So the lease is given up, and whoever takes it, with a change of its own, finds what came of this one.
+fn is_unsettled(error: &Error) -> bool {
+    matches!(error, Error::OutcomeUnknown { .. })
 }
 
 /// Its leases are free at once.

@@ -286,7 +286,7 @@ impl Machine {
             return self.fail(refused, &error);
         }
         let entries: Vec<PutRecordsEntry<'_>> = packed.iter().filter_map(Packed::entry).collect();
-        match self.stream.push_to(&lane.shard, &entries) {
+        let error = match self.stream.push_to(&lane.shard, &entries) {
             Ok((ticket, count)) => {
                 let rest = packed.split_off(count.min(packed.len()));
                 lane.refusal = None;
@@ -296,27 +296,28 @@ impl Machine {
                 }
                 self.gate.release(packed.iter().flat_map(|record| &record.users).map(Waiting::cost).sum());
                 self.calls.push(Call::new(lane.shard.clone(), ticket, packed));
-                Sent::Gone
+                return Sent::Gone;
             }
             Err(Error::LogClosed { .. }) => match self.stream.await_newer_map(&self.map) {
                 Ok(()) => {
                     lane.put_back(packed);
-                    Sent::Moved
+                    return Sent::Moved;
                 }
-                Err(error) => self.fail(packed, &error),
+                Err(error) => error,
             },
-            Err(error) if error.is_retryable() => {
-                let after = match &error {
-                    Error::Busy { retry_after, .. } => *retry_after,
-                    _ => RETRY_AFTER,
-                };
-                lane.put_back(packed);
-                lane.retry_at_ms = now_ms + millis(after).max(1);
-                lane.refusal = Some(error);
-                Sent::Later
-            }
-            Err(error) => self.fail(packed, &error),
+            Err(error) => error,
+        };
+        if !error.is_retryable() {
+            return self.fail(packed, &error);
         }
+        let after = match &error {
+            Error::Busy { retry_after, .. } => *retry_after,
+            _ => RETRY_AFTER,
+        };
+        lane.put_back(packed);
+        lane.retry_at_ms = now_ms + millis(after).max(1);
+        lane.refusal = Some(error);
+        Sent::Later
     }
 
     /// These are never put.

@@ -1,0 +1,103 @@
+//! Control operations come one after the other, each from its look at what there is until its change is durable; and none keeps
+//! its caller for longer than a blocking append may take, whatever the disk does.
+//!
+//! What a change means for the streams in memory is applied once it is durable. So where a caller gave up waiting, the next
+//! operation first waits for that change: it would build on what is about to be replaced otherwise.
+
+use std::time::Instant;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::format::stream::EngineRow;
+use crate::store::Store;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::ticket::Turn;
+use crate::transaction::{Committed, Transaction};
+
+/// Held by whoever changes what there is.
+pub(crate) struct ControlLock {
+    control: Mutex<Control>,
+    freed: Condvar,
+}
+
+struct Control {
+    is_held: bool,
+    engine: EngineRow,
+    /// A change that nobody waits for any more, and that may still happen.
+    unsettled: Option<Arc<Turn>>,
+}
+
+impl ControlLock {
+    pub(crate) fn new(engine: EngineRow) -> ControlLock {
+        ControlLock {
+            control: Mutex::new(Control { is_held: false, engine, unsettled: None }),
+            freed: Condvar::default(),
+        }
+    }
+
+    /// The right to change something, once nobody else is about to.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when that takes longer than a blocking append may, and what else keeps a store from taking writes.
+    pub(crate) fn lock(&self, core: &Core) -> Result<ControlGuard<'_>> {
+        let until = Instant::now() + core.patience();
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut control = self.control.lock();
+        while control.is_held {
+            let left = left();
+            if left.is_zero() {
+                return Err(core.refusal());
+            }
+            control = self.freed.wait_timeout(control, left);
+        }
+        control.is_held = true;
+        let unsettled = control.unsettled.clone();
+        drop(control);
+        let guard = ControlGuard(self);
+        if let Some(turn) = unsettled {
+            // Whatever came of it: what there is says so now.
+            turn.wait_for(left()).ok_or_else(|| core.refusal())?.ok();
+            guard.control().unsettled = None;
+        }
+        Ok(guard)
+    }
+}
+
+/// The right to change what there is, until it is dropped.
+pub(crate) struct ControlGuard<'a>(&'a ControlLock);
+
+impl ControlGuard<'_> {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.0.control.lock()
+    }
+
+    /// The row of the engine with the second that the numbers of new shards begin with: above every one before, so that they
+    /// tell shards apart. It is used up, whether or not the row is written.
+    pub(crate) fn next_birth(&self, now_ms: u64) -> EngineRow {
+        let engine = &mut self.control().engine;
+        engine.last_birth_s = (now_ms / 1000).max(engine.last_birth_s + 1);
+        engine.clone()
+    }
+
+    /// Changes something, durably. `what` is named where that is not known in time.
+    ///
+    /// # Errors
+    /// As [`Store::commit_within`].
+    pub(crate) fn commit(&self, store: &Store, transaction: Transaction, what: &str) -> Result<Committed> {
+        let until = Instant::now() + store.core().patience();
+        let pending = store.commit(transaction)?;
+        let turn = pending.turn().clone();
+        let outcome = pending.wait_within(until.saturating_duration_since(Instant::now()), "commit", what);
+        if matches!(outcome, Err(Error::OutcomeUnknown { .. })) && !turn.is_resolved() {
+            self.control().unsettled = Some(turn);
+        }
+        outcome
+    }
+}
+
+impl Drop for ControlGuard<'_> {
+    fn drop(&mut self) {
+        self.control().is_held = false;
+        self.0.freed.notify_one();
+    }
+}
