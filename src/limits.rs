@@ -52,6 +52,8 @@ pub const STREAM_NAME_MAX: usize = 128;
 pub const SHARDS_PER_STREAM_MAX: u32 = 10_000;
 /// How often the shard count of a stream may be updated within 24 hours (`UpdateShardCount`).
 pub const SCALINGS_PER_DAY: u32 = 10;
+/// How often a key may be set, and how often none, for a stream within 24 hours (developer guide, server-side encryption).
+pub const ENCRYPTION_CHANGES_PER_DAY: usize = 25;
 /// Shards an on-demand stream begins with: 4 MB/s of writes at 1 MB/s a shard (developer guide, on-demand mode).
 pub const ON_DEMAND_SHARDS: u32 = 4;
 /// Shortest and longest retention of a stream, in hours (`IncreaseStreamRetentionPeriod`).

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamRow};
-use crate::limits::{CREATING_MAX, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX};
+use crate::limits::{
+    CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX,
+};
 use crate::log::AgeStop;
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex};
@@ -342,8 +344,7 @@ impl Stream {
         let Some(max) = self.shared.options.scalings_per_day else { return Ok(None) };
         let now_ms = self.shared.now_ms();
         let mut scaling = self.state.scaling();
-        scaling.scaled_ms.retain(|at| now_ms.saturating_sub(*at) < DAY_MS);
-        if scaling.scaled_ms.len() >= max as usize {
+        if within_a_day(&mut scaling.scaled_ms, now_ms) >= max as usize {
             let name = self.name();
             let what = format!("the shard count of stream {name} may be updated {max} times within 24 hours");
             return Err(Error::LimitExceeded { what });
@@ -623,15 +624,25 @@ impl Stream {
     /// Keeps the name of a key that the service would encrypt with, or none: it is described, and nothing is encrypted with it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a name that is empty or longer than 2,048 bytes.
+    /// [`Error::InvalidArgument`] for a name that is empty or longer than 2,048 bytes; [`Error::LimitExceeded`] for the 26th key
+    /// within 24 hours, and the 26th time without: counted since the engine was opened.
     pub fn set_encryption_key(&self, key: Option<&str>) -> Result<()> {
         if key.is_some_and(|key| key.is_empty() || key.len() > ENCRYPTION_KEY_BYTES_MAX) {
             return Err(Error::invalid("KeyId", key.unwrap_or_default(), "it must have 1 to 2,048 bytes"));
         }
+        let (now_ms, kind) = (self.shared.now_ms(), usize::from(key.is_some()));
         self.change_row(|row| {
+            let changed_ms = &mut self.state.encryption_changed_ms.lock()[kind];
+            if within_a_day(changed_ms, now_ms) >= ENCRYPTION_CHANGES_PER_DAY {
+                let (name, max) = (self.name(), ENCRYPTION_CHANGES_PER_DAY);
+                let what = format!("the encryption of stream {name} may be changed {max} times within 24 hours");
+                return Err(Error::LimitExceeded { what });
+            }
             key.unwrap_or_default().clone_into(&mut row.encryption_key);
             Ok(())
-        })
+        })?;
+        self.state.encryption_changed_ms.lock()[kind].push(now_ms);
+        Ok(())
     }
 
     /// The key it is described with.
@@ -701,6 +712,12 @@ impl Stream {
         done.expired.extend(expired.into_iter().map(|id| (self.name().to_owned(), id)));
         Ok(())
     }
+}
+
+/// How many of these moments lie less than a day back; the others are forgotten.
+fn within_a_day(moments_ms: &mut Vec<u64>, now_ms: u64) -> usize {
+    moments_ms.retain(|at| now_ms.saturating_sub(*at) < DAY_MS);
+    moments_ms.len()
 }
 
 pub(crate) fn check_policy(policy: &str) -> Result<()> {

@@ -31,6 +31,8 @@ pub(crate) struct StreamState {
     shards: RwLock<Arc<ShardMap>>,
     consumers: RwLock<Arc<BTreeMap<String, ConsumerRow>>>,
     scaling: Mutex<ScalingRow>,
+    /// When, in this life, encryption was switched off and on.
+    pub(crate) encryption_changed_ms: Mutex<[Vec<u64>; 2]>,
     /// Of its shards, what is asked for and not done yet.
     asked: Mutex<Option<Asked>>,
     /// A status that passes, and when by the monotonic clock.
@@ -64,6 +66,7 @@ impl StreamState {
             shards: RwLock::new(Arc::new(ShardMap::new(0, shards))),
             consumers: RwLock::new(Arc::new(consumers)),
             scaling: Mutex::default(),
+            encryption_changed_ms: Mutex::default(),
             asked: Mutex::default(),
             passing: Mutex::default(),
             creating: AtomicBool::new(false),

@@ -258,9 +258,13 @@ pub fn an_encryption_key_is_kept(bench: &Bench) {
     let none = json!({ "StreamName": "clicks", "EncryptionType": "NONE", "KeyId": "alias/mine" });
     client.fails("StartStreamEncryption", "InvalidArgumentException", none.clone());
     client.fails("StopStreamEncryption", "InvalidArgumentException", none);
-    client.ok("StopStreamEncryption", key);
+    client.ok("StopStreamEncryption", key.clone());
+    (1..25).for_each(|_| drop(client.ok("StopStreamEncryption", key.clone())));
+    client.fails("StopStreamEncryption", "LimitExceededException", key.clone());
+    (1..25).for_each(|_| drop(client.ok("StartStreamEncryption", key.clone())));
+    client.fails("StartStreamEncryption", "LimitExceededException", key);
     let described = client.ok("DescribeStream", json!({ "StreamName": "clicks" }));
-    assert_eq!(described["StreamDescription"]["EncryptionType"], "NONE");
+    assert_eq!(described["StreamDescription"]["EncryptionType"], "KMS");
 }
 
 pub fn tags_of_a_stream(bench: &Bench) {

@@ -365,6 +365,21 @@ impl Clock for BusyClock {
 
 /// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
 #[test]
+fn encryption_is_switched_on_and_off_25_times_a_day_each() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let refused = |key| matches!(stream.set_encryption_key(key), Err(Error::LimitExceeded { .. }));
+    (0..25).for_each(|_| stream.set_encryption_key(Some("alias/key")).unwrap());
+    assert!(refused(Some("alias/other")));
+    assert_eq!(stream.encryption_key().as_deref(), Some("alias/key"));
+    (0..25).for_each(|_| stream.set_encryption_key(None).unwrap());
+    assert!(refused(None));
+    rig.clock.advance(Duration::from_secs(24 * 3600));
+    stream.set_encryption_key(Some("alias/other")).unwrap();
+    stream.set_encryption_key(None).unwrap();
+}
+
+#[test]
 fn raising_retention_brings_nothing_back_that_expired_while_it_was_raised() {
     let clock = Arc::new(BusyClock { clock: ManualClock::new(), happens: Mutex::default() });
     let disk = SimDisk::new(Tape::seeded(1));
