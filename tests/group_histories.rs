@@ -96,6 +96,13 @@ impl History {
             }
             stream => stream?,
         };
+        // A group may be made when a stream has a history.
+        for _ in 0..if stream.consumer_groups().is_empty() { self.choose("before", 10) } else { 0 } {
+            match self.choose("what", 2) {
+                0 => put(&stream, &mut self.next, &mut self.acknowledged, 5)?,
+                _ => reshard(&stream, &self.tape)?,
+            }
+        }
         let copy = engine.engine().store().open_or_create_log("copy", LogOptions::new())?;
         let options = GroupOptions::new().failover(FAILOVER).hand_over(FAILOVER).records_max(4);
         let group = stream.consumer_group("copiers", options.retry_after(Duration::ZERO))?;

@@ -11,6 +11,8 @@
 mod boundaries;
 #[path = "streams/hangs.rs"]
 mod hangs;
+#[path = "streams/leases.rs"]
+mod leases;
 #[path = "streams/lineage.rs"]
 mod lineage;
 #[path = "streams/named.rs"]

@@ -93,7 +93,7 @@ impl Stream {
         passing.clone()
     }
 
-    fn no_consumer(&self, name: &str) -> Error {
+    pub(crate) fn no_consumer(&self, name: &str) -> Error {
         Error::ResourceNotFound { what: format!("consumer {name} of stream {}", self.name()) }
     }
 

@@ -214,7 +214,7 @@ impl Stream {
 
     fn follow_traffic(&self, done: &mut Maintenance) -> Result<()> {
         let options = &self.shared.options.on_demand;
-        let now_ms = self.shared.now_ms();
+        let now_ms = self.shared.monotonic_ms();
         let map = self.state.shards();
         let mut looked = self.state.looked.lock();
         let Some(rates) = looked.look(&map, now_ms, options.interval) else { return Ok(()) };

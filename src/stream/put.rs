@@ -478,7 +478,7 @@ impl Stream {
             bytes <= bytes_max
         };
         let entries = &entries[..entries.iter().take_while(fits).count().max(1)];
-        let (limits, now_ms) = (self.shared.options.throughput_limits, self.shared.now_ms());
+        let (limits, now_ms) = (self.shared.options.throughput_limits, self.shared.monotonic_ms());
         let admitted = |entry: &&PutRecordsEntry<'_>| {
             let bytes = entry.bytes() as u64;
             shard.traffic.admit_write(limits, bytes, now_ms)
@@ -546,7 +546,7 @@ impl Stream {
         if limits == ThroughputLimits::Off {
             return span;
         }
-        let now_ms = self.shared.now_ms();
+        let now_ms = self.shared.monotonic_ms();
         let from = places.len();
         for at in listed(places, &span, entries.len()) {
             if shard.traffic.admit_write(limits, entries[at as usize].bytes() as u64, now_ms) {

@@ -161,11 +161,10 @@ impl Stream {
     pub fn shard_iterator(&self, shard_id: ShardId, position: StartingPosition) -> Result<String> {
         let shard = self.shard(shard_id)?;
         let next = self.locate(&shard, self.log(&shard)?, position)?;
-        let now_ms = self.shared.now_ms();
-        if !shard.traffic.admit_iterator(self.shared.options.throughput_limits, now_ms) {
+        if !shard.traffic.admit_iterator(self.shared.options.throughput_limits, self.shared.monotonic_ms()) {
             return Err(self.exceeded(shard.id));
         }
-        Ok(self.token(shard_id, next, now_ms))
+        Ok(self.token(shard_id, next, self.shared.now_ms()))
     }
 
     fn token(&self, shard: ShardId, next: u64, issued_ms: u64) -> String {
@@ -185,7 +184,7 @@ impl Stream {
         }
         let shard = self.shard(token.shard)?;
         let limits = self.shared.options.throughput_limits;
-        if !shard.traffic.admit_read(limits, now_ms) {
+        if !shard.traffic.admit_read(limits, self.shared.monotonic_ms()) {
             return Err(self.exceeded(shard.id));
         }
         let mut reader = ShardReader::new(self.clone(), shard.clone(), token.next)?;

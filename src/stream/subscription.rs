@@ -106,6 +106,7 @@ pub struct SubscriptionEvent {
 
 /// One subscription, as those who end it see it.
 struct Seat {
+    /// By the monotonic clock.
     started_ms: u64,
     /// When the consumer was registered: a namesake registered later is another one.
     consumer_ms: u64,
@@ -123,6 +124,10 @@ pub(crate) struct Seats(Mutex<HashMap<(String, ShardId), Arc<Seat>>>);
 impl Seats {
     fn take(&self, stream: &Stream, consumer: &str, shard: ShardId, seat: &Arc<Seat>) -> Result<()> {
         let mut seats = self.0.lock();
+        // Who removes a consumer ends its subscriptions behind that, under this lock.
+        if stream.active_consumer(consumer)?.created_ms != seat.consumer_ms {
+            return Err(stream.no_consumer(consumer));
+        }
         let before = seats.get(&(consumer.to_owned(), shard)).cloned();
         if let Some(before) = before.filter(|before| before.consumer_ms == seat.consumer_ms) {
             let taken = before.held.load(Ordering::Acquire) || before.limited;
@@ -180,7 +185,7 @@ impl Stream {
         let consumer = self.active_consumer(consumer_name)?;
         let reader = self.read(shard_id, position)?;
         let seat = Arc::new(Seat {
-            started_ms: self.shared.now_ms(),
+            started_ms: self.shared.monotonic_ms(),
             consumer_ms: consumer.created_ms,
             ended: AtomicBool::new(false),
             held: AtomicBool::new(true),
@@ -243,7 +248,7 @@ impl Subscription {
     /// What is left of its lifetime.
     fn left(&self) -> Option<Duration> {
         let lifetime = self.options.lifetime?;
-        let age = self.reader.stream().shared.now_ms().saturating_sub(self.seat.started_ms);
+        let age = self.reader.stream().shared.monotonic_ms().saturating_sub(self.seat.started_ms);
         Some(lifetime.saturating_sub(Duration::from_millis(age)))
     }
 

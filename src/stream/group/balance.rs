@@ -23,8 +23,10 @@ pub(super) struct View {
 pub(super) struct Moves {
     /// Leases nobody has, with their counters: take them.
     pub(super) take: Vec<(ShardId, u64)>,
-    /// A lease of the worker that has most: ask for it.
-    pub(super) ask: Option<ShardId>,
+    /// A lease of the worker that has most, with its counter: ask for it.
+    pub(super) ask: Option<(ShardId, u64)>,
+    /// It has its share: what it asked for before is for others.
+    pub(super) content: bool,
 }
 
 /// What `me` should do so that every live worker ends with as many leases as any other, give or take one.
@@ -38,19 +40,20 @@ pub(super) fn moves(me: &str, workers: &BTreeSet<String>, leases: &[View]) -> Mo
     let (mine, share) = (counts[me], ready().count().div_ceil(counts.len()));
     let free = ready().filter(|lease| lease.owner.is_none()).map(|lease| (lease.shard, lease.counter));
     let take: Vec<(ShardId, u64)> = free.take(share.saturating_sub(mine)).collect();
+    let content = mine + take.len() >= share;
     if !take.is_empty() || ready().any(|lease| lease.owner.is_none()) {
-        return Moves { take, ask: None };
+        return Moves { take, ask: None, content };
     }
-    // One at a time, and only where it leaves the two nearer to each other.
+    // One at a time, by who has less than its share, and only where it leaves the two nearer to each other.
     let asked = leases.iter().any(|lease| lease.wanted);
     let most = counts.iter().max_by_key(|(_, count)| **count).map(|(worker, count)| (*worker, *count));
     let ask = match most {
-        Some((worker, count)) if !asked && count >= mine + 2 => {
-            ready().find(|lease| lease.owner.as_deref() == Some(worker)).map(|lease| lease.shard)
+        Some((worker, count)) if !asked && !content && count >= mine + 2 => {
+            ready().find(|lease| lease.owner.as_deref() == Some(worker)).map(|lease| (lease.shard, lease.counter))
         }
         _ => None,
     };
-    Moves { take, ask }
+    Moves { take, ask, content }
 }
 
 #[cfg(test)]
@@ -86,7 +89,7 @@ mod tests {
                 let me = format!("w{me}");
                 let moves = moves(&me, &workers, &leases);
                 let moved = moves.take.len() + usize::from(moves.ask.is_some());
-                for shard in moves.take.into_iter().map(|(shard, _)| shard).chain(moves.ask) {
+                for shard in moves.take.into_iter().map(|(shard, _)| shard).chain(moves.ask.map(|(shard, _)| shard)) {
                     leases[shard.0 as usize].owner = Some(me.clone());
                 }
                 moved

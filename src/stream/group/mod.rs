@@ -6,10 +6,13 @@
 //! The rules, each at the store's serial point:
 //!
 //! 1. Whoever takes a lease raises its counter. Everything an owner does with the lease requires the counter it took: a
-//!    worker that was paused, lost its lease and wakes gets [`Error::Conflict`], and nothing of what it wanted is done.
+//!    worker that was paused, lost its lease and wakes gets [`Error::Conflict`], and nothing of what it wanted is done. A group
+//!    that is deleted and made again counts from above all that the one before could have come to.
 //! 2. A checkpoint and what a worker wrote because of the records below it can be one transaction: exactly once.
-//! 3. A reshard gives every group leases for the children in its own frame; finishing a shard gives those that are missing.
-//! 4. A shard is read when all of its parents are finished.
+//! 3. A group has a lease for every shard that it reads or will read: from the start for all there are then, and a reshard gives
+//!    it leases for the children in its own frame. A shard that expires takes its lease with it.
+//! 4. A shard is read when all of its parents are finished, or have no lease: those came before where the group began, or have
+//!    expired.
 
 mod balance;
 mod worker;
@@ -150,7 +153,7 @@ const LEASE_BYTES_MAX: usize = 1024;
 /// A lease as the group has it: its row, durable, and who asked for it.
 pub(crate) struct Lease {
     row: LeaseRow,
-    /// Who wants it handed over, and since when.
+    /// Who wants it handed over, and since when by the monotonic clock.
     wanted: Option<(String, u64)>,
 }
 
@@ -158,7 +161,7 @@ pub(crate) struct Lease {
 #[derive(Default)]
 pub(crate) struct Members {
     leases: BTreeMap<ShardId, Lease>,
-    /// When each worker was last heard of, in milliseconds since 1970.
+    /// When each worker was last heard of, by the monotonic clock.
     heard_ms: BTreeMap<String, u64>,
 }
 
@@ -283,20 +286,23 @@ impl Stream {
         }
         let position = options.starting_position;
         let filter = match position {
-            StartingPosition::TrimHorizon => ShardFilter::AtTrimHorizon,
+            StartingPosition::TrimHorizon => ShardFilter::FromTrimHorizon,
             StartingPosition::Latest => ShardFilter::AtLatest,
-            StartingPosition::AtTimestamp(time) => ShardFilter::AtTimestamp(time),
+            StartingPosition::AtTimestamp(time) => ShardFilter::FromTimestamp(time),
             StartingPosition::AtSequenceNumber(number) | StartingPosition::AfterSequenceNumber(number) => {
                 let why = "a group begins at the trim horizon, at the latest record or at a time";
                 return Err(Error::invalid("starting position", number, why));
             }
         };
         let mut change = Change::default();
-        change.put(rows::group_key(id, name), GroupRow { created_ms: self.shared.now_ms() }.encode());
+        // Later than any group of this name was made before: its leases count from there.
+        let now_ms = self.shared.now_ms();
+        let group = GroupRow { created_ms: now_ms.max(control.next_birth(now_ms).last_birth_s * 1000) };
+        change.put(rows::group_key(id, name), group.encode());
         for shard in self.page_of_shards(filter, None, usize::MAX)?.shards {
             let state = self.shard(shard.shard_id)?;
             let next = self.locate(&state, state.log(&self.shared.store)?, position)?;
-            let row = LeaseRow { next, ..LeaseRow::default() };
+            let row = LeaseRow { next, ..first_lease(&group) };
             change.put(rows::lease_key(id, name, shard.shard_id.0), row.encode());
         }
         let mut transaction = Transaction::new();
@@ -369,34 +375,29 @@ impl Stream {
             return;
         }
         let leases = self.shared.leases.serial();
-        let children: Vec<(u32, Vec<u32>)> = plan
-            .children
-            .iter()
-            .zip(first..)
-            .map(|(child, index)| {
-                (index, [Some(child.parent), child.adjacent_parent].into_iter().flatten().map(|id| id.0).collect())
-            })
-            .collect();
+        let children = first..first + plan.children.len() as u32;
         let state = self.state.clone();
-        let made: Arc<Mutex<Vec<(String, ShardId)>>> = Arc::default();
+        let made: Arc<Mutex<Vec<(String, ShardId, LeaseRow)>>> = Arc::default();
         let at_serial_point = made.clone();
         let bytes_max = 1024 + groups.len() * children.len() * 256;
         self.shared.leases.change_late(transaction, bytes_max, move || {
             let mut change = Change::default();
-            for group in &groups {
-                let has = |shard: &u32| leases.row(&rows::lease_key(stream, group, *shard)).is_some();
-                for (child, _) in children.iter().filter(|(_, parents)| parents.iter().any(has)) {
-                    change.put(rows::lease_key(stream, group, *child), LeaseRow::default().encode());
-                    at_serial_point.lock().push((group.clone(), ShardId(*child)));
+            for name in groups {
+                let row = leases.row(&rows::group_key(stream, &name));
+                let Some(Ok(group)) = row.map(|row| GroupRow::decode(&row)) else { continue };
+                for child in children.clone() {
+                    let lease = first_lease(&group);
+                    change.put(rows::lease_key(stream, &name, child), lease.encode());
+                    at_serial_point.lock().push((name.clone(), ShardId(child), lease));
                 }
             }
             change
         });
         transaction.once_durable(move |_| {
             let groups = state.groups.lock();
-            for (group, shard) in made.lock().drain(..) {
+            for (group, shard, lease) in made.lock().drain(..) {
                 if let Some(group) = groups.get(&group) {
-                    group.set_lease(shard, LeaseRow::default());
+                    group.set_lease(shard, lease);
                 }
             }
         });
@@ -483,7 +484,7 @@ impl ConsumerGroup {
 
     /// Workers that were heard of within the failover time.
     pub fn workers(&self) -> Vec<String> {
-        let now_ms = self.stream.shared.now_ms();
+        let now_ms = self.stream.shared.monotonic_ms();
         let failover = self.options.failover;
         let members = self.state.members.lock();
         members
@@ -492,6 +493,28 @@ impl ConsumerGroup {
             .filter(|(_, at)| is_alive(**at, now_ms, failover))
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// A worker of this name is alive.
+    fn heard_of(&self, worker: &str) {
+        let now_ms = self.stream.shared.monotonic_ms();
+        let mut members = self.state.members.lock();
+        match members.heard_ms.get_mut(worker) {
+            Some(at) => *at = now_ms,
+            None => drop(members.heard_ms.insert(worker.to_owned(), now_ms)),
+        }
+    }
+
+    /// A worker wants no lease of others any more, and what was handed over to it is for whoever does. Whether it wanted one.
+    fn forget_wish(&self, worker: &str) -> bool {
+        let mut members = self.state.members.lock();
+        let mut wishes = members.leases.values_mut().map(|lease| &mut lease.wanted);
+        let wished = wishes.find(|wanted| wanted.as_ref().is_some_and(|(by, _)| by == worker)).and_then(Option::take);
+        drop(members);
+        if wished.is_some() {
+            self.state.ring();
+        }
+        wished.is_some()
     }
 
     /// Changes the row of a lease, and waits until that is durable. Answers with what it became.
@@ -586,6 +609,12 @@ impl std::fmt::Debug for ConsumerGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConsumerGroup").field("stream", &self.stream.name()).field("name", &self.name()).finish()
     }
+}
+
+/// The lease of a shard that nobody had yet. Counters of one group stay below those of one of its name that is made later: that
+/// is a second younger at least, and no lease changes hands a million times in a millisecond.
+fn first_lease(group: &GroupRow) -> LeaseRow {
+    LeaseRow { counter: group.created_ms << 20, ..LeaseRow::default() }
 }
 
 fn is_alive(heard_ms: u64, now_ms: u64, failover: Duration) -> bool {

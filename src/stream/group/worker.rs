@@ -5,16 +5,16 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, LeaseRow};
+use crate::format::stream::LeaseRow;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
-use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::balance::{self, View};
 use super::{ConsumerGroup, LeaseChange, is_alive};
+use crate::stream::Stream;
 use crate::stream::read::{Record, ShardReader};
 use crate::stream::sequence_number::SequenceNumber;
-use crate::stream::shard::ShardId;
+use crate::stream::shard::{ShardId, ShardState};
 
 /// Why a processor failed: anything.
 pub type ProcessError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,6 +74,7 @@ impl<F: FnMut(&mut RecordBatch<'_>) -> std::result::Result<(), ProcessError> + S
 /// Consecutive records of one shard, and the right to say that they are done. See [`ConsumerGroup`] for an example.
 pub struct RecordBatch<'a> {
     group: &'a ConsumerGroup,
+    worker: &'a str,
     shard: ShardId,
     counter: u64,
     records: Vec<Record>,
@@ -103,6 +104,12 @@ impl RecordBatch<'_> {
         self.sub
     }
 
+    /// Says that its worker is alive. One that takes longer than the group's failover time for a batch calls it meanwhile:
+    /// others take its leases otherwise.
+    pub fn heartbeat(&self) {
+        self.group.heard_of(self.worker);
+    }
+
     /// Says that all of them are done. Durable when it returns.
     ///
     /// # Errors
@@ -115,7 +122,8 @@ impl RecordBatch<'_> {
     /// the whole of it. Durable when it returns.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a number that is not of this batch, [`Error::Conflict`] as above.
+    /// [`Error::InvalidArgument`] for a number that is not of this batch, and for one before what is done already;
+    /// [`Error::Conflict`] as above.
     pub fn checkpoint_at(&mut self, sequence_number: SequenceNumber, sub_sequence_number: Option<u64>) -> Result<()> {
         self.commit_at(Transaction::new(), sequence_number, sub_sequence_number)
     }
@@ -178,6 +186,16 @@ impl RecordBatch<'_> {
     }
 
     fn advance(&mut self, transaction: Transaction, done: (u64, u64)) -> Result<()> {
+        // What may still happen, and is tried again, could happen twice.
+        if let Some(error) = &self.unsettled {
+            return Err(error.clone());
+        }
+        if done < self.done {
+            let Self { done: (number, sub), .. } = self;
+            let what = format!("record {}, user record {}", done.0, done.1);
+            let why = format!("all before record {number}, user record {sub}, is done already");
+            return Err(Error::invalid("checkpoint", what, why));
+        }
         let outcome = self.group.begin_checkpoint(transaction, self.shard, self.counter, done)?.wait();
         self.unsettled = outcome.as_ref().err().filter(|error| is_unsettled(error)).cloned();
         outcome?;
@@ -193,10 +211,12 @@ const ROUND_MS: u64 = 20;
 /// A lease this worker has.
 struct Held<P> {
     counter: u64,
-    reader: ShardReader,
+    shard: Arc<ShardState>,
+    /// Made when there is something to read it for.
+    reader: Option<ShardReader>,
     processor: P,
-    /// User records of the next record that are done.
-    sub: u64,
+    /// The checkpoint that reading began behind: a record's number, and user records of it that are done.
+    from: (u64, u64),
     rests_until_ms: u64,
     /// How far the batch of this round goes, until its checkpoint begins.
     processed: Option<u64>,
@@ -205,6 +225,15 @@ struct Held<P> {
 }
 
 impl<P> Held<P> {
+    /// Its reader, where the one before left off.
+    fn reader(&mut self, stream: &Stream) -> Result<&mut ShardReader> {
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => ShardReader::new(stream.clone(), self.shard.clone(), self.from.0)?,
+        };
+        Ok(self.reader.insert(reader))
+    }
+
     /// Waits for the checkpoint that is on its way. Whether there was one.
     fn await_checkpoint(&mut self) -> Result<bool> {
         self.checkpoint.take().map_or(Ok(false), |checkpoint| checkpoint.wait().map(|_| true))
@@ -288,7 +317,7 @@ impl ConsumerGroup {
         if name.is_empty() || name.len() > 256 {
             return Err(Error::invalid("worker name", name, "it must have 1 to 256 bytes"));
         }
-        let now_ms = self.stream.shared.now_ms();
+        let now_ms = self.stream.shared.monotonic_ms();
         let mut members = self.state.members.lock();
         if members.heard_ms.get(name).is_some_and(|at| is_alive(*at, now_ms, self.options.failover)) {
             let why = "it was heard of within the failover time".to_owned();
@@ -315,24 +344,29 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     }
 
     /// Works until it is stopped, the stream is deleted or the store is closed. Blocks; sleeps while there is nothing to do, and
-    /// is woken by the writer.
+    /// is woken by the writer. On a full disk, and where leases can't be written for a while, it tries again. A shard that can't
+    /// be read rests for [`GroupOptions::retry_after`](super::GroupOptions#structfield.retry_after) and keeps nothing from the
+    /// others: [`RecordProcessor::failed`] hears of it.
     ///
     /// # Errors
-    /// [`Error::ResourceNotFound`] when stream or group was deleted, [`Error::Closed`], [`Error::Stopped`], [`Error::Damaged`];
+    /// [`Error::ResourceNotFound`] when stream or group was deleted, [`Error::Closed`], [`Error::Stopped`];
     /// [`Error::OutcomeUnknown`] when a checkpoint was not durable within the store's append deadline: what it was for comes again
     /// only if it was not done, to this worker if it goes on.
     pub fn run(&mut self) -> Result<()> {
         let heartbeat = (self.group.options.failover / 3).max(Duration::from_millis(1));
         while !self.bell.stopping.load(Ordering::Acquire) {
             let seen = self.group.state.changes.load(Ordering::SeqCst);
-            if self.step()? {
-                continue;
-            }
+            let refused = match self.step() {
+                Ok(true) => continue,
+                Ok(false) => false,
+                Err(error) if error.is_retryable() => true,
+                Err(error) => return Err(error),
+            };
             // Registered before the last look: an append or a change of a lease after it rings.
             let waker = Waker::from(self.bell.clone());
-            let mut due = self.group.state.changes.load(Ordering::SeqCst) != seen;
-            for held in self.held.values() {
-                due |= held.rests_until_ms == 0 && held.reader.register(&waker, || false);
+            let mut due = !refused && self.group.state.changes.load(Ordering::SeqCst) != seen;
+            for held in self.held.values().filter(|held| !refused && held.rests_until_ms == 0) {
+                due |= held.reader.as_ref().is_none_or(|reader| reader.register(&waker, || false));
             }
             let mut rung = self.bell.rung.lock();
             if !due && !*rung {
@@ -351,8 +385,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     pub fn step(&mut self) -> Result<bool> {
         let shared = self.group.stream.shared.clone();
         self.group.stream.state.check_alive()?;
-        let now_ms = shared.now_ms();
-        self.group.state.members.lock().heard_ms.insert(self.name.clone(), now_ms);
+        let now_ms = shared.monotonic_ms();
+        self.group.heard_of(&self.name);
         // Nothing about leases changes but by somebody's doing, or by somebody's silence.
         let changes = self.group.state.changes.load(Ordering::SeqCst);
         let heartbeat_ms = self.group.options.failover.as_millis() as u64 / 3;
@@ -367,13 +401,18 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
                 break;
             }
             match self.serve(shard, now_ms) {
-                Ok(anything) => progress |= anything,
+                // A round over all its shards may take longer than a worker may be silent.
+                Ok(true) => {
+                    self.group.heard_of(&self.name);
+                    progress = true;
+                }
+                Ok(false) => {}
                 Err(error) => {
                     served = Err(error);
                     break;
                 }
             }
-            if shared.now_ms().saturating_sub(now_ms) > ROUND_MS {
+            if shared.monotonic_ms().saturating_sub(now_ms) > ROUND_MS {
                 self.begin_checkpoints(now_ms)?;
             }
         }
@@ -424,13 +463,18 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         let moves = balance::moves(&self.name, &workers, &views);
         let moved = !moves.take.is_empty() || moves.ask.is_some();
         self.take(&moves.take)?;
-        if let Some(shard) = moves.ask {
+        if let Some((shard, counter)) = moves.ask {
             let mut members = self.group.state.members.lock();
-            if let Some(lease) = members.leases.get_mut(&shard) {
+            let lease = members.leases.get_mut(&shard);
+            // As it was when it was found to be worth asking for.
+            if let Some(lease) = lease.filter(|lease| lease.row.counter == counter && !lease.row.finished) {
                 lease.wanted.get_or_insert((self.name.clone(), now_ms));
             }
             drop(members);
             self.group.state.ring();
+        }
+        if moves.content && self.group.forget_wish(&self.name) {
+            return Ok(true);
         }
         // A lease that was asked for and not handed over in time is taken.
         let hand_over = self.group.options.hand_over.as_millis();
@@ -537,13 +581,13 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => return Ok(()),
             other => other?,
         };
-        let reader = ShardReader::new(self.group.stream.clone(), state, taken.next)?;
         let processor = (self.make)(shard);
         let held = Held {
             counter: taken.counter,
-            reader,
+            shard: state,
+            reader: None,
             processor,
-            sub: taken.next_sub,
+            from: (taken.next, taken.next_sub),
             rests_until_ms: 0,
             processed: None,
             checkpoint: None,
@@ -567,8 +611,11 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         }
         for (shard, wanted, change) in changes {
             match change.wait() {
-                Ok(_) => {
-                    if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard) {
+                Ok(row) => {
+                    // Unless somebody has taken it since.
+                    if let Some(lease) = self.group.state.members.lock().leases.get_mut(&shard)
+                        && lease.row.counter == row.counter
+                    {
                         lease.wanted = lease.wanted.take().or(wanted);
                     }
                 }
@@ -602,35 +649,47 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             self.failed(shard, error.into(), now_ms)?;
             return Ok(true);
         }
-        let first = held.reader.next_number();
-        let records = match held.reader.read(options.records_max, options.bytes_max) {
-            // Its last record expired, and the shard went with it.
-            Err(Error::ResourceNotFound { .. }) if self.group.stream.state.check_alive().is_ok() => {
-                self.lose(shard);
+        let (stream, from) = (&self.group.stream, held.from);
+        let read = held.reader(stream).and_then(|reader| {
+            let records = reader.read(options.records_max, options.bytes_max)?;
+            let is_over = records.is_empty() && reader.shard_end()?.is_some();
+            Ok((records, reader.next_number(), is_over))
+        });
+        let (records, end, is_over) = match read {
+            Ok(read) => read,
+            Err(error @ (Error::Closed | Error::Stopped { .. })) => return Err(error),
+            Err(error) => {
+                stream.state.check_alive()?;
+                if matches!(error, Error::ResourceNotFound { .. }) {
+                    // Its last record expired, and the shard went with it.
+                    self.lose(shard);
+                } else {
+                    self.failed(shard, error.into(), now_ms)?;
+                }
                 return Ok(true);
             }
-            records => records?,
         };
-        if records.is_empty() {
-            if held.reader.shard_end()?.is_none() {
+        let Some(first) = records.first().map(Record::number) else {
+            if !is_over {
                 return Ok(false);
             }
             return match held.await_checkpoint() {
                 Ok(_) => self.finish(shard, now_ms),
                 Err(error) => self.failed(shard, error.into(), now_ms).map(|()| true),
             };
-        }
-        let first = records.first().map_or(first, Record::number);
-        let end = held.reader.next_number();
+        };
+        // Of another record nothing is done: that one may have expired meanwhile.
+        let sub = if from.0 == first { from.1 } else { 0 };
         let mut batch = RecordBatch {
             group: &self.group,
+            worker: &self.name,
             shard,
             counter: held.counter,
             records,
             first,
             end,
-            sub: std::mem::take(&mut held.sub),
-            done: (first, 0),
+            sub,
+            done: (first, sub),
             unsettled: None,
         };
         let outcome = held.processor.process(&mut batch);
@@ -652,10 +711,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             self.failed(shard, error, now_ms)?;
             return Ok(true);
         }
-        let (counter, next) = (held.counter, held.reader.next_number());
-        let mut transaction = Transaction::new();
-        self.lease_missing_children(&mut transaction, shard);
-        let finished = self.group.change_lease(transaction, shard, counter, move |row| {
+        let (counter, next) = (held.counter, held.reader(&self.group.stream)?.next_number());
+        let finished = self.group.change_lease(Transaction::new(), shard, counter, move |row| {
             *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
         });
         match finished {
@@ -664,32 +721,6 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             Err(error) => return Err(error),
         }
         Ok(true)
-    }
-
-    /// Children that were there before the group was have no leases yet.
-    fn lease_missing_children(&self, transaction: &mut Transaction, shard: ShardId) {
-        let (stream, group) = (self.group.stream.state.id, self.group.name().to_owned());
-        let children: Vec<ShardId> =
-            self.group.stream.state.shards().children(shard).into_iter().map(|child| child.shard_id).collect();
-        let leases = self.group.stream.shared.leases.serial();
-        let made: Arc<Mutex<Vec<ShardId>>> = Arc::default();
-        let at_serial_point = made.clone();
-        let bytes_max = 64 + 512 * children.len();
-        self.group.stream.shared.leases.change_late(transaction, bytes_max, move || {
-            let mut change = Change::default();
-            for child in children {
-                let key = rows::lease_key(stream, &group, child.0);
-                if leases.row(&key).is_none() {
-                    change.put(key, LeaseRow::default().encode());
-                    at_serial_point.lock().push(child);
-                }
-            }
-            change
-        });
-        let state = self.group.state.clone();
-        transaction.once_durable(move |_| {
-            made.lock().drain(..).for_each(|child| state.set_lease(child, LeaseRow::default()));
-        });
     }
 
     /// A batch failed: it comes again from the checkpoint, unless the lease is another worker's.
@@ -716,8 +747,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         let row = self.group.state.members.lock().leases.get(&shard).map(|lease| lease.row.clone());
         match row {
             Some(row) if row.counter == held.counter => {
-                held.reader = ShardReader::new(self.group.stream.clone(), held.reader.shard().clone(), row.next)?;
-                held.sub = row.next_sub;
+                held.reader = None;
+                held.from = (row.next, row.next_sub);
                 held.rests_until_ms = now_ms + self.group.options.retry_after.as_millis() as u64;
             }
             _ => self.lose(shard),
