@@ -152,7 +152,7 @@ fn a_sub_sequence_number_is_of_the_record_it_was_said_of() {
         let mut aggregator = Aggregator::new();
         users.iter().for_each(|user| aggregator.add("key", None, user.as_bytes()));
         let record = aggregator.finish().unwrap();
-        stream.put_record(&record.partition_key, &record.data).unwrap();
+        stream.put_record(record.partition_key, &record.data).unwrap();
     };
     aggregate(["a0", "a1", "a2"]);
     let group = stream.consumer_group("g", GroupOptions::new().checkpoint_after_batch(false)).unwrap();
