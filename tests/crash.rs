@@ -7,10 +7,12 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use braidlog::check::{CheckOptions, check_in};
-use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, SimDisk, Tape};
-use braidlog::{Error, ReadMode};
+use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
+use braidlog::manual::ManualStore;
+use braidlog::{Error, LogOptions, ReadMode};
 use support::exhaustive::{Looked, base, base_with, explore, explore_all};
 use support::runner::{Op, Run};
 use support::{NAMES, budget, crash_seconds, env_of, packing, small, two_lanes};
@@ -403,4 +405,29 @@ fn a_bulk_batch_that_is_taken_over_is_found() {
         let small = Op::Append { log: 0, count: 2, len: 90, settle: true };
         apply(&mut run, &[bulk, Op::Reopen, small, Op::Checkpoint, Op::Check, Op::Reopen, small, Op::Check]);
     }
+}
+
+/// The frame of a share that goes straight to a segment names every segment of the log.
+#[test]
+fn what_is_acknowledged_of_a_log_with_more_segments_than_a_frame_can_name_survives_a_kill() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let options = small(ReadMode::Copy);
+    let mut store = ManualStore::open(env_of(&disk, &clock), options.clone()).unwrap();
+    let mut made = store.create_log("log", LogOptions::new().segment_bytes_max(16 << 10)).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    let segments = options.journal_file_bytes as usize / 56 + 20;
+    for n in 0..segments {
+        let ticket = log.append_ticket(&[7; 10_000][..]).unwrap();
+        store.settle();
+        ticket.try_get().unwrap().unwrap();
+        if n % 8 == 7 {
+            store.upkeep_step();
+        }
+    }
+    let end = log.end();
+    drop((log, made, store));
+    let disk = disk.crash(Crash::Kill, &Tape::seeded(2));
+    let store = ManualStore::open(env_of(&disk, &clock), options).unwrap();
+    assert_eq!((end, store.store().log("log").unwrap().end()), (segments as u64, end));
 }

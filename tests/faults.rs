@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
@@ -364,5 +365,54 @@ fn what_expires_on_a_full_disk_makes_room() {
         after.recover(Crash::Power).unwrap_or_else(|e| panic!("{what}: {e}"));
         after.apply(Op::Append { log: 2, count: 1, len: 100, settle: true }).unwrap();
         after.apply(Op::Check).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+}
+
+/// A segment that a failed write leaves empty, behind one that is full of fresh records.
+#[test]
+fn an_empty_segment_makes_no_fresh_record_expire() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    // No room behind the header of a segment that a flush begins, and no descriptor for one that a large share begins.
+    for (bulk, error, site) in [(1 << 20, Errno::NoSpace, "write_at"), (8 << 10, Errno::TooManyFiles, "open")] {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let options = small(ReadMode::Copy).bulk_bytes(bulk);
+        let mut store = ManualStore::open(env_of(&disk, &clock), options).unwrap();
+        let aging = LogOptions::new().segment_bytes_max(16 << 10).retention_age(Some(DAY));
+        let mut made = store.create_log("aging", aging).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        let mut count = 0;
+        let mut append = |store: &mut ManualStore| {
+            let ticket = log.append_ticket(&[7; 9000][..]).unwrap();
+            store.settle();
+            ticket.try_get().unwrap().unwrap();
+            count += 1;
+        };
+        append(&mut store);
+        store.checkpoint().unwrap();
+        if error == Errno::NoSpace {
+            append(&mut store);
+            disk.fail_nth_where(2, FaultKind::Forever, error, Some(site), Some("segments"));
+            store.checkpoint().unwrap_err();
+        } else {
+            disk.fail_nth_where(1, FaultKind::Once, error, Some(site), Some("segments"));
+            append(&mut store);
+        }
+        assert!(disk.faults_fired() > 0 && log.info().segments == 2, "{site}");
+        clock.advance(Duration::from_secs(10));
+        store.upkeep_step();
+        assert_eq!(log.horizon().unwrap(), 0, "{site}");
+        disk.clear_faults();
+        for _ in 0..4 {
+            clock.advance(Duration::from_secs(10));
+            store.upkeep_step();
+            append(&mut store);
+        }
+        store.checkpoint().unwrap();
+        store.checkpoint().unwrap();
+        let found = log.read(braidlog::StartAt::TrimHorizon).unwrap().map(Result::unwrap).count();
+        assert_eq!((log.horizon().unwrap(), found), (0, count), "{site}");
+        let newest = log.info().last_arrival_ms;
+        assert!(newest.is_some_and(|ms| ms >= ManualClock::START_MS), "{newest:?}");
     }
 }

@@ -337,7 +337,8 @@ impl Core {
         let logs = std::mem::take(&mut *self.listed.lock());
         for (step, log) in logs.iter().enumerate() {
             give_way(step);
-            log.listed.store(false, Ordering::Release);
+            // Who finds it listed leaves it at that: what he changed before is seen by whoever looks at the log from here on.
+            log.listed.swap(false, Ordering::AcqRel);
         }
         logs
     }
@@ -538,6 +539,8 @@ impl Core {
         let mut row = log.row();
         row.reserved = log.appender.lock().next() + RESERVED_NUMBERS;
         row.end = log.high();
+        // Where its records are is not what this entry is about, and one that is being written may reach beyond that end.
+        row.segments.clear();
         self.touched.lock().insert(log.id);
         let turn = self.commit_lane.request(Request::Touch { log: log.clone(), row: Box::new(row) })?;
         match deadline {

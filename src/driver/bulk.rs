@@ -17,6 +17,7 @@ use crate::env::{AlignedBuf, BLOCK, Completion, DiskFile, DiskOp, Wait};
 use crate::error::Fault;
 use crate::format::batch::{BatchBuilder, BatchHeader, KIND_BULK, KIND_RECORDS};
 use crate::format::journal::EntryKind;
+use crate::format::manifest::SEGMENT_ROW_BYTES;
 use crate::id::FrameNumber;
 use crate::log::LogState;
 use crate::metrics::{Health, add};
@@ -73,12 +74,17 @@ impl Commit {
         bytes as u64 >= self.core.options.bulk_bytes
     }
 
-    /// Begins to write a log's share to its segment; `false` if there is no room on the disk, no descriptor, or batches are in
-    /// the way: the journal takes it then, and the checkpoint sorts it out.
+    /// Begins to write a log's share to its segment; `false` if there is no room on the disk, no descriptor, batches are in the
+    /// way, or the log has too many segments: the journal takes it then, and the checkpoint sorts it out.
     pub(super) fn begin_share(&mut self, log: &Arc<LogState>, batches: &mut Vec<BatchBuilder>) -> Result<bool, Fault> {
         let core = self.core.clone();
         if !core.health.is_ok() {
             // The journal has its room already, and what else is left on a full disk is for the checkpoint.
+            return Ok(false);
+        }
+        // Its frame names every segment of the log. With more than a fraction of a journal file's worth of them it goes without.
+        let segments = log.view.read().unwrap_or_else(|p| p.into_inner()).segments.len();
+        if segments * SEGMENT_ROW_BYTES > core.ring.frame_bytes_max() / 2 {
             return Ok(false);
         }
         let Some(first) = batches.first().map(|b| b.next() - u64::from(b.count())) else { return Ok(true) };

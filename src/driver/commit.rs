@@ -481,6 +481,13 @@ impl Commit {
         while self.submitted < self.frames.len() {
             let frame = &mut self.frames[self.submitted];
             let Some(data) = frame.data.take() else { break };
+            if data.len() > self.core.ring.frame_bytes_max() {
+                // Whatever made it so long: behind the end of a file nobody reads it.
+                let error =
+                    std::io::Error::other(format!("a frame of {} bytes is longer than a file of it", data.len()));
+                self.stop(Fault::new("write journal frame", "journal", &error), None);
+                break;
+            }
             let Some(place) = self.core.ring.place(frame.number, data.len()) else {
                 frame.data = Some(data);
                 self.core.upkeep.ring();

@@ -225,20 +225,22 @@ impl Frame {
     /// It and all before it are durable: moves the marks and wakes the readers. Answers with the turn to resolve.
     pub(super) fn publish(self, core: &Core) -> Option<Arc<Turn>> {
         let (mut records, mut bytes) = (0, 0);
-        // Before the frame counts as durable: a checkpoint that names it must have every log it is about on its list.
-        let logs = self.shares.iter().map(|share| &share.log).chain(self.effects.iter().filter_map(Effect::log));
-        logs.for_each(|log| core.list_for_checkpoint(log));
         let deletes = self.effects.iter().any(|effect| matches!(effect, Effect::Deleted { .. }));
         {
             // A snapshot sees all of a frame or nothing.
             let _all_of_it = core.publishing.lock();
+            // A log is listed behind what happens to it: a checkpoint that took it from the list before, and looked at it before, must
+            // find it there again. And before the frame counts as durable: one that names the frame must have every log it is about.
+            //
             // First of all: who sees a log closed must find it at its end.
             for share in &self.shares {
                 share.log.set_high(share.end);
+                core.list_for_checkpoint(&share.log);
                 records += share.records;
                 bytes += share.bytes;
             }
             for effect in self.effects {
+                let log = effect.log().cloned();
                 match effect {
                     Effect::Created { log } => core.catalog_open(&log),
                     Effect::Deleted { log } => {
@@ -247,8 +249,9 @@ impl Frame {
                     }
                     Effect::Trimmed { log, upto } => log.trim(upto),
                     Effect::Touched { log, reserved } => {
-                        core.note_touched(&log);
+                        // In this order: a checkpoint drops from the noted ones what it finds untouched.
                         log.appender.lock().touch(reserved);
+                        core.note_touched(&log);
                     }
                     Effect::Closed { log } => log.set_closed(),
                     Effect::Then { mut consequences, decided } => {
@@ -256,6 +259,7 @@ impl Frame {
                     }
                     Effect::Options { log, options } => log.set_options(options),
                 }
+                log.iter().for_each(|log| core.list_for_checkpoint(log));
             }
             core.set_durable(self.number, self.checksum);
         }

@@ -16,6 +16,8 @@ mod guard;
 mod leader;
 mod packing;
 mod request;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 use std::collections::VecDeque;

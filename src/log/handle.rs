@@ -326,11 +326,12 @@ impl Log {
                 .first()
                 .map(|s| s.first_arrival_ms())
                 .or(view.pending.front().map(|b| b.header.first_arrival_ms)),
-            last_arrival_ms: view
-                .pending
-                .back()
-                .map(|b| b.header.last_arrival_ms)
-                .or(view.segments.last().map(|s| s.last_arrival_ms())),
+            last_arrival_ms: view.pending.back().map(|b| b.header.last_arrival_ms).or(view
+                .segments
+                .iter()
+                .rev()
+                .find(|s| s.end() > s.base)
+                .map(|s| s.last_arrival_ms())),
             trimmed: self.state.trimmed(),
         }
     }

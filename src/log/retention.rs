@@ -129,6 +129,21 @@ pub(crate) trait KeepsRecords: Send + Sync {
     fn let_go(&self);
 }
 
+/// The first segment with a record that arrived at or after `arrival_ms`. One that a failed write left empty says nothing of time,
+/// wherever it stands: what is before it does.
+fn first_since(segments: &[Arc<Segment>], arrival_ms: u64) -> Option<&Arc<Segment>> {
+    let (mut from, mut upto) = (0, segments.len());
+    while from < upto {
+        let middle = from + (upto - from) / 2;
+        let written = segments[from..=middle].iter().rposition(|segment| segment.end() > segment.base);
+        match written.map(|at| from + at) {
+            Some(at) if segments[at].last_arrival_ms() >= arrival_ms => upto = at,
+            _ => from = middle + 1,
+        }
+    }
+    segments.get(from)
+}
+
 impl LogState {
     /// Nobody but readers holds on to its records from here on.
     pub(super) fn let_go(&self) {
@@ -241,8 +256,7 @@ impl LogState {
         };
         let segment = {
             let view = self.view.read().unwrap_or_else(|p| p.into_inner());
-            let at = view.segments.partition_point(|s| s.end() == s.base || s.last_arrival_ms() < arrival_ms);
-            match view.segments.get(at) {
+            match first_since(&view.segments, arrival_ms) {
                 Some(segment) => segment.clone(),
                 None => {
                     let at = view.pending.partition_point(|b| b.header.last_arrival_ms < arrival_ms);
