@@ -102,6 +102,7 @@ mod transaction;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod wire;
+mod withheld;
 
 pub use backup::BackupReport;
 pub use engine::{Engine, EngineOptions};

@@ -14,7 +14,7 @@
 //! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
 //! nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use crate::format::journal::{Entry, EntryKind, decode};
 use crate::format::manifest::{LogRow, Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
-use crate::id::{LogId, SegmentId, StoreId};
+use crate::id::{FrameNumber, LogId, SegmentId, StoreId};
 use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::{Changes, Manifest};
@@ -37,6 +37,7 @@ use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
 use crate::segment::{RESERVE_IDS, next_batch, segment_path};
 use crate::sync::{Arc, Ordering};
+use crate::withheld;
 
 const LOCK_PATH: &str = "LOCK";
 const STORE_PATH: &str = "STORE";
@@ -242,6 +243,10 @@ struct Replay<'a> {
     next_log: u64,
     stamp_ms: u64,
     pending_bytes: u64,
+    /// Logs that the journal stops.
+    stopped: HashSet<LogId>,
+    /// Files, by their place, with frames that have something of one of these; each with the first of those frames.
+    withheld: BTreeMap<usize, FrameNumber>,
     report: OpenReport,
 }
 
@@ -296,8 +301,13 @@ impl Replay<'_> {
                 self.entry(entry, payload, &bytes, place.header.frame)?;
                 self.stop(entry.log)?;
             } else {
+                self.stopped.insert(entry.log);
                 self.report.stopped_logs.push((format!("(log {})", entry.log.0), 0));
             }
+        }
+        if frame.entries.iter().any(|(entry, _)| self.stopped.contains(&entry.log)) {
+            let first = self.withheld.entry(place.file).or_insert(place.header.frame);
+            *first = place.header.frame.min(*first);
         }
         Ok(())
     }
@@ -306,6 +316,7 @@ impl Replay<'_> {
     fn stop(&mut self, id: LogId) -> Result<()> {
         if let Some(log) = self.log(id)? {
             log.stop_at(log.high());
+            self.stopped.insert(id);
             self.report.stopped_logs.push((log.name.to_string(), log.high()));
         }
         Ok(())
@@ -378,6 +389,7 @@ impl Replay<'_> {
                 }
                 if header.first != next && !ahead_is_fine {
                     log.stop_at(next);
+                    self.stopped.insert(log.id);
                     self.report.stopped_logs.push((log.name.to_string(), next));
                     return Ok(());
                 }
@@ -490,6 +502,8 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
         next_log: root.next_log,
         stamp_ms: root.stamp_ms,
         pending_bytes: 0,
+        stopped: HashSet::new(),
+        withheld: BTreeMap::new(),
         report: OpenReport { clean, ..OpenReport::default() },
     };
     for place in &plan.frames {
@@ -514,6 +528,8 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
             settled.push(log);
         }
     }
+    // Their segments may have what is withheld.
+    leftovers.retain(|h| !replay.stopped.contains(&h.log));
     let left: HashSet<SegmentId> = leftovers.iter().map(|h| h.segment).collect();
     let used = replay.segments_in_use(|id| left.contains(id));
     leftovers.retain(|h| !used.contains(&h.segment));
@@ -660,7 +676,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
     report.network_file_system = disk.network_file_system().map(str::to_owned);
     let logs = replay.logs_in_order();
-    let Replay { gone, next_log, stamp_ms, pending_bytes, .. } = replay;
+    let Replay { gone, next_log, stamp_ms, pending_bytes, withheld: damaged_files, .. } = replay;
     let (end, chain) = match plan.frames.last() {
         Some(last) => (plan.end, last.header.checksum),
         None => (plan.end, manifest.root.chain),
@@ -696,6 +712,21 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
         let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
         return Ok(Opened { parts, queue, generation: 0, end, lock, report });
+    }
+    let kept = damaged_files.iter().try_for_each(|(file, first_frame)| {
+        let (number, bytes) = &files[*file];
+        withheld::keep(&*disk, *number, *first_frame, bytes)
+    });
+    match kept {
+        // The next checkpoint would free them.
+        Err(Error::Io(fault)) if fault.is_no_space() => {
+            let why =
+                format!("there is no room to keep a damaged file of the journal ({fault}); make some and reopen it");
+            let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
+            let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
+            return Ok(Opened { parts, queue, generation: 0, end, lock, report });
+        }
+        kept => kept?,
     }
     let unproven: Vec<&FramePlace> = plan.frames.iter().filter(|f| f.header.frame > plan.proven).collect();
     if !crate::seeded_bug!(RecoveredTailNotSynced) {

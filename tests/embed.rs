@@ -372,3 +372,21 @@ fn callers_meet(durability: Durability, deadline: std::time::Duration) {
     let after: Vec<usize> = of(&store.log("log").unwrap());
     assert_eq!(before, after);
 }
+
+#[test]
+fn a_small_log_that_is_opened_and_closed_often_leaves_no_files_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let store = Store::open(dir.path()).unwrap();
+        let log = store.open_or_create_log("log", LogOptions::new()).unwrap();
+        log.append(&[7; 700][..]).unwrap();
+        drop(log);
+        store.close().unwrap();
+    }
+    let folders = std::fs::read_dir(dir.path().join("segments")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert!(names.len() <= 2, "{names:?}");
+    let report = braidlog::check::check(dir.path(), &braidlog::check::CheckOptions::new(), &mut |_| {}).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}

@@ -7,10 +7,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use braidlog::env::sim::{Crash, SECTOR, SimDisk, Tape, WriteFault};
+use braidlog::env::sim::{Crash, ManualClock, SECTOR, SimDisk, Tape, WriteFault};
+use braidlog::env::{Access, Disk};
 use braidlog::manual::ManualStore;
-use braidlog::{Error, ReadMode, StartAt};
+use braidlog::{Error, Health, LogOptions, ReadMode, StartAt};
 use support::oracle::read_from;
 use support::rot::{Outcome, Sample, kind_of, sample, sample_with};
 use support::runner::{Op, Run};
@@ -304,4 +306,60 @@ fn what_lies_around_damage_stays_readable_by_number() {
             assert_eq!([front], unreadable[..], "who reads on ends where the damage is");
         }
     }
+}
+
+/// One record is damaged in the journal. What lies behind it is withheld, and stays where a salvage finds it however long the store
+/// is used.
+#[test]
+fn what_is_withheld_can_be_salvaged_after_checkpoints() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let open = |disk: &SimDisk| ManualStore::open(env_of(disk, &clock), small(ReadMode::Copy)).unwrap();
+    let mut store = open(&disk);
+    let mut made = [store.create_log("log", LogOptions::new()), store.create_log("other", LogOptions::new())];
+    store.settle();
+    let [log, other] = made.each_mut().map(|made| made.as_mut().unwrap().try_get().unwrap().unwrap());
+    store.checkpoint().unwrap();
+    for n in 0..10u32 {
+        let ticket = log.append_ticket(format!("record {n:04} {}", "x".repeat(400)).as_str()).unwrap();
+        drop(other.append_ticket("whole").unwrap());
+        store.settle();
+        ticket.try_get().unwrap().unwrap();
+    }
+    drop((log, other, made, store));
+    let disk = disk.crash(Crash::Kill, &Tape::seeded(2));
+    let journal = disk.list("journal").unwrap();
+    let (path, at) = journal
+        .iter()
+        .find_map(|entry| {
+            let path = format!("journal/{}", entry.name);
+            let file = disk.open(&path, Access::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            file.read_at(&mut bytes, 0).unwrap();
+            bytes.windows(11).position(|window| window == b"record 0003").map(|at| (path, at))
+        })
+        .unwrap();
+    disk.flip_bit(&path, at as u64 * 8).unwrap();
+    let salvaged = |disk: &SimDisk| {
+        let report = braidlog::check::salvage_in(&env_of(disk, &clock), "copy", &mut |_| {}).unwrap();
+        let log = report.logs.iter().find(|log| log.name == "log").unwrap().clone();
+        (log.records, log.missing)
+    };
+    let missing = || (9, std::iter::once(3..4).collect::<Vec<_>>());
+    assert_eq!(salvaged(&disk.fork()), missing());
+    for life in 0..3 {
+        let mut store = open(&disk);
+        let log = store.store().log("log").unwrap();
+        assert_eq!((log.info().stopped_at, store.store().health()), (Some(3), Health::Ok), "life {life}");
+        for _ in 0..300 {
+            drop(store.store().log("other").unwrap().append_ticket(&[7; 1000][..]).unwrap());
+            store.settle();
+        }
+        store.checkpoint().unwrap();
+        store.checkpoint().unwrap();
+        drop(log);
+        if life == 1 {
+            store.close().unwrap();
+        }
+    }
+    assert_eq!(salvaged(&disk.fork()), missing());
 }

@@ -12,6 +12,8 @@ use crate::id::StoreId;
 use crate::journal::{FramePlace, Plan, Verdict, journal_path, plan, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
 
+use crate::withheld::{self, ASIDE};
+
 use super::finding::Finding;
 use super::inspection::Inspection;
 
@@ -22,10 +24,14 @@ const SALVAGE: &str =
 pub(super) struct Journal {
     /// Files with frames behind the manifest, in memory as opening has them; the number of each and its bytes.
     pub(super) files: Vec<(u64, Bytes)>,
+    /// Where each of them is.
+    paths: Vec<String>,
     /// What opening would replay; `None` if that can't be told.
     pub(super) plan: Option<Plan>,
     /// Frames that verify but can't be replayed, because of damage before them: for salvage only.
     pub(super) stranded: Vec<FramePlace>,
+    /// Frames of journal files that were kept because of what opening withheld of them: for salvage only.
+    pub(super) kept: Vec<FramePlace>,
     /// The store was closed, and the journal holds nothing.
     pub(super) clean: bool,
 }
@@ -42,7 +48,21 @@ impl Journal {
     }
 
     pub(super) fn path_of(&self, place: &FramePlace) -> String {
-        journal_path(self.files[place.file].0)
+        self.paths[place.file].clone()
+    }
+
+    /// Takes in the frames up to `frame` of the files in the folder `aside`.
+    fn take_kept(&mut self, ins: &mut Inspection<'_>, frame: u64) -> Result<()> {
+        for entry in ins.list(ASIDE)?.into_iter().filter(|entry| withheld::is_copy(&entry.name)) {
+            let path = format!("{ASIDE}/{}", entry.name);
+            let Some(bytes) = read(ins, &path, entry.len) else { continue };
+            let frames = survey(&bytes, self.files.len(), ins.origin);
+            self.kept.extend(frames.into_iter().filter(|place| place.header.frame <= frame));
+            self.files.push((0, bytes));
+            self.paths.push(path);
+        }
+        self.kept.sort_by_key(|place| place.header.frame);
+        Ok(())
     }
 }
 
@@ -87,7 +107,8 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
             "A write that a crash cut short, or damage; what it meant for the records is said with the frames."
         }));
     }
-    let mut journal = Journal { files, plan: None, stranded: Vec::new(), clean };
+    let paths = files.iter().map(|(number, _)| journal_path(*number)).collect();
+    let mut journal = Journal { files, paths, plan: None, stranded: Vec::new(), kept: Vec::new(), clean };
     let Some(root) = root else {
         // Without a manifest all that verifies may be of use.
         places.sort_by_key(|p| p.header.frame);
@@ -95,7 +116,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
         return Ok(journal);
     };
     if clean {
-        (journal.files, places) = (Vec::new(), Vec::new());
+        (journal.files, journal.paths, places) = (Vec::new(), Vec::new(), Vec::new());
     }
     match plan(&journal.files, &places, ins.origin, root) {
         Ok(mut plan) => {
@@ -126,6 +147,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
         }
         Err(error) => return Err(error),
     }
+    journal.take_kept(ins, root.frame)?;
     Ok(journal)
 }
 

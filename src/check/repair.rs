@@ -8,8 +8,7 @@ use crate::error::{Error, Result};
 use super::finding::{Action, CheckReport};
 use super::inspection::take_lock;
 
-/// Where files go that are moved out of the way.
-pub(super) const ASIDE: &str = "aside";
+pub(super) use crate::withheld::ASIDE;
 /// How often a name may have been moved aside before.
 const SAME_NAME_MAX: u32 = 1000;
 

@@ -100,6 +100,9 @@ pub(super) fn replay(ins: &mut Inspection<'_>, manifest: &Manifest, journal: &Jo
     for place in &journal.stranded {
         replay.frame(ins, journal, place, true);
     }
+    for place in &journal.kept {
+        replay.kept_frame(ins, journal, place);
+    }
     replay.tell(ins);
     Ok(replay.claims)
 }
@@ -167,6 +170,25 @@ impl Replay<'_> {
                     Some(claim) => claim.findings.push(finding.log(entry.log, &claim.row.name)),
                     None => ins.find(finding.log(entry.log, "?")),
                 }
+            }
+        }
+    }
+
+    /// A frame that a checkpoint covers, in a file that was kept: what it has of logs that stopped is in no segment.
+    fn kept_frame(&mut self, ins: &mut Inspection<'_>, journal: &Journal, place: &FramePlace) {
+        let bytes = journal.bytes_of(place);
+        let Ok(frame) = journal::decode(&bytes, ins.origin) else { return };
+        for (entry, payload) in &frame.entries {
+            let is_stopped = self.claim(ins, entry.log).is_some_and(|claim| claim.stopped_at.is_some());
+            if !is_stopped || !matches!(entry.kind, EntryKind::Batch | EntryKind::Settle) {
+                continue;
+            }
+            if let Some(claim) = self.claim(ins, entry.log) {
+                claim.beyond = claim.beyond.max(entry.first.saturating_add(u64::from(entry.count)));
+            }
+            if payload_is_whole(entry, payload, ins.origin, place.header.generation) {
+                // One that is not of this log's life is no batch of it.
+                let _ = self.entry(ins, entry, payload, &bytes, true);
             }
         }
     }

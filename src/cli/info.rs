@@ -37,7 +37,7 @@ fn about_log(context: &mut Context, store: &Store, log: &Log) -> Result<(), Fail
     };
     let span_ms = first_ms.zip(info.last_arrival_ms).map(|(first, last)| last.saturating_sub(first));
     let rate = span_ms.filter(|ms| *ms > 0 && records > 1).map(|ms| records as f64 * 1000.0 / ms as f64);
-    let stopped = store.open_report().stopped_logs.iter().find(|(name, _)| name == log.name()).map(|(_, at)| *at);
+    let stopped = info.stopped_at;
     let stored = info.segment_bytes + info.pending_bytes;
     if context.json {
         let value = json!({

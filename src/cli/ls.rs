@@ -38,7 +38,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     ]);
     for name in &names {
         let log = store.internal_log(name)?;
-        let summary = Summary::of(&log, &store)?;
+        let summary = Summary::of(&log)?;
         if context.json {
             writeln!(context.out, "{}", summary.to_json(&log))?;
         } else {
@@ -62,10 +62,8 @@ struct Summary {
 }
 
 impl Summary {
-    fn of(log: &Log, store: &Store) -> Result<Summary, Failure> {
-        let stopped = &store.open_report().stopped_logs;
-        let damaged_from = stopped.iter().find(|(name, _)| name == log.name()).map(|(_, at)| *at);
-        Ok(Summary { horizon: log.horizon()?, end: log.end(), damaged_from })
+    fn of(log: &Log) -> Result<Summary, Failure> {
+        Ok(Summary { horizon: log.horizon()?, end: log.end(), damaged_from: log.info().stopped_at })
     }
 
     fn row(&self, log: &Log) -> Vec<String> {

@@ -333,6 +333,7 @@ impl Log {
                 .find(|s| s.end() > s.base)
                 .map(|s| s.last_arrival_ms())),
             trimmed: self.state.trimmed(),
+            stopped_at: self.state.stopped_at(),
         }
     }
 }
@@ -401,4 +402,6 @@ pub struct LogInfo {
     pub last_arrival_ms: Option<u64>,
     /// The horizon set by explicit trims and by freed segments.
     pub trimmed: SequenceNumber,
+    /// Where an open found it damaged, in this life or an earlier one: nothing is read or appended from there on.
+    pub stopped_at: Option<SequenceNumber>,
 }

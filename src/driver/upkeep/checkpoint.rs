@@ -101,6 +101,10 @@ impl Upkeep {
                 flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
             }
         }
+        if clean {
+            // What the flush retired, of logs on the list. No checkpoint comes that would take it, and nobody else retires any more.
+            retired.extend(core.take_retired());
+        }
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => {
