@@ -10,6 +10,7 @@
 pub mod check;
 pub mod error;
 pub mod event_stream;
+mod excerpt;
 pub mod kinesis;
 pub mod protocol;
 pub mod scalar;

@@ -10,6 +10,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::check::{Report, Shape};
 use super::error::ApiError;
+use super::excerpt::excerpt;
 
 /// How requests and responses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Protocol {
 pub struct Decoded<T> {
     /// What the operation takes.
     pub input: T,
-    /// Paths of members that the model doesn't have.
+    /// Paths of members that the model doesn't have, each cut where it is long.
     pub unknown: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
         let mut unknown = Vec::new();
         let input = serde_ignored::deserialize(deserializer, |path| {
             if unknown.len() < UNKNOWN_MAX {
-                unknown.push(path.to_string());
+                unknown.push(excerpt(path, PATH_BYTES_MAX));
             }
         })?;
         Ok(Decoded { input, unknown })
@@ -43,6 +44,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
 
 /// Members that are named in [`Decoded::unknown`] at most.
 const UNKNOWN_MAX: usize = 16;
+/// So much is told of the path of each. A client makes up its names, and what is told is logged, and kept to be logged once.
+const PATH_BYTES_MAX: usize = 128;
 
 impl Protocol {
     /// The one a `Content-Type` asks for, parameters aside.

@@ -66,6 +66,16 @@ fn members_that_the_model_does_not_have_are_named() {
 }
 
 #[test]
+fn no_more_is_told_of_a_long_name_than_its_beginning() {
+    // It was told whole, and kept by the server for good.
+    let name = "ü".repeat(1 << 20);
+    let body = format!(r#"{{"{name}":1,"StreamModeDetails":{{"{name}":[]}}}}"#);
+    let unknown = Protocol::Json.read::<Decoded<CreateStreamInput>>(body.as_bytes()).unwrap().unknown;
+    let within = format!("StreamModeDetails.?.{}...", "ü".repeat(54));
+    assert_eq!(unknown, [format!("{}...", "ü".repeat(64)), within]);
+}
+
+#[test]
 fn broken_bounds_are_told_in_the_services_words() {
     assert_eq!(
         refused::<CreateStreamInput>("{}").message,
