@@ -16,7 +16,7 @@ use crate::wire::{ApiError, Protocol, event_stream};
 
 use super::audit::{Audit, Entry};
 use super::auth::{Authenticator, Credentials, Identity, Unverified};
-use super::kinesis::{About, Kinesis, Reply};
+use super::kinesis::{About, Kinesis, Reply, blocking};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::request_id;
@@ -132,14 +132,6 @@ impl AwsService {
     fn now_ms(&self) -> u64 {
         self.engine.store().core().env.clock.wall_ms()
     }
-}
-
-/// Runs what waits for the disk where it holds nobody up.
-async fn blocking<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, what, "a request did not come to its end");
-        ApiError::of(ErrorCode::InternalFailureException, "The request did not come to its end.")
-    })
 }
 
 fn with_body(protocol: Protocol, status: u16, body: Vec<u8>) -> Response<ApiBody> {

@@ -32,8 +32,10 @@ use crate::engine::Engine;
 use crate::server::metrics::Metrics;
 use crate::stream::Stream;
 use crate::wire::check::Shape;
-use crate::wire::kinesis::{ErrorCode, Operation};
+use crate::wire::kinesis::{self as api, ErrorCode, Operation};
 use crate::wire::{ApiError, Protocol};
+
+use self::records::Put;
 
 pub(super) use fault::Context;
 
@@ -77,23 +79,21 @@ impl Kinesis {
 
     /// Puts, which don't block: but for room in memory, so with a large body or little room the caller takes the other way.
     pub(super) async fn put(
-        &self,
+        self: &Arc<Self>,
         operation: Operation,
         protocol: Protocol,
         body: &[u8],
         about: &mut About,
     ) -> Outcome<Vec<u8>> {
         match operation {
-            // What was read is let go of before the wait for the disk.
-            Operation::PutRecord => {
-                let put = self.begin_put(&self.read(operation, protocol, body, about)?)?;
-                put.one(self).await.map(|output| protocol.encode(&output))
-            }
-            _ => {
-                let puts = self.begin_puts(&self.read(Operation::PutRecords, protocol, body, about)?)?;
-                puts.all(self).await.map(|output| protocol.encode(&output))
-            }
+            Operation::PutRecord => self.put_of::<api::PutRecordInput>(protocol, body, about).await,
+            _ => self.put_of::<api::PutRecordsInput>(protocol, body, about).await,
         }
+    }
+
+    async fn put_of<I: Put>(self: &Arc<Self>, protocol: Protocol, body: &[u8], about: &mut About) -> Outcome<Vec<u8>> {
+        let input: I = self.read(I::OPERATION, protocol, body, about)?;
+        self.put_async(input).await.map(|output| protocol.encode(&output))
     }
 
     /// Whether a put of so many bytes can be let in without waiting.
@@ -135,8 +135,8 @@ impl Kinesis {
             Operation::ListTagsForResource => call.run(Kinesis::list_tags_for_resource),
             Operation::ListTagsForStream => call.run(Kinesis::list_tags_for_stream),
             Operation::MergeShards => call.quiet(Kinesis::merge_shards),
-            Operation::PutRecord => call.run(Kinesis::put_record_blocking),
-            Operation::PutRecords => call.run(Kinesis::put_records_blocking),
+            Operation::PutRecord => call.run(Kinesis::put_blocking::<api::PutRecordInput>),
+            Operation::PutRecords => call.run(Kinesis::put_blocking::<api::PutRecordsInput>),
             Operation::PutResourcePolicy => call.quiet(Kinesis::put_resource_policy),
             Operation::RegisterStreamConsumer => call.run(Kinesis::register_consumer),
             Operation::RemoveTagsFromStream => call.quiet(Kinesis::remove_tags_from_stream),
@@ -252,6 +252,17 @@ impl Call<'_> {
         let kinesis = self.kinesis;
         handler(kinesis, self.read()?).map(|()| Reply::Whole(Vec::new()))
     }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Outcome<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, what, "a request did not come to its end");
+        ApiError::of(ErrorCode::InternalFailureException, "The request did not come to its end.")
+    })
 }
 
 /// What is modelled and not served yet.
