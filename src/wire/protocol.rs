@@ -99,16 +99,20 @@ impl Protocol {
     /// Writes a value.
     pub fn encode(self, value: &impl Serialize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);
-        // Into memory, of values that all have a form: neither can fail.
-        match self {
-            Protocol::Json => {
-                let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, Base64));
-            }
-            Protocol::Cbor => {
-                let _ = ciborium::into_writer(value, &mut bytes);
-            }
-        }
+        // Into memory, of values that all have a form: it can't fail.
+        let _ = self.encode_to(value, &mut bytes);
         bytes
+    }
+
+    /// Writes a value piece by piece.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn encode_to(self, value: &impl Serialize, writer: &mut impl io::Write) -> io::Result<()> {
+        match self {
+            Protocol::Json => Ok(value.serialize(&mut Serializer::with_formatter(writer, Base64))?),
+            Protocol::Cbor => ciborium::into_writer(value, writer).map_err(io::Error::other),
+        }
     }
 
     /// Writes an error.

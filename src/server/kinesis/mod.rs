@@ -29,7 +29,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Engine;
-use crate::server::metrics::Metrics;
+use crate::server::body::{Budget, Draft, NO_ROOM};
+use crate::server::metrics::{Metrics, Refusal};
 use crate::stream::Stream;
 use crate::wire::check::Shape;
 use crate::wire::kinesis::{self as api, ErrorCode, Operation};
@@ -41,8 +42,10 @@ pub(super) use fault::Context;
 
 /// What an operation answers.
 pub(super) enum Reply {
-    /// A body; none for operations that answer nothing.
-    Whole(Vec<u8>),
+    /// A body.
+    Whole(Draft),
+    /// Of operations that answer nothing.
+    Nothing,
     /// Events, pushed as they come.
     Events(Box<subscribe::Events>),
 }
@@ -83,17 +86,14 @@ impl Kinesis {
         operation: Operation,
         protocol: Protocol,
         body: &[u8],
+        budget: &Budget,
         about: &mut About,
-    ) -> Outcome<Vec<u8>> {
+    ) -> Outcome<Reply> {
+        let call = Call { kinesis: self, operation, protocol, body, budget, about };
         match operation {
-            Operation::PutRecord => self.put_of::<api::PutRecordInput>(protocol, body, about).await,
-            _ => self.put_of::<api::PutRecordsInput>(protocol, body, about).await,
+            Operation::PutRecord => call.put::<api::PutRecordInput>(self).await,
+            _ => call.put::<api::PutRecordsInput>(self).await,
         }
-    }
-
-    async fn put_of<I: Put>(self: &Arc<Self>, protocol: Protocol, body: &[u8], about: &mut About) -> Outcome<Vec<u8>> {
-        let input: I = self.read(I::OPERATION, protocol, body, about)?;
-        self.put_async(input).await.map(|output| protocol.encode(&output))
     }
 
     /// Whether a put of so many bytes can be let in without waiting.
@@ -108,9 +108,10 @@ impl Kinesis {
         operation: Operation,
         protocol: Protocol,
         body: &[u8],
+        budget: &Budget,
         about: &mut About,
     ) -> Outcome<Reply> {
-        let call = Call { kinesis: self, operation, protocol, body, about };
+        let call = Call { kinesis: self, operation, protocol, body, budget, about };
         match operation {
             Operation::AddTagsToStream => call.quiet(Kinesis::add_tags_to_stream),
             Operation::CreateStream => call.quiet(Kinesis::create_stream),
@@ -222,6 +223,17 @@ impl Kinesis {
         }
     }
 
+    /// Writes an answer.
+    fn reply(&self, protocol: Protocol, budget: &Budget, output: &impl Serialize) -> Outcome<Reply> {
+        let mut draft = budget.draft();
+        // Of values that all have a form: it is room that is missing.
+        protocol.encode_to(output, &mut draft).map_err(|_| {
+            self.metrics.refused(Refusal::Memory);
+            ApiError::new(503, "ServiceUnavailableException", NO_ROOM)
+        })?;
+        Ok(Reply::Whole(draft))
+    }
+
     /// An engine's error as the service says it.
     fn error(&self, error: crate::Error) -> ApiError {
         Context(&self.engine).error(error)
@@ -234,6 +246,7 @@ struct Call<'a> {
     operation: Operation,
     protocol: Protocol,
     body: &'a [u8],
+    budget: &'a Budget,
     about: &'a mut About,
 }
 
@@ -243,14 +256,21 @@ impl Call<'_> {
     }
 
     fn run<I: DeserializeOwned + Shape, O: Serialize>(self, handler: fn(&Kinesis, I) -> Outcome<O>) -> Outcome<Reply> {
-        let (kinesis, protocol) = (self.kinesis, self.protocol);
-        handler(kinesis, self.read()?).map(|output| Reply::Whole(protocol.encode(&output)))
+        let Call { kinesis, protocol, budget, .. } = self;
+        let output = handler(kinesis, self.read()?)?;
+        kinesis.reply(protocol, budget, &output)
+    }
+
+    async fn put<I: Put>(self, kinesis: &Arc<Kinesis>) -> Outcome<Reply> {
+        let Call { protocol, budget, .. } = self;
+        let output = kinesis.put_async(self.read::<I>()?).await?;
+        kinesis.reply(protocol, budget, &output)
     }
 
     /// Of an operation that answers nothing.
     fn quiet<I: DeserializeOwned + Shape>(self, handler: fn(&Kinesis, I) -> Outcome<()>) -> Outcome<Reply> {
         let kinesis = self.kinesis;
-        handler(kinesis, self.read()?).map(|()| Reply::Whole(Vec::new()))
+        handler(kinesis, self.read()?).map(|()| Reply::Nothing)
     }
 }
 
