@@ -162,6 +162,17 @@ def checks(model, name, rules):
     return lines
 
 
+def reads(model, name):
+    """The part of a member's attribute that reads no more of it than it may have, for lists and maps of what is sent."""
+    shape = model.shapes[name]
+    if shape["type"] not in ("list", "map"):
+        return ""
+    if "max" not in shape:
+        sys.exit(f"{name} is sent and has no bound: whoever sends it would choose how much memory it takes")
+    inner = "_, _" if shape["type"] == "list" else "_, _, _"
+    return f', deserialize_with = "bounded::{shape["type"]}::<{shape["max"]}, {inner}>"'
+
+
 def bounds_in_words(model, name):
     shape, words = model.shapes[name], []
     unit = {"string": " characters", "blob": " bytes", "list": " elements", "map": " entries"}.get(shape["type"], "")
@@ -203,7 +214,8 @@ def generate(model):
                 words = bounds_in_words(model, about["shape"])
                 must = "Required" if member in shape.get("required", []) else "Optional"
                 bodies.append(f"    /// {must}{': ' + words if words else ''}.")
-                bodies.append(f'    #[serde(rename = "{member}", skip_serializing_if = "Option::is_none")]')
+                read = reads(model, about["shape"]) if name in sent else ""
+                bodies.append(f'    #[serde(rename = "{member}"{read}, skip_serializing_if = "Option::is_none")]')
                 bodies.append(f"    pub {snake(member)}: Option<{model.rust(about['shape'])}>,")
             bodies.append("}\n")
         if name in sent:
@@ -226,6 +238,7 @@ def generate(model):
     out.append("")
     out.append("use std::collections::BTreeMap;\n")
     out.append("use serde::{Deserialize, Serialize};\n")
+    out.append("use crate::wire::bounded;")
     out.append("use crate::wire::check::{Bounds, Report, Shape, Text};")
     out.append("use crate::wire::scalar::{Blob, Timestamp};\n")
     out.append("/// What `X-Amz-Target` begins with, before a dot and the operation.")

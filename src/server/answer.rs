@@ -103,7 +103,8 @@ async fn respond<S: Service>(
     };
     // The share is held until the answer is there: as long as the service has the body.
     let (body, _share) = read(room, body).await?;
-    Ok(room.service.call(ApiRequest { body, peer }, admitted).await)
+    let request = ApiRequest { body, peer, budget: room.budget.clone() };
+    Ok(room.service.call(request, admitted).await)
 }
 
 /// Reads the body of a request.
@@ -166,8 +167,7 @@ impl Refused {
                 (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message)
             }
             Unread::NoRoom => {
-                let message = "the bodies of all requests together take too much memory; try again".to_owned();
-                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", message)
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", body::NO_ROOM.to_owned())
             }
             Unread::Broken => (StatusCode::BAD_REQUEST, "SerializationException", "the body is broken".to_owned()),
         };

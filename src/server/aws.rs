@@ -16,7 +16,8 @@ use crate::wire::{ApiError, Protocol, event_stream};
 
 use super::audit::{Audit, Entry};
 use super::auth::{Authenticator, Credentials, Identity, Unverified};
-use super::kinesis::{About, Kinesis, Reply};
+use super::body::Budget;
+use super::kinesis::{About, Kinesis, Reply, blocking};
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::request_id;
@@ -113,16 +114,16 @@ impl AwsService {
     }
 
     /// The answer, and what becomes known on the way to it.
-    async fn answer(&self, admitted: Admitted, body: Bytes, known: &mut Known) -> Outcome<Reply> {
+    async fn answer(&self, admitted: Admitted, body: Bytes, budget: Budget, known: &mut Known) -> Outcome<Reply> {
         let Admitted { operation, protocol, caller, .. } = admitted;
         let caller = known.caller.insert(caller.verify(&body).map_err(ApiError::from)?);
         let kinesis = self.kinesis(&caller.account).await?;
         if !Kinesis::blocks(operation) && kinesis.has_room(body.len()) {
-            return kinesis.put(operation, protocol, &body, &mut known.about).await.map(Reply::Whole);
+            return kinesis.put(operation, protocol, &body, &budget, &mut known.about).await;
         }
         let done = blocking(operation.name(), move || {
             let mut about = None;
-            (kinesis.call(operation, protocol, &body, &mut about), about)
+            (kinesis.call(operation, protocol, &body, &budget, &mut about), about)
         });
         let (reply, about) = done.await?;
         known.about = about;
@@ -134,16 +135,8 @@ impl AwsService {
     }
 }
 
-/// Runs what waits for the disk where it holds nobody up.
-async fn blocking<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, what, "a request did not come to its end");
-        ApiError::of(ErrorCode::InternalFailureException, "The request did not come to its end.")
-    })
-}
-
-fn with_body(protocol: Protocol, status: u16, body: Vec<u8>) -> Response<ApiBody> {
-    let mut response = Response::new(ApiBody::Whole(body.into()));
+fn with_body(protocol: Protocol, status: u16, body: ApiBody) -> Response<ApiBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let content_type = HeaderValue::from_static(protocol.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -151,8 +144,12 @@ fn with_body(protocol: Protocol, status: u16, body: Vec<u8>) -> Response<ApiBody
 }
 
 fn failure(protocol: Protocol, error: &ApiError) -> Response<ApiBody> {
-    let mut response = with_body(protocol, error.status, protocol.encode_error(error));
-    response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(error.code));
+    let mut response = with_body(protocol, error.status, ApiBody::Whole(protocol.encode_error(error).into()));
+    let headers = response.headers_mut();
+    headers.insert("x-amzn-errortype", HeaderValue::from_static(error.code));
+    if error.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     response
 }
 
@@ -196,8 +193,10 @@ impl Service for AwsService {
         let Admitted { operation, protocol, started, .. } = admitted;
         let (request_id, bytes) = (admitted.request_id.clone(), request.body.len());
         let (mut known, mut code) = (Known::default(), None);
-        let response = match self.answer(admitted, request.body, &mut known).await {
-            Ok(Reply::Whole(body)) => with_body(protocol, 200, body),
+        let ApiRequest { body, peer, budget } = request;
+        let response = match self.answer(admitted, body, budget, &mut known).await {
+            Ok(Reply::Whole(draft)) => with_body(protocol, 200, draft.finish()),
+            Ok(Reply::Nothing) => with_body(protocol, 200, ApiBody::Whole(Bytes::new())),
             Ok(Reply::Events(events)) => {
                 let (sender, receiver) = mpsc::channel(EVENTS_WAITING);
                 tokio::spawn(events.run(sender));
@@ -211,9 +210,12 @@ impl Service for AwsService {
                 failure(protocol, &error)
             }
         };
-        let answered = if let ApiBody::Whole(body) = response.body() { body.len() } else { 0 };
+        let answered = match response.body() {
+            ApiBody::Whole(body) | ApiBody::Held(body) => body.len(),
+            ApiBody::Events(_) => 0,
+        };
         let (account, access_key) = known.caller.map(|caller| (caller.account, caller.access_key)).unzip();
-        let entry = Entry::new(request_id.clone(), request.peer, operation.name(), response.status().as_u16());
+        let entry = Entry::new(request_id.clone(), peer, operation.name(), response.status().as_u16());
         self.note(
             started,
             Entry {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,13 +29,14 @@ const RESERVED: usize = 8;
 const UNIT: usize = 1 << 10;
 
 /// Bytes that bodies in memory may take together.
-pub(super) struct Budget {
+#[derive(Clone)]
+pub(crate) struct Budget {
     units: Arc<Semaphore>,
     /// Units that only small bodies get.
     reserved: usize,
 }
 
-/// A share of a [`Budget`], given back on drop.
+/// A share of a [`Budget`], given back on drop. Of so many bytes, in units that are rounded up.
 #[derive(Default)]
 pub(super) struct Share {
     permit: Option<OwnedSemaphorePermit>,
@@ -50,7 +52,13 @@ impl Budget {
         Budget { units, reserved }
     }
 
-    /// An answer that holds its share until it is sent. A small one has none: it is soon with the system.
+    /// An answer that is about to be written.
+    pub(crate) fn draft(&self) -> Draft {
+        Draft { bytes: Vec::with_capacity(128), share: Share::default(), budget: self.clone() }
+    }
+
+    /// An answer that holds its share until it is sent, if it was written without one. A small one has none: it is soon with the
+    /// system.
     ///
     /// # Errors
     /// There is no room.
@@ -63,8 +71,7 @@ impl Budget {
         if !self.grow(&mut share, bytes.len()) {
             return Err(Unread::NoRoom);
         }
-        // The library keeps the bytes, and nothing else of a body, until they are sent.
-        Ok(ApiBody::Whole(Bytes::from_owner(Held { bytes, _share: share })))
+        Ok(ApiBody::Held(Bytes::from_owner(Held { bytes, _share: share })))
     }
 
     /// Lets a share grow; `false` if there is not as much left.
@@ -84,17 +91,87 @@ impl Budget {
     }
 }
 
-/// Bytes with their share.
-struct Held {
-    bytes: Bytes,
+impl Share {
+    /// Gives back what is beyond so many bytes.
+    fn shrink(&mut self, bytes: usize) {
+        let units = self.bytes.div_ceil(UNIT).saturating_sub(bytes.div_ceil(UNIT));
+        drop(self.permit.as_mut().and_then(|permit| permit.split(units)));
+        self.bytes = self.bytes.min(bytes);
+    }
+}
+
+/// An answer while it is written: it has its share of the room before it takes the memory, and fails where there is none. A small
+/// one needs none.
+pub(crate) struct Draft {
+    bytes: Vec<u8>,
+    share: Share,
+    budget: Budget,
+}
+
+impl Draft {
+    /// As it is sent, with a share of its size.
+    pub(crate) fn finish(self) -> ApiBody {
+        let Draft { mut bytes, mut share, .. } = self;
+        if bytes.len() <= SMALL {
+            return ApiBody::Whole(bytes.into());
+        }
+        bytes.shrink_to_fit();
+        share.shrink(bytes.len());
+        ApiBody::Held(Bytes::from_owner(Held { bytes, _share: share }))
+    }
+
+    /// Makes room for so many bytes more: as many as there are again, or fewer where there is not so much left.
+    #[cold]
+    fn grow(&mut self, by: usize) -> io::Result<()> {
+        let length = self.bytes.len();
+        let mut more = self.bytes.capacity().max(by);
+        if length + by <= SMALL {
+            more = more.min(SMALL - length);
+        }
+        while !self.may_have(length + more) {
+            if more == by {
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, NO_ROOM));
+            }
+            more = (more / 2).max(by);
+        }
+        self.bytes.reserve_exact(more);
+        Ok(())
+    }
+
+    fn may_have(&mut self, bytes: usize) -> bool {
+        let more = bytes - self.share.bytes;
+        bytes <= SMALL || self.budget.grow(&mut self.share, more)
+    }
+}
+
+impl io::Write for Draft {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.bytes.capacity() - self.bytes.len() < piece.len() {
+            self.grow(piece.len())?;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes with their share. The library keeps these, and nothing else of a body, until they are sent.
+struct Held<B> {
+    bytes: B,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Held {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref()
     }
 }
+
+/// What a client is told where there is no room for a body.
+pub(crate) const NO_ROOM: &str = "the bodies of all requests together take too much memory; try again";
 
 /// A request's body could not be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +262,9 @@ enum Content {
 impl AnswerBody {
     pub(super) fn new(body: ApiBody, in_flight: InFlight, stop: &watch::Receiver<bool>) -> AnswerBody {
         let content = match body {
-            ApiBody::Whole(bytes) => Content::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            ApiBody::Whole(bytes) | ApiBody::Held(bytes) => {
+                Content::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+            }
             ApiBody::Events(events) => {
                 let mut stop = stop.clone();
                 let stopping = async move {
@@ -229,5 +308,68 @@ impl Body for AnswerBody {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Content::Events(..) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn written(draft: &mut Draft, bytes: usize) -> io::Result<()> {
+        // In pieces of a size that divides nothing.
+        (0..bytes.div_ceil(777)).try_for_each(|at| draft.write_all(&[b'x'; 777][..(bytes - at * 777).min(777)]))
+    }
+
+    fn length(body: &ApiBody) -> usize {
+        match body {
+            ApiBody::Whole(bytes) | ApiBody::Held(bytes) => bytes.len(),
+            ApiBody::Events(_) => 0,
+        }
+    }
+
+    #[test]
+    fn an_answer_has_its_room_before_it_has_its_memory() {
+        // It was written first, of whatever size, and then there was no room for it.
+        let budget = Budget::new(&Limits::default().body_bytes(MIB).bodies_bytes(4 * MIB));
+        let free = || budget.units.available_permits() * UNIT;
+        let mut draft = budget.draft();
+        for _ in 0..3 {
+            written(&mut draft, MIB).unwrap();
+            let taken = 4 * MIB - free();
+            assert!(draft.bytes.capacity() <= taken, "{} of memory, {taken} of room", draft.bytes.capacity());
+        }
+        // The last eighth is for what is small.
+        let refused = written(&mut draft, MIB).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+        assert!(draft.bytes.len() > 3 * MIB + MIB / 4, "all there is was used: {}", draft.bytes.len());
+        drop(draft);
+        assert_eq!(free(), 4 * MIB);
+
+        let mut draft = budget.draft();
+        written(&mut draft, MIB + 1).unwrap();
+        let body = draft.finish();
+        assert_eq!((length(&body), 4 * MIB - free()), (MIB + 1, MIB + UNIT), "what it does not need is given back");
+        let body = budget.hold(body).unwrap();
+        assert_eq!(4 * MIB - free(), MIB + UNIT, "it is counted once");
+        drop(body);
+        assert_eq!(free(), 4 * MIB);
+    }
+
+    #[test]
+    fn a_small_answer_needs_no_room() {
+        let budget = Budget::new(&Limits::default().body_bytes(MIB).bodies_bytes(MIB));
+        let mut all = Share::default();
+        assert!(budget.grow(&mut all, MIB));
+        let mut draft = budget.draft();
+        written(&mut draft, SMALL).unwrap();
+        assert_eq!(draft.bytes.capacity(), SMALL);
+        assert!(written(&mut draft, 1).is_err());
+        drop(all);
+        written(&mut draft, 1).unwrap();
+        assert_eq!(length(&draft.finish()), SMALL + 1);
     }
 }

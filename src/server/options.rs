@@ -95,9 +95,9 @@ pub struct Limits {
     /// answer is 408. A client that takes no answer is cut when nothing could be sent for so long, in HTTP/2 of
     /// any of its answers. Default 30 s.
     pub body_time: Duration,
-    /// Bytes of bodies in memory at a time: of all requests that are read or answered, and of answers of more than 64 KiB until
-    /// they are sent; what goes beyond is answered 503 with `Retry-After`. The last eighth is for bodies of up to 64 KiB. Default
-    /// 256 MiB, at least `body_bytes`, at most 1 TiB.
+    /// Bytes of bodies in memory at a time: of all requests that are read or answered, and of answers of more than 64 KiB from
+    /// when they are written until they are sent; what goes beyond is answered 503 with `Retry-After`. The last eighth is for
+    /// bodies of up to 64 KiB. Default 256 MiB, at least `body_bytes`, at most 1 TiB.
     pub bodies_bytes: usize,
     /// How long a TLS handshake may take. Default 10 s.
     pub handshake_time: Duration,

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use tokio::sync::mpsc;
 
+use super::body::Budget;
+
 /// The header that names a request, in its answer.
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
 
@@ -16,6 +18,8 @@ pub(crate) struct ApiRequest {
     pub(crate) body: Bytes,
     /// Who asks.
     pub(crate) peer: SocketAddr,
+    /// Where an answer that may be large is written: in a [`Draft`](super::body::Draft).
+    pub(crate) budget: Budget,
 }
 
 /// Frames of an event stream, in the order they are sent. The stream ends when the sender is dropped, and when the server
@@ -26,6 +30,8 @@ pub(crate) type EventReceiver = mpsc::Receiver<Bytes>;
 pub(crate) enum ApiBody {
     /// All of it.
     Whole(Bytes),
+    /// All of it, with its share of the memory for bodies.
+    Held(Bytes),
     /// Frames that are sent one by one, each as soon as it is there.
     Events(EventReceiver),
 }

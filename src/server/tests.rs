@@ -1,5 +1,6 @@
 //! The room of sockets with a service of the test's in it.
 
+mod hangs;
 mod pieces;
 
 use std::io::{Read, Write};

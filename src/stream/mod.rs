@@ -60,6 +60,8 @@ pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStat
 pub use on_demand::{Maintenance, OnDemandOptions};
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
 pub use producer::{Producer, ProducerOptions, PutUserRecord, UserRecordTicket};
+#[cfg(feature = "server")]
+pub(crate) use put::{Begun, Part};
 pub use put::{PutRecord, PutRecords, PutRecordsEntry, PutTicket};
 pub use read::{GetRecords, Record, ShardReader};
 pub use sequence_number::SequenceNumber;

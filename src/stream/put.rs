@@ -2,7 +2,8 @@
 //!
 //! Route and append are one step under the lock of the shard's log: a shard that was closed refuses, and the record is routed
 //! again by the map that closed it. So a put that was acknowledged before a reshard lies in a parent, one after it in a child,
-//! and the records of one call with the same key keep their order across it.
+//! and the records of one call with the same key keep their order across it. While the reshard is not durable yet there is no such
+//! map, and a put waits for it, as long as a blocking append may take; who must not wait begins one [at once](Stream::put_at_once).
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -238,6 +239,37 @@ impl std::fmt::Debug for PutTicket {
     }
 }
 
+/// What came of a put that waits for nothing.
+pub(crate) enum Begun {
+    /// All records are on their way, or failed.
+    All(PutTicket),
+    /// Some are not.
+    Part(Part),
+}
+
+/// A put of which some records belong to shards that a reshard closed which is not durable yet. Dropped, those are not put.
+pub(crate) struct Part {
+    stream: Stream,
+    /// Of all the others.
+    ticket: PutTicket,
+    /// The map that is about to be replaced.
+    map: Arc<ShardMap>,
+    /// Places of those that wait.
+    left: Vec<u32>,
+}
+
+impl Part {
+    /// Goes on with the records of the same call. Waits for the reshard, and not for the disk behind it.
+    ///
+    /// # Errors
+    /// As [`Stream::put_records_ticket`].
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn go_on(self, entries: &[PutRecordsEntry<'_>]) -> Result<PutTicket> {
+        let stream = self.stream.clone();
+        stream.begin_rest(entries, Then::Return, Begun::Part(self))
+    }
+}
+
 /// Whether its shards are divided by the hash keys that they take.
 fn is_sampled(row: &StreamRow) -> bool {
     mode_of(row) == StreamMode::OnDemand && distribution_of(row) == Distribution::ByKey
@@ -268,7 +300,7 @@ impl Stream {
         self.put_records(&[entry])?.only()
     }
 
-    /// As [`Stream::put`], but does not wait for the disk.
+    /// As [`Stream::put`], but does not wait for the disk, unless a reshard is on its way there.
     ///
     /// # Errors
     /// As [`Stream::put`].
@@ -301,7 +333,8 @@ impl Stream {
         }))
     }
 
-    /// As [`Stream::put_records`], but does not wait for the disk.
+    /// As [`Stream::put_records`], but does not wait for the disk, unless a reshard is on its way there: its records go to shards
+    /// that are made by it.
     ///
     /// # Errors
     /// As [`Stream::put_records`].
@@ -309,16 +342,59 @@ impl Stream {
         self.begin(entries, Then::Return)
     }
 
+    /// As [`Stream::put_records_ticket`], and waits for no reshard either: only for room in memory.
+    ///
+    /// # Errors
+    /// As [`Stream::put`].
+    #[cfg_attr(not(feature = "server"), expect(dead_code))]
+    pub(crate) fn put_at_once(
+        &self,
+        entries: &[PutRecordsEntry<'_>],
+        sequence_number_for_ordering: Option<SequenceNumber>,
+    ) -> Result<Begun> {
+        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
+        self.begin_at_once(entries, Then::Return)
+    }
+
     fn begin(&self, entries: &[PutRecordsEntry<'_>], then: Then) -> Result<PutTicket> {
+        self.begin_rest(entries, then, self.begin_at_once(entries, then)?)
+    }
+
+    fn begin_rest(&self, entries: &[PutRecordsEntry<'_>], then: Then, mut begun: Begun) -> Result<PutTicket> {
+        loop {
+            let Part { mut ticket, map, left, .. } = match begun {
+                Begun::All(ticket) => return Ok(ticket),
+                Begun::Part(part) => part,
+            };
+            if let Err(error) = self.await_newer_map(&map) {
+                // Others of the call are on their way.
+                ticket.failed.extend(left.into_iter().map(|at| (at, error.clone())));
+                return Ok(ticket);
+            }
+            begun = self.push_left(entries, then, ticket, Some(left))?;
+        }
+    }
+
+    fn begin_at_once(&self, entries: &[PutRecordsEntry<'_>], then: Then) -> Result<Begun> {
         let row = self.state.row();
-        let distribution = distribution_of(&row);
-        check(entries, distribution, row.max_record_kib)?;
-        let limits = self.shared.options.throughput_limits;
-        let sampled = is_sampled(&row);
-        let mut ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
-        // Places still to be put; `None` for all of them.
-        let mut left: Option<Vec<u32>> = None;
+        check(entries, distribution_of(&row), row.max_record_kib)?;
         self.check_ready()?;
+        let ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
+        self.push_left(entries, then, ticket, None)
+    }
+
+    /// Routes and appends those at the places that are left, all of them with `None`, by one map after the other as long as there
+    /// is a newer one.
+    fn push_left(
+        &self,
+        entries: &[PutRecordsEntry<'_>],
+        then: Then,
+        mut ticket: PutTicket,
+        mut left: Option<Vec<u32>>,
+    ) -> Result<Begun> {
+        let row = self.state.row();
+        let (distribution, sampled) = (distribution_of(&row), is_sampled(&row));
+        let limits = self.shared.options.throughput_limits;
         loop {
             self.state.check_alive()?;
             let map = self.state.shards();
@@ -353,13 +429,11 @@ impl Stream {
                 ticket.failed.extend(places.into_iter().map(|at| (at, error.clone())));
             }
             if closed.is_empty() {
-                return Ok(ticket);
+                return Ok(Begun::All(ticket));
             }
             closed.sort_unstable();
-            if let Err(error) = self.await_newer_map(&map) {
-                // Others of the call are on their way.
-                ticket.failed.extend(closed.into_iter().map(|at| (at, error.clone())));
-                return Ok(ticket);
+            if self.state.shards().version == map.version {
+                return Ok(Begun::Part(Part { stream: self.clone(), ticket, map, left: closed }));
             }
             left = Some(closed);
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::excerpt::excerpt;
 use super::kinesis::ErrorCode;
 
 /// What a caller is told when a request fails: status, code, message.
@@ -16,6 +17,9 @@ pub struct ApiError {
     /// For people.
     pub message: Cow<'static, str>,
 }
+
+/// So much is told of why a body can't be read: a decoder quotes what it found, and that may be most of the body.
+const WHY_BYTES_MAX: usize = 512;
 
 /// How it looks as JSON or CBOR.
 #[derive(Serialize)]
@@ -38,7 +42,7 @@ impl ApiError {
 
     /// The body can't be read as what the operation takes.
     pub fn serialization(why: impl std::fmt::Display) -> ApiError {
-        ApiError::new(400, "SerializationException", why.to_string())
+        ApiError::new(400, "SerializationException", excerpt(why, WHY_BYTES_MAX))
     }
 
     /// The target names no operation.

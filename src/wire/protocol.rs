@@ -10,6 +10,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use super::check::{Report, Shape};
 use super::error::ApiError;
+use super::excerpt::excerpt;
 
 /// How requests and responses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Protocol {
 pub struct Decoded<T> {
     /// What the operation takes.
     pub input: T,
-    /// Paths of members that the model doesn't have.
+    /// Paths of members that the model doesn't have, each cut where it is long.
     pub unknown: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
         let mut unknown = Vec::new();
         let input = serde_ignored::deserialize(deserializer, |path| {
             if unknown.len() < UNKNOWN_MAX {
-                unknown.push(path.to_string());
+                unknown.push(excerpt(path, PATH_BYTES_MAX));
             }
         })?;
         Ok(Decoded { input, unknown })
@@ -43,6 +44,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
 
 /// Members that are named in [`Decoded::unknown`] at most.
 const UNKNOWN_MAX: usize = 16;
+/// So much is told of the path of each. A client makes up its names, and what is told is logged, and kept to be logged once.
+const PATH_BYTES_MAX: usize = 128;
 
 impl Protocol {
     /// The one a `Content-Type` asks for, parameters aside.
@@ -96,16 +99,20 @@ impl Protocol {
     /// Writes a value.
     pub fn encode(self, value: &impl Serialize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);
-        // Into memory, of values that all have a form: neither can fail.
-        match self {
-            Protocol::Json => {
-                let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, Base64));
-            }
-            Protocol::Cbor => {
-                let _ = ciborium::into_writer(value, &mut bytes);
-            }
-        }
+        // Into memory, of values that all have a form: it can't fail.
+        let _ = self.encode_to(value, &mut bytes);
         bytes
+    }
+
+    /// Writes a value piece by piece.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn encode_to(self, value: &impl Serialize, writer: &mut impl io::Write) -> io::Result<()> {
+        match self {
+            Protocol::Json => Ok(value.serialize(&mut Serializer::with_formatter(writer, Base64))?),
+            Protocol::Cbor => ciborium::into_writer(value, writer).map_err(io::Error::other),
+        }
     }
 
     /// Writes an error.

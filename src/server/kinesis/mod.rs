@@ -29,18 +29,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::engine::Engine;
-use crate::server::metrics::Metrics;
+use crate::server::body::{Budget, Draft, NO_ROOM};
+use crate::server::metrics::{Metrics, Refusal};
 use crate::stream::Stream;
 use crate::wire::check::Shape;
-use crate::wire::kinesis::{ErrorCode, Operation};
+use crate::wire::kinesis::{self as api, ErrorCode, Operation};
 use crate::wire::{ApiError, Protocol};
+
+use self::records::Put;
 
 pub(super) use fault::Context;
 
 /// What an operation answers.
 pub(super) enum Reply {
-    /// A body; none for operations that answer nothing.
-    Whole(Vec<u8>),
+    /// A body.
+    Whole(Draft),
+    /// Of operations that answer nothing.
+    Nothing,
     /// Events, pushed as they come.
     Events(Box<subscribe::Events>),
 }
@@ -77,22 +82,17 @@ impl Kinesis {
 
     /// Puts, which don't block: but for room in memory, so with a large body or little room the caller takes the other way.
     pub(super) async fn put(
-        &self,
+        self: &Arc<Self>,
         operation: Operation,
         protocol: Protocol,
         body: &[u8],
+        budget: &Budget,
         about: &mut About,
-    ) -> Outcome<Vec<u8>> {
+    ) -> Outcome<Reply> {
+        let call = Call { kinesis: self, operation, protocol, body, budget, about };
         match operation {
-            // What was read is let go of before the wait for the disk.
-            Operation::PutRecord => {
-                let put = self.begin_put(&self.read(operation, protocol, body, about)?)?;
-                put.one(self).await.map(|output| protocol.encode(&output))
-            }
-            _ => {
-                let puts = self.begin_puts(&self.read(Operation::PutRecords, protocol, body, about)?)?;
-                puts.all(self).await.map(|output| protocol.encode(&output))
-            }
+            Operation::PutRecord => call.put::<api::PutRecordInput>(self).await,
+            _ => call.put::<api::PutRecordsInput>(self).await,
         }
     }
 
@@ -108,9 +108,10 @@ impl Kinesis {
         operation: Operation,
         protocol: Protocol,
         body: &[u8],
+        budget: &Budget,
         about: &mut About,
     ) -> Outcome<Reply> {
-        let call = Call { kinesis: self, operation, protocol, body, about };
+        let call = Call { kinesis: self, operation, protocol, body, budget, about };
         match operation {
             Operation::AddTagsToStream => call.quiet(Kinesis::add_tags_to_stream),
             Operation::CreateStream => call.quiet(Kinesis::create_stream),
@@ -135,8 +136,8 @@ impl Kinesis {
             Operation::ListTagsForResource => call.run(Kinesis::list_tags_for_resource),
             Operation::ListTagsForStream => call.run(Kinesis::list_tags_for_stream),
             Operation::MergeShards => call.quiet(Kinesis::merge_shards),
-            Operation::PutRecord => call.run(Kinesis::put_record_blocking),
-            Operation::PutRecords => call.run(Kinesis::put_records_blocking),
+            Operation::PutRecord => call.run(Kinesis::put_blocking::<api::PutRecordInput>),
+            Operation::PutRecords => call.run(Kinesis::put_blocking::<api::PutRecordsInput>),
             Operation::PutResourcePolicy => call.quiet(Kinesis::put_resource_policy),
             Operation::RegisterStreamConsumer => call.run(Kinesis::register_consumer),
             Operation::RemoveTagsFromStream => call.quiet(Kinesis::remove_tags_from_stream),
@@ -222,6 +223,17 @@ impl Kinesis {
         }
     }
 
+    /// Writes an answer.
+    fn reply(&self, protocol: Protocol, budget: &Budget, output: &impl Serialize) -> Outcome<Reply> {
+        let mut draft = budget.draft();
+        // Of values that all have a form: it is room that is missing.
+        protocol.encode_to(output, &mut draft).map_err(|_| {
+            self.metrics.refused(Refusal::Memory);
+            ApiError::new(503, "ServiceUnavailableException", NO_ROOM)
+        })?;
+        Ok(Reply::Whole(draft))
+    }
+
     /// An engine's error as the service says it.
     fn error(&self, error: crate::Error) -> ApiError {
         Context(&self.engine).error(error)
@@ -234,6 +246,7 @@ struct Call<'a> {
     operation: Operation,
     protocol: Protocol,
     body: &'a [u8],
+    budget: &'a Budget,
     about: &'a mut About,
 }
 
@@ -243,15 +256,33 @@ impl Call<'_> {
     }
 
     fn run<I: DeserializeOwned + Shape, O: Serialize>(self, handler: fn(&Kinesis, I) -> Outcome<O>) -> Outcome<Reply> {
-        let (kinesis, protocol) = (self.kinesis, self.protocol);
-        handler(kinesis, self.read()?).map(|output| Reply::Whole(protocol.encode(&output)))
+        let Call { kinesis, protocol, budget, .. } = self;
+        let output = handler(kinesis, self.read()?)?;
+        kinesis.reply(protocol, budget, &output)
+    }
+
+    async fn put<I: Put>(self, kinesis: &Arc<Kinesis>) -> Outcome<Reply> {
+        let Call { protocol, budget, .. } = self;
+        let output = kinesis.put_async(self.read::<I>()?).await?;
+        kinesis.reply(protocol, budget, &output)
     }
 
     /// Of an operation that answers nothing.
     fn quiet<I: DeserializeOwned + Shape>(self, handler: fn(&Kinesis, I) -> Outcome<()>) -> Outcome<Reply> {
         let kinesis = self.kinesis;
-        handler(kinesis, self.read()?).map(|()| Reply::Whole(Vec::new()))
+        handler(kinesis, self.read()?).map(|()| Reply::Nothing)
     }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Outcome<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, what, "a request did not come to its end");
+        ApiError::of(ErrorCode::InternalFailureException, "The request did not come to its end.")
+    })
 }
 
 /// What is modelled and not served yet.

@@ -1,28 +1,92 @@
 //! Putting and getting records.
 
-use crate::stream::{GetRecords, HashKey, PutRecord, PutRecordsEntry, PutTicket, Stream};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::stream::{
+    Begun, GetRecords, Part, PutRecord, PutRecords, PutRecordsEntry, PutTicket, SequenceNumber, Stream,
+};
 use crate::wire::ApiError;
+use crate::wire::check::Shape;
 use crate::wire::kinesis as api;
+use crate::wire::kinesis::Operation;
+use crate::wire::scalar::Blob;
 
 use super::convert::{child_shards, count, encryption, record};
 use super::streams::limit;
-use super::{Context, Kinesis, Outcome, dry_run};
+use super::{Context, Kinesis, Outcome, blocking, dry_run};
 
 const GET_RECORDS_MAX: i32 = 10_000;
 
-/// A put, of one record or several, on its way to the disk.
-pub(super) struct Put {
-    stream: Stream,
-    ticket: PutTicket,
+/// The input of a put, of one record or several.
+pub(super) trait Put: DeserializeOwned + Shape + Send + 'static {
+    type Output: Serialize;
+
+    const OPERATION: Operation;
+
+    /// The stream, and what the numbers of the records must be above.
+    fn target(&self, kinesis: &Kinesis) -> Outcome<(Stream, Option<SequenceNumber>)>;
+
+    fn entries(&self, kinesis: &Kinesis) -> Outcome<Vec<PutRecordsEntry<'_>>>;
+
+    /// Whether it only asks whether it would succeed.
+    fn dry_run(&self) -> Option<bool>;
+
+    fn output(kinesis: &Kinesis, stream: &Stream, put: PutRecords) -> Outcome<Self::Output>;
 }
 
-impl Put {
-    pub(super) async fn one(self, kinesis: &Kinesis) -> Outcome<api::PutRecordOutput> {
-        put_output(kinesis, &self.stream, self.ticket.await.only())
+impl Put for api::PutRecordInput {
+    type Output = api::PutRecordOutput;
+
+    const OPERATION: Operation = Operation::PutRecord;
+
+    fn target(&self, kinesis: &Kinesis) -> Outcome<(Stream, Option<SequenceNumber>)> {
+        let stream = kinesis.stream(self.stream_name.as_deref(), self.stream_arn.as_deref())?;
+        let minimum = self.sequence_number_for_ordering.as_deref();
+        Ok((stream, minimum.map(|number| kinesis.sequence_number(number)).transpose()?))
     }
 
-    pub(super) async fn all(self, kinesis: &Kinesis) -> Outcome<api::PutRecordsOutput> {
-        Ok(puts_output(kinesis, &self.stream, self.ticket.await))
+    fn entries(&self, kinesis: &Kinesis) -> Outcome<Vec<PutRecordsEntry<'_>>> {
+        let (key, hash_key) = (self.partition_key.as_deref(), self.explicit_hash_key.as_deref());
+        Ok(vec![kinesis.entry(key, hash_key, self.data.as_ref())?])
+    }
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+
+    fn output(kinesis: &Kinesis, stream: &Stream, put: PutRecords) -> Outcome<api::PutRecordOutput> {
+        put_output(kinesis, stream, put.only())
+    }
+}
+
+impl Put for api::PutRecordsInput {
+    type Output = api::PutRecordsOutput;
+
+    const OPERATION: Operation = Operation::PutRecords;
+
+    fn target(&self, kinesis: &Kinesis) -> Outcome<(Stream, Option<SequenceNumber>)> {
+        Ok((kinesis.stream(self.stream_name.as_deref(), self.stream_arn.as_deref())?, None))
+    }
+
+    fn entries(&self, kinesis: &Kinesis) -> Outcome<Vec<PutRecordsEntry<'_>>> {
+        let records = self.records.iter().flatten();
+        records
+            .map(|record| {
+                let (key, hash_key) = (record.partition_key.as_deref(), record.explicit_hash_key.as_deref());
+                kinesis.entry(key, hash_key, record.data.as_ref())
+            })
+            .collect()
+    }
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+
+    fn output(kinesis: &Kinesis, stream: &Stream, put: PutRecords) -> Outcome<api::PutRecordsOutput> {
+        Ok(puts_output(kinesis, stream, put))
     }
 }
 
@@ -35,7 +99,7 @@ fn put_output(kinesis: &Kinesis, stream: &Stream, put: crate::Result<PutRecord>)
     })
 }
 
-fn puts_output(kinesis: &Kinesis, stream: &Stream, put: crate::stream::PutRecords) -> api::PutRecordsOutput {
+fn puts_output(kinesis: &Kinesis, stream: &Stream, put: PutRecords) -> api::PutRecordsOutput {
     let failed = put.failed_record_count();
     let entry = |put: crate::Result<PutRecord>| match put {
         Ok(put) => api::PutRecordsResultEntry {
@@ -65,53 +129,57 @@ fn puts_output(kinesis: &Kinesis, stream: &Stream, put: crate::stream::PutRecord
 }
 
 impl Kinesis {
-    fn explicit_hash_key(&self, text: Option<&str>) -> Outcome<Option<HashKey>> {
-        text.map(|text| text.parse().map_err(|error| self.error(error))).transpose()
+    fn entry<'a>(
+        &self,
+        partition_key: Option<&'a str>,
+        explicit_hash_key: Option<&str>,
+        data: Option<&'a Blob>,
+    ) -> Outcome<PutRecordsEntry<'a>> {
+        let hash_key = explicit_hash_key.map(|text| text.parse().map_err(|error| self.error(error))).transpose()?;
+        Ok(PutRecordsEntry { partition_key, explicit_hash_key: hash_key, data: data.map_or(&[], |data| &data.0) })
     }
 
-    pub(super) fn begin_put(&self, input: &api::PutRecordInput) -> Outcome<Put> {
-        let stream = self.stream(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-        let minimum = input.sequence_number_for_ordering.as_deref();
-        let minimum = minimum.map(|number| self.sequence_number(number)).transpose()?;
-        let entry = PutRecordsEntry {
-            partition_key: input.partition_key.as_deref(),
-            explicit_hash_key: self.explicit_hash_key(input.explicit_hash_key.as_deref())?,
-            data: input.data.as_ref().map_or(&[], |data| &data.0),
+    /// Begins a put; waits neither for the disk nor for a reshard.
+    fn begin<I: Put>(&self, input: &I) -> Outcome<(Stream, Begun)> {
+        let (stream, minimum) = input.target(self)?;
+        let entries = input.entries(self)?;
+        if input.dry_run() == Some(true) {
+            stream.check_put(&entries, minimum).map_err(|error| self.error(error))?;
+            dry_run(input.dry_run())?;
+        }
+        let begun = stream.put_at_once(&entries, minimum).map_err(|error| self.error(error))?;
+        Ok((stream, begun))
+    }
+
+    /// Puts the records of a call that wait for a reshard; waits for it.
+    fn go_on<I: Put>(&self, input: &I, part: Part) -> Outcome<PutTicket> {
+        part.go_on(&input.entries(self)?).map_err(|error| self.error(error))
+    }
+
+    /// Puts without holding up the thread, unless there is no room in memory.
+    pub(super) async fn put_async<I: Put>(self: &Arc<Self>, input: I) -> Outcome<I::Output> {
+        let (stream, begun) = self.begin(&input)?;
+        let ticket = match begun {
+            Begun::All(ticket) => {
+                // What was read is let go of before the wait for the disk.
+                drop(input);
+                ticket
+            }
+            Begun::Part(part) => {
+                let kinesis = self.clone();
+                blocking(I::OPERATION.name(), move || kinesis.go_on(&input, part)).await??
+            }
         };
-        if input.dry_run == Some(true) {
-            stream.check_put(&[entry], minimum).map_err(|error| self.error(error))?;
-            dry_run(input.dry_run)?;
-        }
-        let ticket = stream.put_ticket(entry, minimum).map_err(|error| self.error(error))?;
-        Ok(Put { stream, ticket })
+        I::output(self, &stream, ticket.await)
     }
 
-    pub(super) fn begin_puts(&self, input: &api::PutRecordsInput) -> Outcome<Put> {
-        let stream = self.stream(input.stream_name.as_deref(), input.stream_arn.as_deref())?;
-        let entries = input.records.iter().flatten().map(|record| {
-            Ok(PutRecordsEntry {
-                partition_key: record.partition_key.as_deref(),
-                explicit_hash_key: self.explicit_hash_key(record.explicit_hash_key.as_deref())?,
-                data: record.data.as_ref().map_or(&[], |data| &data.0),
-            })
-        });
-        let entries: Vec<PutRecordsEntry<'_>> = entries.collect::<Outcome<_>>()?;
-        if input.dry_run == Some(true) {
-            stream.check_put(&entries, None).map_err(|error| self.error(error))?;
-            dry_run(input.dry_run)?;
-        }
-        let ticket = stream.put_records_ticket(&entries).map_err(|error| self.error(error))?;
-        Ok(Put { stream, ticket })
-    }
-
-    pub(super) fn put_record_blocking(&self, input: api::PutRecordInput) -> Outcome<api::PutRecordOutput> {
-        let Put { stream, ticket } = self.begin_put(&input)?;
-        put_output(self, &stream, ticket.wait().only())
-    }
-
-    pub(super) fn put_records_blocking(&self, input: api::PutRecordsInput) -> Outcome<api::PutRecordsOutput> {
-        let Put { stream, ticket } = self.begin_puts(&input)?;
-        Ok(puts_output(self, &stream, ticket.wait()))
+    pub(super) fn put_blocking<I: Put>(&self, input: I) -> Outcome<I::Output> {
+        let (stream, begun) = self.begin(&input)?;
+        let ticket = match begun {
+            Begun::All(ticket) => ticket,
+            Begun::Part(part) => self.go_on(&input, part)?,
+        };
+        I::output(self, &stream, ticket.wait())
     }
 
     pub(super) fn get_shard_iterator(&self, input: api::GetShardIteratorInput) -> Outcome<api::GetShardIteratorOutput> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::bounded;
 use crate::wire::check::{Bounds, Report, Shape, Text};
 use crate::wire::scalar::{Blob, Timestamp};
 
@@ -849,7 +850,11 @@ pub struct AddTagsToStreamInput {
     #[serde(rename = "StreamName", skip_serializing_if = "Option::is_none")]
     pub stream_name: Option<String>,
     /// Required: 1 to 200 entries.
-    #[serde(rename = "Tags", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Tags",
+        deserialize_with = "bounded::map::<200, _, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<BTreeMap<String, String>>,
     /// Optional: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`.
     #[serde(rename = "StreamARN", skip_serializing_if = "Option::is_none")]
@@ -942,7 +947,11 @@ pub struct CreateStreamInput {
     #[serde(rename = "StreamModeDetails", skip_serializing_if = "Option::is_none")]
     pub stream_mode_details: Option<StreamModeDetails>,
     /// Optional: 1 to 200 entries.
-    #[serde(rename = "Tags", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Tags",
+        deserialize_with = "bounded::map::<200, _, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<BTreeMap<String, String>>,
     /// Optional: at least 0.
     #[serde(rename = "WarmThroughputMiBps", skip_serializing_if = "Option::is_none")]
@@ -1272,7 +1281,11 @@ pub struct DisableEnhancedMonitoringInput {
     #[serde(rename = "StreamName", skip_serializing_if = "Option::is_none")]
     pub stream_name: Option<String>,
     /// Required: 1 to 7 elements.
-    #[serde(rename = "ShardLevelMetrics", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ShardLevelMetrics",
+        deserialize_with = "bounded::list::<7, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub shard_level_metrics: Option<Vec<String>>,
     /// Optional: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`.
     #[serde(rename = "StreamARN", skip_serializing_if = "Option::is_none")]
@@ -1305,7 +1318,11 @@ pub struct EnableEnhancedMonitoringInput {
     #[serde(rename = "StreamName", skip_serializing_if = "Option::is_none")]
     pub stream_name: Option<String>,
     /// Required: 1 to 7 elements.
-    #[serde(rename = "ShardLevelMetrics", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ShardLevelMetrics",
+        deserialize_with = "bounded::list::<7, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub shard_level_metrics: Option<Vec<String>>,
     /// Optional: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`.
     #[serde(rename = "StreamARN", skip_serializing_if = "Option::is_none")]
@@ -1906,7 +1923,11 @@ pub struct PutRecordOutput {
 #[serde(default)]
 pub struct PutRecordsInput {
     /// Required: 1 to 500 elements.
-    #[serde(rename = "Records", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Records",
+        deserialize_with = "bounded::list::<500, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub records: Option<Vec<PutRecordsRequestEntry>>,
     /// Optional: 1 to 128 characters, like `[a-zA-Z0-9_.-]+`.
     #[serde(rename = "StreamName", skip_serializing_if = "Option::is_none")]
@@ -2057,7 +2078,11 @@ pub struct RegisterStreamConsumerInput {
     #[serde(rename = "StreamId", skip_serializing_if = "Option::is_none")]
     pub stream_id: Option<String>,
     /// Optional: 1 to 200 entries.
-    #[serde(rename = "Tags", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Tags",
+        deserialize_with = "bounded::map::<200, _, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<BTreeMap<String, String>>,
 }
 
@@ -2094,7 +2119,11 @@ pub struct RemoveTagsFromStreamInput {
     #[serde(rename = "StreamName", skip_serializing_if = "Option::is_none")]
     pub stream_name: Option<String>,
     /// Required: 1 to 50 elements.
-    #[serde(rename = "TagKeys", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "TagKeys",
+        deserialize_with = "bounded::list::<50, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tag_keys: Option<Vec<String>>,
     /// Optional: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`.
     #[serde(rename = "StreamARN", skip_serializing_if = "Option::is_none")]
@@ -2519,7 +2548,11 @@ pub struct Tag {
 #[serde(default)]
 pub struct TagResourceInput {
     /// Required: 1 to 200 entries.
-    #[serde(rename = "Tags", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Tags",
+        deserialize_with = "bounded::map::<200, _, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<BTreeMap<String, String>>,
     /// Required: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel|queue)/\S+`.
     #[serde(rename = "ResourceARN", skip_serializing_if = "Option::is_none")]
@@ -2549,7 +2582,11 @@ impl Shape for TagResourceInput {
 #[serde(default)]
 pub struct UntagResourceInput {
     /// Required: 1 to 50 elements.
-    #[serde(rename = "TagKeys", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "TagKeys",
+        deserialize_with = "bounded::list::<50, _, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tag_keys: Option<Vec<String>>,
     /// Required: 1 to 2048 characters, like `arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel|queue)/\S+`.
     #[serde(rename = "ResourceARN", skip_serializing_if = "Option::is_none")]

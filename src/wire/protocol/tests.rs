@@ -66,6 +66,16 @@ fn members_that_the_model_does_not_have_are_named() {
 }
 
 #[test]
+fn no_more_is_told_of_a_long_name_than_its_beginning() {
+    // It was told whole, and kept by the server for good.
+    let name = "ü".repeat(1 << 20);
+    let body = format!(r#"{{"{name}":1,"StreamModeDetails":{{"{name}":[]}}}}"#);
+    let unknown = Protocol::Json.read::<Decoded<CreateStreamInput>>(body.as_bytes()).unwrap().unknown;
+    let within = format!("StreamModeDetails.?.{}...", "ü".repeat(54));
+    assert_eq!(unknown, [format!("{}...", "ü".repeat(64)), within]);
+}
+
+#[test]
 fn broken_bounds_are_told_in_the_services_words() {
     assert_eq!(
         refused::<CreateStreamInput>("{}").message,
@@ -107,6 +117,55 @@ fn what_is_no_request_is_a_serialization_error() {
         let error = Protocol::Cbor.decode::<CreateStreamInput>(cbor).unwrap_err();
         assert_eq!(error.code, "SerializationException");
     }
+}
+
+#[test]
+fn of_a_list_or_map_that_is_too_long_no_more_is_kept_than_shows_it() {
+    // Sixteen million elements of one byte each took more than a gigabyte.
+    let read = |protocol: Protocol, body: &[u8]| protocol.read::<Decoded<PutRecordsInput>>(body).unwrap();
+    let of_nothing = |count: usize| [&b"\xa1\x67Records\x9f"[..], &[0xa0].repeat(count), &[0xff]].concat();
+    for (sent, kept) in [(0, 0), (500, 500), (501, 501), (502, 501), (100_000, 501)] {
+        let lists = [
+            read(Protocol::Json, format!(r#"{{"Records":[{}]}}"#, vec!["{}"; sent].join(",")).as_bytes()),
+            read(Protocol::Cbor, &of_nothing(sent)),
+        ];
+        for list in lists {
+            assert_eq!((list.input.records.unwrap().len(), list.unknown), (kept, vec![]), "of {sent}");
+        }
+    }
+    let one = r#"{"Data":"","PartitionKey":"a"}"#;
+    let many = |count: usize| format!(r#"{{"StreamName":"a","Records":[{}]}}"#, vec![one; count].join(","));
+    assert!(Protocol::Json.decode::<PutRecordsInput>(many(500).as_bytes()).is_ok());
+    assert_eq!(
+        refused::<PutRecordsInput>(&many(501)).message,
+        "1 validation error detected: Value '[501]' at 'records' failed to satisfy constraint: Member must have length less than \
+         or equal to 500"
+    );
+    assert_eq!(refused::<PutRecordsInput>(&many(502)).message, refused::<PutRecordsInput>(&many(501)).message);
+    // What is not kept is looked at all the same.
+    let broken = many(502).replacen("]}", ",7]}", 1);
+    assert_eq!(refused::<PutRecordsInput>(&broken).code, "SerializationException");
+    let strange = many(502).replacen("]}", r#",{"Colour":1}]}"#, 1);
+    assert_eq!(read(Protocol::Json, strange.as_bytes()).unknown, ["Records.?.502.Colour"]);
+
+    let tags = |count: usize| (0..count).map(|n| format!(r#""{n}":"first","#)).collect::<String>();
+    let body = |count: usize| format!(r#"{{"ResourceARN":"arn:a","Tags":{{{}"0":"last"}}}}"#, tags(count));
+    let kept = |count: usize| Protocol::Json.read::<TagResourceInput>(body(count).as_bytes()).unwrap().tags.unwrap();
+    for (sent, most) in [(1, 1), (200, 200), (201, 201), (10_000, 201)] {
+        assert_eq!((kept(sent).len(), kept(sent)["0"].as_str()), (most, "last"), "of {sent}");
+    }
+    let message = refused::<TagResourceInput>(&body(10_000)).message;
+    assert!(
+        message.contains("at 'tags' failed to satisfy constraint: Member must have length less than or equal to 200")
+    );
+    assert_eq!(Protocol::Json.read::<TagResourceInput>(br#"{"Tags":null}"#).unwrap().tags, None);
+}
+
+#[test]
+fn of_a_text_that_is_none_wanted_no_more_is_told_than_its_beginning() {
+    let body = format!(r#"{{"ShardCount":"{}"}}"#, "x".repeat(1 << 20));
+    let message = refused::<CreateStreamInput>(&body).message;
+    assert!(message.starts_with(r#"invalid type: string "xxx"#) && message.len() < 600, "{message}");
 }
 
 #[test]
