@@ -20,12 +20,12 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let store = context.inspect()?;
     match args.log {
-        Some(name) => about_log(context, &store, &store.log(&name)?),
+        Some(name) => about_log(context, &store.log(&name)?),
         None => about_store(context, &store),
     }
 }
 
-fn about_log(context: &mut Context, store: &Store, log: &Log) -> Result<(), Failure> {
+fn about_log(context: &mut Context, log: &Log) -> Result<(), Failure> {
     let info = log.info();
     let kept = log.options();
     let (horizon, end) = (log.horizon()?, log.end());

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::table::Table;
 use super::{Context, Failure, options, time, units};
-use crate::{Log, Store};
+use crate::Log;
 
 /// Arguments of `braidlog ls`.
 #[derive(Debug, clap::Args)]
