@@ -73,11 +73,11 @@ impl fmt::Display for Fault {
 pub enum Error {
     /// The disk refused a call that was not part of an append. Nothing was changed.
     Io(Fault),
-    /// The directory holds something, but no store: opening would mix with foreign files.
+    /// The directory holds something, but no store: opening would mix with foreign files. Or it holds nothing, and was to be read.
     NotAStore {
         /// The directory.
         root: String,
-        /// One of the things found in it.
+        /// One of the things found in it; empty if there is none.
         found: String,
     },
     /// Another process, or another handle in this one, has the store open.
@@ -299,6 +299,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io(fault) => fault.fmt(f),
+            Error::NotAStore { root, found } if found.is_empty() => {
+                write!(f, "{root} is empty: there is no store in it")
+            }
             Error::NotAStore { root, found } => {
                 write!(f, "{root} is not a Braidlog store, and not empty (it holds {found}); use an empty folder")
             }

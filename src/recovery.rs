@@ -815,7 +815,11 @@ fn rewrite(disk: &dyn Disk, queue: &mut dyn WriteQueue, files: &[(u64, Bytes)], 
 pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedReadOnly> {
     let disk = env.disk.clone();
     if !look_around(&*disk)? {
-        return Err(Error::NotAStore { root: disk.root(), found: "nothing of a store".to_owned() });
+        let entries = disk.list("").map_err(Error::io("list", disk.root()))?;
+        return Err(match entries.iter().any(|entry| FOLDERS.contains(&&*entry.name)) {
+            true => Error::damaged(STORE_PATH, 0)(Damage::Missing),
+            false => Error::NotAStore { root: disk.root(), found: String::new() },
+        });
     }
     let lock = take_lock(&*disk, LockMode::Shared)?;
     let identity = read_identity(&*disk)?;

@@ -101,6 +101,9 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         return Err(Failure::Usage("--from latest is for what comes: use it with --follow".to_owned()));
     }
     match &args.stream {
+        None if args.shard.is_some() || args.deaggregate => {
+            Err(Failure::Usage("--shard and --deaggregate are for a stream: use them with --stream".to_owned()))
+        }
         Some(name) => run_stream(context, &args, name),
         None => run_log(context, &args, args.log.as_deref().unwrap_or_default()),
     }

@@ -78,7 +78,7 @@ fn findings(context: &mut Context, report: &CheckReport) -> Result<(), Failure> 
 
 fn finding_text(context: &mut Context, finding: &Finding) -> Result<(), Failure> {
     let out = &mut context.out;
-    write!(out, "{:<8} {}", finding.severity.to_string(), finding.path)?;
+    write!(out, "{:<8} {}", finding.severity.to_string(), printable(&finding.path))?;
     if let Some(at) = finding.at {
         write!(out, " at byte {at}")?;
     }
@@ -93,6 +93,12 @@ fn finding_text(context: &mut Context, finding: &Finding) -> Result<(), Failure>
         writeln!(out, "         {}", finding.advice)?;
     }
     Ok(())
+}
+
+/// Names of files that are not ours may hold anything: what a terminal would act on is escaped.
+fn printable(name: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    name.chars().map(escaped).collect()
 }
 
 fn finding_json(finding: &Finding) -> Value {

@@ -95,9 +95,9 @@ impl Context {
             return;
         }
         if self.json {
-            eprintln!("{}", serde_json::json!({ "warning": line }));
+            tell(&serde_json::json!({ "warning": line }));
         } else {
-            eprintln!("braidlog: {line}");
+            tell(&format_args!("braidlog: {line}"));
         }
     }
 
@@ -162,4 +162,9 @@ pub(crate) fn patiently<T>(mut open: impl FnMut() -> crate::Result<T>) -> Result
             other => return Ok(other?),
         }
     }
+}
+
+/// A line on standard error. Where that can't be written there is nobody to tell.
+pub(crate) fn tell(line: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

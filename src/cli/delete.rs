@@ -14,7 +14,7 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let store = context.own()?;
     let log = store.log(&args.log)?;
-    let records = log.end().saturating_sub(log.info().trimmed);
+    let records = log.end().saturating_sub(log.horizon()?);
     drop(log);
     store.delete_log(&args.log)?;
     store.close()?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::context::tell;
 use crate::Error;
 use crate::error::is_no_space;
 
@@ -107,9 +108,9 @@ impl Failure {
                 "exit_code": self.exit_code(),
                 "retryable": self.is_retryable(),
             });
-            eprintln!("{}", serde_json::json!({ "error": error }));
+            tell(&serde_json::json!({ "error": error }));
         } else {
-            eprintln!("braidlog: {self}");
+            tell(&format_args!("braidlog: {self}"));
         }
     }
 }
@@ -117,6 +118,7 @@ impl Failure {
 fn engine_code(error: &Error) -> u8 {
     match error {
         Error::Damaged { .. } | Error::LogStopped { .. } => code::DAMAGE,
+        Error::NotAStore { found, .. } if found.is_empty() => code::NOT_FOUND,
         Error::NoSuchLog { .. }
         | Error::LogDeleted { .. }
         | Error::LogClosed { .. }

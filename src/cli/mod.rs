@@ -211,8 +211,10 @@ fn dispatch(command: Command, context: &mut Context) -> Result<(), Failure> {
 fn refuse(error: &clap::Error, json: bool) -> ExitCode {
     if json && error.use_stderr() {
         let rendered = error.render().to_string();
-        let message = rendered.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Failure::Usage(message.to_owned()).report(true);
+        // What is wrong, and with what: all that stands before the usage.
+        let lines = rendered.lines().take_while(|line| !line.starts_with("Usage:"));
+        let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+        Failure::Usage(words.join(" ").trim_start_matches("error: ").to_owned()).report(true);
     } else {
         // A closed output is not worth a word.
         let _ = error.print();

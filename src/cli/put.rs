@@ -11,6 +11,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use serde_json::json;
 
+use super::context::tell;
 use super::keys::{KeyArgs, KeyRule, partition_key};
 use super::lines::{Lines, Next};
 use super::options::{DurabilityName, KeepArgs};
@@ -399,7 +400,7 @@ fn summarize(context: &mut Context, args: &Args, into: &str, totals: Totals, sec
     if args.tail {
         // Standard output has the records.
         if !context.quiet {
-            eprintln!("{}", if context.json { json.to_string() } else { format!("braidlog: {line}") });
+            tell(&if context.json { json.to_string() } else { format!("braidlog: {line}") });
         }
         return Ok(());
     }

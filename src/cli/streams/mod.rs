@@ -24,7 +24,7 @@ pub(crate) fn look(context: &Context) -> Result<Option<Engine>, Failure> {
     let store = context.inspect().map_err(|failure| match failure {
         Failure::Engine(Error::Locked { .. }) => failure
             .at("a stream can be looked at while nobody has the store open; \
-             to see records as they become durable, use `put --stream NAME --tail`"),
+             to see records as they become durable, use `put --stream NAME --tail`, or `braidlog tail NAME` beside a server"),
         other => other,
     })?;
     Ok(Engine::existing(&store, EngineOptions::new())?)

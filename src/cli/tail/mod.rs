@@ -101,6 +101,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         stream: args.stream.clone(),
         shards: BTreeMap::new(),
         done: BTreeSet::new(),
+        parents: BTreeMap::new(),
     };
     tail.begin(args.from, args.shard)?;
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -170,6 +171,8 @@ struct Tail {
     shards: BTreeMap<ShardId, Cursor>,
     /// Shards that were read to their end.
     done: BTreeSet<ShardId>,
+    /// What the shards came of, as far as it is known.
+    parents: BTreeMap<ShardId, Vec<ShardId>>,
 }
 
 type Outcome<T> = Result<T, Refused>;
@@ -178,22 +181,14 @@ impl Tail {
     fn begin(&mut self, from: From, only: Option<ShardId>) -> Result<(), Failure> {
         let (kind, at) = from.filter();
         let filter = api::ShardFilter { kind: Some(kind.to_owned()), timestamp: at, ..Default::default() };
-        let mut input = api::ListShardsInput {
-            stream_name: Some(self.stream.clone()),
-            max_results: Some(SHARDS_PAGE),
-            shard_filter: Some(filter),
-            ..Default::default()
-        };
-        let mut found = Vec::new();
-        loop {
-            let page: api::ListShardsOutput = self.client.call("ListShards", &input)?;
-            found.extend(page.shards.into_iter().flatten().filter_map(|shard| shard.shard_id));
-            let Some(token) = page.next_token else { break };
-            input =
-                api::ListShardsInput { next_token: Some(token), max_results: Some(SHARDS_PAGE), ..Default::default() };
+        let found = self.list(Some(filter))?;
+        for shard in self.list(None)? {
+            let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id].into_iter().flatten();
+            let parents = parents.map(|id| id.parse()).collect::<Result<Vec<ShardId>, _>>()?;
+            self.parents.insert(shard.shard_id.unwrap_or_default().parse()?, parents);
         }
-        for id in found {
-            let id: ShardId = id.parse()?;
+        for shard in found {
+            let id: ShardId = shard.shard_id.unwrap_or_default().parse()?;
             if only.is_none_or(|only| only == id) {
                 self.add(id, from.position());
             }
@@ -206,6 +201,23 @@ impl Tail {
         Ok(())
     }
 
+    fn list(&mut self, shard_filter: Option<api::ShardFilter>) -> Result<Vec<api::Shard>, Failure> {
+        let mut input = api::ListShardsInput {
+            stream_name: Some(self.stream.clone()),
+            max_results: Some(SHARDS_PAGE),
+            shard_filter,
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page: api::ListShardsOutput = self.client.call("ListShards", &input)?;
+            found.extend(page.shards.into_iter().flatten());
+            let Some(token) = page.next_token else { return Ok(found) };
+            input =
+                api::ListShardsInput { next_token: Some(token), max_results: Some(SHARDS_PAGE), ..Default::default() };
+        }
+    }
+
     fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
         if !self.done.contains(&shard) {
             self.shards.entry(shard).or_insert(Cursor { iterator: None, position, last: None });
@@ -216,7 +228,13 @@ impl Tail {
     fn look(&mut self) -> Outcome<(Vec<(ShardId, Record)>, bool)> {
         let (mut found, mut more) = (Vec::new(), false);
         for shard in self.shards.keys().copied().collect::<Vec<_>>() {
-            let Some(got) = self.get(shard)? else { continue };
+            let got = match self.get(shard) {
+                Ok(Some(got)) => got,
+                Ok(None) => continue,
+                // What was got already is not to be lost: the next look meets the same, or does not.
+                Err(_) if !found.is_empty() => break,
+                Err(refused) => return Err(refused),
+            };
             more |= got.millis_behind_latest.is_some_and(|behind| behind > 0);
             for record in got.records.into_iter().flatten() {
                 if let Some(cursor) = self.shards.get_mut(&shard) {
@@ -243,14 +261,23 @@ impl Tail {
         Ok((found, more))
     }
 
+    /// Whether a shard is being read, or will be when what it came of has been.
+    fn comes(&self, shard: ShardId) -> bool {
+        self.shards.contains_key(&shard)
+            || !self.done.contains(&shard)
+                && self.parents.get(&shard).is_some_and(|parents| parents.iter().any(|parent| self.comes(*parent)))
+    }
+
     /// Begins with the children whose parents are all read, or are not read here.
     fn follow(&mut self, children: &[api::ChildShard]) -> Outcome<()> {
         for child in children {
             let parents =
                 child.parent_shards.iter().flatten().map(|id| id.parse()).collect::<Result<Vec<ShardId>, _>>()?;
-            if parents.iter().all(|parent| !self.shards.contains_key(parent)) {
-                self.add(child.shard_id.as_deref().unwrap_or_default().parse()?, From::Trim.position());
+            let id: ShardId = child.shard_id.as_deref().unwrap_or_default().parse()?;
+            if parents.iter().all(|parent| !self.comes(*parent)) {
+                self.add(id, From::Trim.position());
             }
+            self.parents.insert(id, parents);
         }
         Ok(())
     }
@@ -327,7 +354,13 @@ mod tests {
         put(10..20);
         let open = clicks.open_shards();
         let client = Client::new(&server.endpoint()).unwrap();
-        let mut tail = Tail { client, stream: "clicks".to_owned(), shards: BTreeMap::new(), done: BTreeSet::new() };
+        let mut tail = Tail {
+            client,
+            stream: "clicks".to_owned(),
+            shards: BTreeMap::new(),
+            done: BTreeSet::new(),
+            parents: BTreeMap::new(),
+        };
         tail.begin(From::Trim, None).unwrap();
         let mut found: Vec<u32> = Vec::new();
         let mut look = |tail: &mut Tail, until: usize| {
@@ -350,6 +383,40 @@ mod tests {
         assert_eq!(tail.shards.len(), 1);
         server.stop();
         assert!(matches!(tail.look(), Err(Refused::Away(_))));
+    }
+
+    /// What is merged may have been split off in the meantime: both are read before what came of them.
+    #[test]
+    fn a_shard_waits_for_a_parent_that_was_not_begun_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(3)).unwrap();
+        let mut next = 0;
+        let mut put = |count: u32| {
+            for n in next..next + count {
+                clicks.put_record(&format!("k{}", n % 7), n.to_string().as_bytes()).unwrap();
+            }
+            next += count;
+        };
+        put(70);
+        clicks.scale_to(2).unwrap();
+        put(70);
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(From::Trim, None).unwrap();
+        let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut count = 0;
+        while count < 140 {
+            let Ok((records, _)) = tail.look() else { panic!("a look was refused") };
+            for (_, record) in records {
+                let n: u32 = std::str::from_utf8(&record.data).unwrap().parse().unwrap();
+                assert!(last.insert(n % 7, n).is_none_or(|before| before < n), "{n} is out of order");
+                count += 1;
+            }
+        }
+        server.stop();
     }
 
     #[test]
