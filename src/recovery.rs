@@ -32,7 +32,7 @@ use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
-use crate::manifest::{Changes, Manifest};
+use crate::manifest::{Changes, Known, Manifest};
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
 use crate::segment::{RESERVE_IDS, next_batch, segment_path};
@@ -90,9 +90,30 @@ pub struct OpenReport {
     pub network_file_system: Option<String>,
     /// The journal is damaged: the store is read-only at the state before; with the place.
     pub journal_damage: Option<String>,
+    /// A page of the manifest can't be read, and the journal holds changes of its logs: what can neither be applied nor forgotten
+    /// keeps the store read-only. All other logs are as they were; with the damage.
+    pub page_damage: Option<String>,
+    /// The header of a segment can't be read in which a buffered log may go on: the store is read-only, and buffered logs end before
+    /// it; with its path.
+    pub hidden_tail: Option<String>,
     /// In the place of the journal that is damaged stands what stood there before it was written: the device said that it had
     /// written it, and had not. What was acknowledged since may be lost, here and elsewhere; don't trust the device.
     pub device_lied: bool,
+}
+
+impl OpenReport {
+    /// Why nothing may be written on top of what was found.
+    fn read_only_because(&self) -> Option<String> {
+        let journal = self.journal_damage.as_ref();
+        let journal = journal.map(|place| format!("the journal is damaged ({place}); what came before it can be read"));
+        let page = self.page_damage.as_ref();
+        let page = page.map(|damage| {
+            format!("the journal has changes of logs that can't be told ({damage}); all others can be read")
+        });
+        let tail = self.hidden_tail.as_ref();
+        let tail = tail.map(|path| format!("{path} can't be read, and a buffered log may go on in it"));
+        journal.or(page).or(tail)
+    }
 }
 
 /// A store ready to run.
@@ -235,7 +256,9 @@ struct Replay<'a> {
     manifest: &'a Manifest,
     origin: StoreId,
     /// Pages that were read, by their first bucket: a journal can be about every log there is, and each page is read once.
-    pages: HashMap<u16, Vec<LogRow>>,
+    pages: HashMap<u16, Known>,
+    /// Logs that the journal is about and whose page can't be read.
+    unknown: BTreeSet<LogId>,
     logs: HashMap<LogId, Arc<LogState>>,
     gone: Vec<(LogId, Option<Arc<LogState>>)>,
     touched: BTreeSet<LogId>,
@@ -254,11 +277,17 @@ impl Replay<'_> {
             return Ok(None);
         }
         let page = self.manifest.page_around(id);
-        let rows = match self.pages.entry(page) {
-            hash_map::Entry::Occupied(rows) => rows.into_mut(),
-            hash_map::Entry::Vacant(place) => place.insert(self.manifest.rows_of_page(page)?),
+        let known = match self.pages.entry(page) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => place.insert(self.manifest.known_from(page)?),
         };
-        let Some(row) = rows.iter().find(|row| row.id == id) else { return Ok(None) };
+        let Some(row) = known.rows.iter().find(|row| row.id == id) else {
+            if let Some(damage) = known.damage.as_ref().filter(|_| self.unknown.insert(id)) {
+                self.report.page_damage.get_or_insert(damage.to_string());
+                self.report.stopped_logs.push((format!("(log {})", id.0), 0));
+            }
+            return Ok(None);
+        };
         let log = Arc::new(LogState::from_row(row, self.origin, false));
         self.logs.insert(id, log.clone());
         Ok(Some(log))
@@ -349,7 +378,8 @@ impl Replay<'_> {
         if entry.kind == EntryKind::CreateLog {
             let row = row()?;
             self.next_log = self.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
-            if self.log(row.id)?.is_none() && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
+            let is_new = self.log(row.id)?.is_none() && !self.unknown.contains(&row.id);
+            if is_new && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
                 let buffered = options_of(&row).durability == Durability::Buffered;
                 let log = LogState::from_row(&row, self.origin, buffered);
                 log.created_in.store(number, Ordering::Release);
@@ -361,7 +391,7 @@ impl Replay<'_> {
             return Ok(());
         }
         let Some(log) = self.log(entry.log)? else {
-            // Deleted by a later frame that a checkpoint covers already.
+            // Deleted by a later frame that a checkpoint covers already, or unknown.
             return Ok(());
         };
         let ahead_is_fine = crate::seeded_bug!(JournalAheadAccepted);
@@ -484,6 +514,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
         manifest,
         origin,
         pages: HashMap::new(),
+        unknown: BTreeSet::new(),
         logs: HashMap::new(),
         gone: Vec::new(),
         touched: if clean { BTreeSet::new() } else { root.touched.iter().copied().collect() },
@@ -687,12 +718,11 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         health,
         threaded,
     };
-    if let Some(place) = &report.journal_damage {
-        if let Some(damage) = damage {
-            // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
-            return Err(damage);
-        }
-        let why = format!("the journal is damaged ({place}); what came before it can be read");
+    if let (Some(_), Some(damage)) = (&report.journal_damage, damage) {
+        // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
+        return Err(damage);
+    }
+    if let Some(why) = report.read_only_because() {
         let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
         let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
         return Ok(Opened { parts, queue, generation: 0, end, lock, report });
