@@ -30,7 +30,7 @@ use crate::format::manifest::{LogRow, Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{LogId, SegmentId, StoreId};
-use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
+use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, hides_a_frame, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::{Changes, Known, Manifest};
 use crate::metrics::Health;
@@ -459,7 +459,8 @@ struct Found<'a> {
     settled: Vec<Arc<LogState>>,
 }
 
-/// Segments of the dead life that no manifest names, with what they say of themselves. With `sync` a folder that has no segment
+/// Segments of the dead life that no manifest names, with what they say of themselves; and the paths of those that don't say it, for
+/// the device can't read their headers. With `sync` a folder that has no segment
 /// known to be durable, here or in the journal, gets its name anew: this life may put segments there.
 fn unnamed_segments(
     disk: &dyn Disk,
@@ -467,12 +468,12 @@ fn unnamed_segments(
     root: &Root,
     replay: &Replay<'_>,
     sync: bool,
-) -> Result<Vec<SegmentHeader>> {
+) -> Result<(Vec<SegmentHeader>, Vec<String>)> {
     let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
     let noted: HashSet<SegmentId> = root.unnamed.iter().copied().collect();
     let is_unnamed = |id: &SegmentId| id.0 >= from || noted.contains(id);
     let named = replay.segments_in_use(is_unnamed);
-    let mut found = Vec::new();
+    let (mut found, mut hidden) = (Vec::new(), Vec::new());
     let list = |folder: &str| {
         let entries = if sync { names::list(disk, folder) } else { disk.list(folder) };
         entries.map_err(Error::io("list", folder))
@@ -491,23 +492,40 @@ fn unnamed_segments(
             let path = segment_path(id);
             // A buffered log may go on in it: what can't be looked at now must not be given up for good.
             let file = disk.open(&path, Access::Read).map_err(Error::io("open segment", &path))?;
-            file.read_at(&mut bytes, 0).map_err(Error::io("read segment", path))?;
+            match file.read_at(&mut bytes, 0) {
+                Err(error) if is_unreadable(&error) => {
+                    hidden.push(path);
+                    continue;
+                }
+                read => read.map_err(Error::io("read segment", path))?,
+            };
             let header = SegmentHeader::parse(&bytes).ok();
             let nobody = SegmentHeader::of_pack(origin, id);
             found.push(header.filter(|h| h.origin == origin && h.segment == id).unwrap_or(nobody));
         }
     }
-    Ok(found)
+    Ok((found, hidden))
 }
 
 fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool) -> Result<Found<'a>> {
     let disk = &*env.disk;
     let origin = identity.origin;
     let root = &manifest.root;
-    let Contents { files, places, incomplete } = journal::read(disk, origin, root, identity.journal_file_bytes)?;
+    let Contents { files, places, incomplete, unreadable } =
+        journal::read(disk, origin, root, identity.journal_file_bytes)?;
     let clean = files.is_empty() && root.clean;
     let mut plan = plan(&files, &places, origin, root)?;
-    if let Some((number, at)) = incomplete {
+    let damaged_in = match &plan.verdict {
+        Verdict::Tail { .. } => hides_a_frame(&files, &places, &plan, &unreadable),
+        // Zeros that stand for what can't be read say nothing of the device's word.
+        Verdict::Damaged { path, at, .. } if !unreadable.is_empty() => files
+            .iter()
+            .map(|(number, _)| *number)
+            .find(|number| journal_path(*number) == *path)
+            .map(|number| (number, *at)),
+        Verdict::Damaged { .. } => None,
+    };
+    if let Some((number, at)) = incomplete.or(damaged_in) {
         plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at, never_written: false };
     }
     let mut replay = Replay {
@@ -526,10 +544,15 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     for place in &plan.frames {
         replay.frame(place, &files[place.file].1)?;
     }
-    let mut leftovers = match clean {
-        true => Vec::new(),
-        false => unnamed_segments(disk, origin, root, &replay, sync)?,
-    };
+    let mut leftovers = Vec::new();
+    let mut hidden = Vec::new();
+    if !clean {
+        (leftovers, hidden) = unnamed_segments(disk, origin, root, &replay, sync)?;
+    }
+    // Which log such a segment is of can't be told. Of a durable one it has nothing that is not elsewhere.
+    if let Some(path) = hidden.first().filter(|_| !replay.touched.is_empty()) {
+        replay.report.hidden_tail = Some(path.clone());
+    }
     let mut settled = Vec::new();
     for id in replay.touched.clone() {
         if let Some(log) = replay.log(id)? {

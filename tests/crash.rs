@@ -9,8 +9,9 @@ mod support;
 use std::collections::BTreeSet;
 
 use braidlog::check::{CheckOptions, check_in};
-use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, SimDisk, Tape};
-use braidlog::{Error, ReadMode};
+use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
+use braidlog::manual::ManualStore;
+use braidlog::{Durability, Error, Health, LogOptions, ReadMode, StartAt, Store};
 use support::exhaustive::{Looked, base, base_with, explore, explore_all};
 use support::runner::{Op, Run};
 use support::{NAMES, budget, crash_seconds, env_of, packing, small, two_lanes};
@@ -403,4 +404,72 @@ fn a_bulk_batch_that_is_taken_over_is_found() {
         let small = Op::Append { log: 0, count: 2, len: 90, settle: true };
         apply(&mut run, &[bulk, Op::Reopen, small, Op::Checkpoint, Op::Check, Op::Reopen, small, Op::Check]);
     }
+}
+
+/// Found by review: a bad sector refused to open what a flipped bit in the same place does not.
+#[test]
+fn a_segment_without_a_row_whose_header_cannot_be_read_is_left_where_it_is() {
+    for buffered in [false, true] {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), std::sync::Arc::new(ManualClock::new()));
+        let options = || small(ReadMode::Copy).bulk_bytes(1 << 20);
+        let mut store = ManualStore::open(env_of(&disk, &clock), options()).unwrap();
+        let durability = if buffered { Durability::Buffered } else { Durability::Durable };
+        let mut made = store.create_log("a", LogOptions::new().durability(durability)).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        let segment =
+            |disk: &SimDisk| disk.files().into_iter().map(|(path, _)| path).find(|path| path.ends_with(".seg"));
+        while segment(&disk).is_none() {
+            drop(log.append_ticket(&[7; 9000][..]));
+            store.settle();
+            store.upkeep_step();
+        }
+        let acknowledged = log.end();
+        drop((log, store));
+        let disk = disk.crash(Crash::Kill, &Tape::seeded(1));
+        let path = segment(&disk).unwrap();
+        disk.set_read_error(&path, 0..512).unwrap();
+        let mut store = ManualStore::open(env_of(&disk, &clock), options()).unwrap();
+        let report = store.store().open_report().clone();
+        assert_eq!((report.hidden_tail.as_ref(), report.leftover_segments), (buffered.then_some(&path), 0));
+        assert_eq!(matches!(store.store().health(), Health::ReadOnly { .. }), buffered);
+        if !buffered {
+            assert_eq!(store.store().log("a").unwrap().end(), acknowledged);
+            store.checkpoint().unwrap();
+        }
+        assert!(disk.files().iter().any(|(there, _)| *there == path), "it was given up");
+    }
+}
+
+/// Every block of the journal, on its own: where nothing stands that counts it changes nothing, and elsewhere the store is no worse off
+/// than with a flipped bit.
+#[test]
+fn a_block_of_the_journal_that_cannot_be_read_costs_what_stands_there() {
+    let mut run = fresh(ReadMode::Copy);
+    let durable = Op::Append { log: 0, count: 1, len: 3000, settle: true };
+    apply(&mut run, &[durable, durable, Op::Upkeep, Op::Checkpoint, durable, durable, durable]);
+    let acknowledged = run.log(NAMES[0]).unwrap().end();
+    run.store = None;
+    let left = run.disk.crash(Crash::Kill, &Tape::seeded(1));
+    let journal: Vec<_> = left.files().into_iter().filter(|(path, _)| path.starts_with("journal/")).collect();
+    let (mut whole, mut told) = (0, 0);
+    for (path, at) in journal.iter().flat_map(|(path, len)| (0..*len).step_by(4096).map(move |at| (path, at))) {
+        let disk = left.fork();
+        disk.set_read_error(path, at + 100..at + 101).unwrap();
+        let env = env_of(&disk, &run.clock);
+        let looked = Store::open_read_only_in(env.clone(), small(ReadMode::Copy)).unwrap();
+        let end = looked.log(NAMES[0]).unwrap().end();
+        drop(looked);
+        let store = ManualStore::open(env, small(ReadMode::Copy)).unwrap();
+        let report = store.store().open_report();
+        assert_eq!(store.store().log(NAMES[0]).unwrap().end(), end, "{path}, byte {at}");
+        assert!(!report.device_lied, "{path}, byte {at}");
+        if report.journal_damage.is_some() || !report.stopped_logs.is_empty() {
+            told += 1;
+        } else {
+            assert_eq!(end, acknowledged, "{path}, byte {at}: fewer in silence");
+            whole += 1;
+        }
+    }
+    assert!(whole > 10 && told >= 3, "{whole} whole, {told} told");
 }
