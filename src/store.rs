@@ -314,7 +314,7 @@ impl Store {
     /// Writes what memory holds to segments and takes a checkpoint, so that the next open has nothing to replay. Blocks.
     ///
     /// # Errors
-    /// What stopped the store meanwhile. [`Error::Io`] if it could not be taken just now, for want of descriptors for example:
+    /// Why the store takes no writes, if it doesn't: [`Error::ReadOnly`], [`Error::Full`], [`Error::Stopped`]. [`Error::Io`] if it could not be taken just now, for want of descriptors for example:
     /// nothing is lost, and it is tried again.
     pub fn checkpoint(&self) -> Result<()> {
         let core = &self.life.core;
@@ -332,10 +332,7 @@ impl Store {
             {
                 return Err(error.clone());
             }
-            if core.health.is_stopped() || core.is_closed() {
-                return Err(core.refusal());
-            }
-            if matches!(core.health.get(), Health::Full { .. }) {
+            if !core.health.is_ok() || core.is_closed() {
                 return Err(core.refusal());
             }
             drop(changed.wait_timeout(ended, Duration::from_millis(50)));
@@ -347,8 +344,11 @@ impl Store {
 
     /// Copies the store as of now into the empty directory `path`, while it is being used. The copy is a store of its own.
     ///
+    /// Of a store that is read-only every file is copied as it is: what is damaged in it is so in the copy, and one that had no
+    /// room goes on where there is some.
+    ///
     /// # Errors
-    /// [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Full`] and [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<backup::BackupReport> {
         backup::backup(self, &path.as_ref().display().to_string())
     }

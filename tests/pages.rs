@@ -229,6 +229,9 @@ fn what_the_journal_has_for_a_log_whose_page_rotted_is_kept() {
         assert!(matches!(store.store().health(), Health::ReadOnly { .. }));
         assert!(damaged(store.store(), LOGS).contains(&7));
         assert_eq!(store.store().log(&idle(8)).unwrap().end(), 1);
+        // Found by review: this never returned, and so a store in this state could not be backed up.
+        assert!(matches!(store.store().checkpoint(), Err(Error::ReadOnly { .. })));
+    }
     assert_eq!(disk.files(), before);
     let report = check_in(&env_of(&disk), &CheckOptions::new(), &mut |_| {}).unwrap();
     assert!(!report.is_sound());
@@ -239,3 +242,28 @@ fn what_the_journal_has_for_a_log_whose_page_rotted_is_kept() {
 }
 
 #[test]
+fn a_store_that_is_read_only_is_backed_up_as_it_is() {
+    const LOGS: usize = 300;
+    let disk = store_with(LOGS);
+    let mut store = open(&disk);
+    let log = store.store().log(&idle(8)).unwrap();
+    append(&mut store, &log, b"in the journal").unwrap();
+    drop((log, store));
+    let left = disk.crash(Crash::Kill, &Tape::seeded(1));
+    for rotten in [false, true] {
+        let disk = left.fork();
+        if rotten {
+            rot(&disk, &idle(8));
+        }
+        let store = Store::open_read_only_in(env_of(&disk), options()).unwrap();
+        let report = store.backup("copy").unwrap();
+        assert_eq!(report.logs == LOGS as u64, !rotten);
+        drop(store);
+        let copy = ManualStore::open(env_on(disk.sibling("copy").unwrap()), options()).unwrap();
+        assert_eq!(matches!(copy.store().health(), Health::ReadOnly { .. }), rotten);
+        match copy.store().log(&idle(8)) {
+            Ok(log) => assert_eq!((log.end(), rotten), (1, false)),
+            Err(error) => assert!(rotten && matches!(error, Error::Damaged { .. }), "{error:?}"),
+        }
+    }
+}
