@@ -180,15 +180,21 @@ impl Store {
     /// Starts the thread of the buffered lane, once.
     pub(crate) fn start_buffered(&self) -> Result<()> {
         let core = &self.life.core;
-        if core.threaded && !core.buffered_started.swap(true, Ordering::AcqRel) {
-            let lane = BufferedLane::new(core.clone());
-            let lock = self.life.lock.clone();
+        if !core.threaded || core.buffered_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Held until it is known whether it runs: who meets this call here must not count on a thread that there won't be.
+        let mut threads = self.life.threads.lock();
+        if !core.buffered_started.load(Ordering::Acquire) {
+            let (core, lock) = (core.clone(), self.life.lock.clone());
+            // Made there: one that goes ends the lane.
             let run = move || {
-                lane.run();
+                BufferedLane::new(core).run();
                 drop(lock);
             };
             let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(run);
-            self.life.threads.lock().push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+            threads.push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+            self.life.core.buffered_started.store(true, Ordering::Release);
         }
         Ok(())
     }
