@@ -366,3 +366,29 @@ fn what_expires_on_a_full_disk_makes_room() {
         after.apply(Op::Check).unwrap_or_else(|e| panic!("{what}: {e}"));
     }
 }
+
+/// Found by review: less than what starts a flush by itself stood in the way of a large append, and nothing ever asked for that.
+#[test]
+fn an_append_that_fits_the_memory_is_let_in_some_time() {
+    let many = StoreOptions::new().journal_file_bytes(16 << 20).memory_bytes(12 << 20).pack_from(0).reserve_bytes(0);
+    let few = small(ReadMode::Map).memory_bytes(64 << 10).bulk_bytes(1 << 20);
+    for (options, before, large) in [(few, 15_000, 55_000), (many, 2_500_000, 10 << 20)] {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let mut store = ManualStore::open(env_of(&disk, &clock), options.bulk_bytes(64 << 20)).unwrap();
+        let mut made = store.create_log("a", LogOptions::new()).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        for part in vec![7; before].chunks(50_000) {
+            log.append_ticket(part).map(drop).unwrap();
+            store.settle();
+        }
+        let large = vec![7; large];
+        let appended = (0..3).any(|_| {
+            let appended = log.try_append_batch(&[large[..].into()]);
+            store.settle();
+            store.upkeep_step();
+            appended.is_ok_and(|ticket| ticket.try_get().is_some_and(|outcome| outcome.is_ok()))
+        });
+        assert!(appended, "{:?} {:?}", log.info(), store.store().health());
+    }
+}
