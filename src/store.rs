@@ -284,6 +284,9 @@ impl Store {
 
     /// Hands over a transaction. What it answers is durable, and so is everything a refusal was based on.
     ///
+    /// On a full disk those go on that give room: they delete or trim logs, and create none, give none a longer retention and append no
+    /// more than some rows that go with that.
+    ///
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::TransactionTooLarge`], [`Error::Full`], [`Error::Busy`]; when waited for,
     /// [`Error::Conflict`] and what a precondition answered.
@@ -297,7 +300,10 @@ impl Store {
         if bytes > max {
             return Err(Error::TransactionTooLarge { bytes, max });
         }
-        core.admit(bytes as u64, || core.deadline())?;
+        match core.admit(bytes as u64, || core.deadline()) {
+            Err(Error::Full { .. }) if transaction.gives_room() && core.budget.reserve_beyond(bytes as u64) => {}
+            admitted => admitted?,
+        }
         core.request(|slot| Request::Transaction { transaction, slot })
             .inspect_err(|_| core.budget.release(bytes as u64))
     }

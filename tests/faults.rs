@@ -392,3 +392,41 @@ fn an_append_that_fits_the_memory_is_let_in_some_time() {
         assert!(appended, "{:?} {:?}", log.info(), store.store().health());
     }
 }
+
+/// Found by review: what deletes streams, and lowers their retention, are transactions, and a full disk refused them.
+#[test]
+fn streams_are_deleted_and_kept_for_less_on_a_full_disk() {
+    use braidlog::manual::ManualEngine;
+    use braidlog::stream::StreamOptions;
+    use braidlog::{EngineOptions, Error};
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let options = EngineOptions::new().store(small(ReadMode::Copy).memory_bytes(256 << 10));
+    let mut machinery = ManualEngine::open(env_of(&disk, &clock), options).unwrap();
+    let engine = machinery.engine().clone();
+    let streams = ["goes", "stays"].map(|name| engine.create_stream(name, StreamOptions::new().shards(2)).unwrap());
+    streams[1].increase_retention_hours(48).unwrap();
+    disk.set_capacity(Some(disk.used_bytes() + (4 << 20)));
+    for n in 0..10_000 {
+        let put = streams[n % 2].put_record(&format!("key {n}"), &[7; 4000]);
+        machinery.machines().upkeep_step();
+        if let Err(error) = put {
+            assert!(says_full(&error), "{error:?}");
+            break;
+        }
+        assert!(n < 9_999, "it never filled up");
+    }
+    let is_full = |engine: &mut ManualEngine| matches!(engine.machines().store().health(), Health::Full { .. });
+    assert!(is_full(&mut machinery));
+    // What takes room is refused as before.
+    assert!(engine.create_stream("more", StreamOptions::new()).is_err_and(|error| says_full(&error)));
+    assert!(streams[1].increase_retention_hours(72).is_err_and(|error| says_full(&error)));
+    streams[1].decrease_retention_hours(24).unwrap();
+    assert!(is_full(&mut machinery));
+    engine.delete_stream("goes", true).unwrap();
+    for _ in 0..10 {
+        machinery.machines().upkeep_step();
+    }
+    assert_eq!(machinery.machines().store().health(), Health::Ok);
+    streams[1].put_record("key", b"again").unwrap();
+    assert!(matches!(engine.stream("goes"), Err(Error::ResourceNotFound { .. })));
+}

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, step_until};
 
+/// What gives room back may take so much more.
+const BEYOND_BYTES: u64 = 1 << 20;
 
 /// Bytes that no segment has yet, bounded.
 pub(crate) struct Budget {
@@ -34,6 +36,12 @@ impl Budget {
     pub(super) fn try_reserve(&self, bytes: u64) -> bool {
         // A single append larger than the whole budget may go alone, so that it can go at all.
         let fits = |used: u64| (used == 0 || used + bytes <= self.max).then_some(used + bytes);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
+    }
+
+    /// Lets in what helps to make room, a little beyond what there may be.
+    pub(crate) fn reserve_beyond(&self, bytes: u64) -> bool {
+        let fits = |used: u64| (used + bytes <= self.max + BEYOND_BYTES).then_some(used + bytes);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
 
