@@ -430,3 +430,32 @@ fn streams_are_deleted_and_kept_for_less_on_a_full_disk() {
     streams[1].put_record("key", b"again").unwrap();
     assert!(matches!(engine.stream("goes"), Err(Error::ResourceNotFound { .. })));
 }
+
+/// Found by review: a reader that had a place in a segment kept the map of what that could hold when it was opened, and called what
+/// was written behind that damaged.
+#[test]
+fn a_reader_follows_a_segment_that_may_be_larger_than_it_was() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let mut store = ManualStore::open(env_of(&disk, &clock), small(ReadMode::Map).bulk_bytes(1 << 20)).unwrap();
+    let mut made = store.create_log("a", LogOptions::new().segment_bytes_max(16 << 10)).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    let append = |store: &mut ManualStore| {
+        log.append_ticket(&[7; 5000][..]).map(drop).unwrap();
+        store.settle();
+    };
+    append(&mut store);
+    store.checkpoint().unwrap();
+    let mut reader = log.read(braidlog::StartAt::TrimHorizon).unwrap();
+    reader.next().unwrap().unwrap();
+    assert!(reader.next().is_none());
+    let mut changed = log.set_options_ticket(LogOptions::new().segment_bytes_max(1 << 20)).unwrap();
+    store.settle();
+    changed.try_get().unwrap().unwrap();
+    (0..4).for_each(|_| append(&mut store));
+    store.checkpoint().unwrap();
+    assert_eq!(log.info().segments, 1);
+    for number in 1..5 {
+        assert_eq!(reader.next().unwrap().unwrap().sequence_number, number);
+    }
+}
