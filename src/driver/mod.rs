@@ -171,9 +171,12 @@ impl Lane {
         if takes { queue.turns.pop_front() } else { None }
     }
 
-    /// What was taken is the oldest again.
+    /// What was taken is the oldest again; or answered, if everything was meanwhile.
     pub(crate) fn put_back(&self, taken: Taken) {
-        self.queue.lock().turns.push_front(taken);
+        let mut queue = self.queue.lock();
+        let Some(refused) = queue.refused.clone() else { return queue.turns.push_front(taken) };
+        drop(queue);
+        taken.turn.resolve(Err(refused));
     }
 
     /// Wakes the machine's thread to look around.
@@ -242,5 +245,23 @@ impl Signal {
         }
         state.0 = false;
         state.1
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::options::LogOptions;
+    use crate::ticket::Slot;
+
+    #[test]
+    fn a_turn_that_is_put_back_into_a_lane_that_refuses_is_answered() {
+        let lane = Lane::default();
+        let create = |slot| Request::CreateLog { name: "a".to_owned(), options: LogOptions::new(), slot };
+        let turn = lane.request(create(Slot::new())).unwrap();
+        let taken = lane.take(0).unwrap();
+        lane.refuse(Error::Closed);
+        lane.put_back(taken);
+        assert_eq!(turn.wait_for(Duration::ZERO), Some(Err(Error::Closed)));
     }
 }
