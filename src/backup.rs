@@ -3,6 +3,8 @@
 //! A checkpoint names one frame. From then on until the copy is done no segment file is removed; each is copied up to its
 //! end as of that frame. The manifest comes after the segments and `STORE` comes last, so half a copy is no store. The copy
 //! has an id of its own and starts a life of its own.
+//!
+//! A store that is read-only takes no checkpoint, and none of its files changes: they are copied whole, its journal too.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +52,10 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     }
     // From here on files that a checkpoint retires stay until the copy is done.
     let _kept = core.keep_files();
-    store.checkpoint()?;
+    match store.checkpoint() {
+        Err(Error::ReadOnly { .. }) => return copy_all(store, &*target),
+        checkpoint => checkpoint?,
+    }
     let (root, rows) = {
         let manifest = core.manifest.lock();
         let rows = manifest.rows().collect::<Result<Vec<_>>>()?;
@@ -78,9 +83,6 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     for folder in folders.iter().map(String::as_str).chain(["segments"]) {
         target.sync_dir(folder).map_err(Error::io("sync folder", folder))?;
     }
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
-    id[8..].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
     let generation = root.generations.last().map_or(0, |g| g.0) + 1;
     let copied = Root {
         generations: vec![(generation, root.frame + 1)],
@@ -93,11 +95,52 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
         chain: 0,
         ..root
     };
-    let identity = StoreFile { id: StoreId(id), ..core.identity };
-    let mut manifest = Manifest::create(target.clone(), identity.origin, copied.clone())?;
+    let mut manifest = Manifest::create(target.clone(), core.identity.origin, copied.clone())?;
     manifest.write(copied, &rows.into_iter().collect(), &Pace::none())?;
-    recovery::make_lock(&*target)?;
-    recovery::write_identity(&*target, &identity)?;
+    make_store(store, &*target)?;
+    Ok(report)
+}
+
+/// Makes a store of what was copied: the last step.
+fn make_store(store: &Store, target: &dyn Disk) -> Result<()> {
+    let core = store.core();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
+    id[8..].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
+    recovery::make_lock(target)?;
+    recovery::write_identity(target, &StoreFile { id: StoreId(id), ..core.identity })
+}
+
+/// Copies every file of a store that nobody writes to, as it is: what waits in its journal can't go to segments, and what can't be
+/// read by this life may be by another.
+fn copy_all(store: &Store, target: &dyn Disk) -> Result<BackupReport> {
+    let core = store.core();
+    let disk = &*core.env.disk;
+    // Of a page that can't be read nobody knows.
+    let known = || core.manifest.lock().rows().flatten().map(|rows| rows.len()).sum();
+    let logs = core.names().map_or_else(|_| known(), |names| names.len()) as u64;
+    let mut report = BackupReport { frame: core.durable_frame(), logs, ..BackupReport::default() };
+    recovery::make_folders(target)?;
+    let mut folders: Vec<String> = ["manifest", "journal", "segments"].map(str::to_owned).into();
+    while let Some(folder) = folders.pop() {
+        for entry in disk.list(&folder).map_err(Error::io("list", &folder))? {
+            let path = format!("{folder}/{}", entry.name);
+            if entry.is_dir {
+                target.create_dir(&path).map_err(Error::io("make folder", &path))?;
+                folders.push(path);
+                continue;
+            }
+            let file = disk.open(&path, Access::Read).map_err(Error::io("open", &path))?;
+            let bytes = file.len().map_err(Error::io("measure", &path))?;
+            copy(disk, target, &path, bytes)?;
+            if path.ends_with(".seg") {
+                report.segments += 1;
+                report.bytes += bytes;
+            }
+        }
+        target.sync_dir(&folder).map_err(Error::io("sync folder", &folder))?;
+    }
+    make_store(store, target)?;
     Ok(report)
 }
 

@@ -30,9 +30,9 @@ use crate::format::manifest::{LogRow, Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{FrameNumber, LogId, SegmentId, StoreId};
-use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, is_pristine, journal_path, plan};
+use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, hides_a_frame, is_pristine, journal_path, plan};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
-use crate::manifest::{Changes, Manifest};
+use crate::manifest::{Changes, Known, Manifest};
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
 use crate::segment::{RESERVE_IDS, next_batch, segment_path};
@@ -91,9 +91,30 @@ pub struct OpenReport {
     pub network_file_system: Option<String>,
     /// The journal is damaged: the store is read-only at the state before; with the place.
     pub journal_damage: Option<String>,
+    /// A page of the manifest can't be read, and the journal holds changes of its logs: what can neither be applied nor forgotten
+    /// keeps the store read-only. All other logs are as they were; with the damage.
+    pub page_damage: Option<String>,
+    /// The header of a segment can't be read in which a buffered log may go on: the store is read-only, and buffered logs end before
+    /// it; with its path.
+    pub hidden_tail: Option<String>,
     /// In the place of the journal that is damaged stands what stood there before it was written: the device said that it had
     /// written it, and had not. What was acknowledged since may be lost, here and elsewhere; don't trust the device.
     pub device_lied: bool,
+}
+
+impl OpenReport {
+    /// Why nothing may be written on top of what was found.
+    fn read_only_because(&self) -> Option<String> {
+        let journal = self.journal_damage.as_ref();
+        let journal = journal.map(|place| format!("the journal is damaged ({place}); what came before it can be read"));
+        let page = self.page_damage.as_ref();
+        let page = page.map(|damage| {
+            format!("the journal has changes of logs that can't be told ({damage}); all others can be read")
+        });
+        let tail = self.hidden_tail.as_ref();
+        let tail = tail.map(|path| format!("{path} can't be read, and a buffered log may go on in it"));
+        journal.or(page).or(tail)
+    }
 }
 
 /// A store ready to run.
@@ -236,7 +257,9 @@ struct Replay<'a> {
     manifest: &'a Manifest,
     origin: StoreId,
     /// Pages that were read, by their first bucket: a journal can be about every log there is, and each page is read once.
-    pages: HashMap<u16, Vec<LogRow>>,
+    pages: HashMap<u16, Known>,
+    /// Logs that the journal is about and whose page can't be read.
+    unknown: BTreeSet<LogId>,
     logs: HashMap<LogId, Arc<LogState>>,
     gone: Vec<(LogId, Option<Arc<LogState>>)>,
     touched: BTreeSet<LogId>,
@@ -259,11 +282,17 @@ impl Replay<'_> {
             return Ok(None);
         }
         let page = self.manifest.page_around(id);
-        let rows = match self.pages.entry(page) {
-            hash_map::Entry::Occupied(rows) => rows.into_mut(),
-            hash_map::Entry::Vacant(place) => place.insert(self.manifest.rows_of_page(page)?),
+        let known = match self.pages.entry(page) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(place) => place.insert(self.manifest.known_from(page)?),
         };
-        let Some(row) = rows.iter().find(|row| row.id == id) else { return Ok(None) };
+        let Some(row) = known.rows.iter().find(|row| row.id == id) else {
+            if let Some(damage) = known.damage.as_ref().filter(|_| self.unknown.insert(id)) {
+                self.report.page_damage.get_or_insert(damage.to_string());
+                self.report.stopped_logs.push((format!("(log {})", id.0), 0));
+            }
+            return Ok(None);
+        };
         let log = Arc::new(LogState::from_row(row, self.origin, false));
         self.logs.insert(id, log.clone());
         Ok(Some(log))
@@ -360,7 +389,8 @@ impl Replay<'_> {
         if entry.kind == EntryKind::CreateLog {
             let row = row()?;
             self.next_log = self.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
-            if self.log(row.id)?.is_none() && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
+            let is_new = self.log(row.id)?.is_none() && !self.unknown.contains(&row.id);
+            if is_new && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
                 let buffered = options_of(&row).durability == Durability::Buffered;
                 let log = LogState::from_row(&row, self.origin, buffered);
                 log.created_in.store(number, Ordering::Release);
@@ -372,7 +402,7 @@ impl Replay<'_> {
             return Ok(());
         }
         let Some(log) = self.log(entry.log)? else {
-            // Deleted by a later frame that a checkpoint covers already.
+            // Deleted by a later frame that a checkpoint covers already, or unknown.
             return Ok(());
         };
         let ahead_is_fine = crate::seeded_bug!(JournalAheadAccepted);
@@ -441,7 +471,8 @@ struct Found<'a> {
     settled: Vec<Arc<LogState>>,
 }
 
-/// Segments of the dead life that no manifest names, with what they say of themselves. With `sync` a folder that has no segment
+/// Segments of the dead life that no manifest names, with what they say of themselves; and the paths of those that don't say it, for
+/// the device can't read their headers. With `sync` a folder that has no segment
 /// known to be durable, here or in the journal, gets its name anew: this life may put segments there.
 fn unnamed_segments(
     disk: &dyn Disk,
@@ -449,12 +480,12 @@ fn unnamed_segments(
     root: &Root,
     replay: &Replay<'_>,
     sync: bool,
-) -> Result<Vec<SegmentHeader>> {
+) -> Result<(Vec<SegmentHeader>, Vec<String>)> {
     let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
     let noted: HashSet<SegmentId> = root.unnamed.iter().copied().collect();
     let is_unnamed = |id: &SegmentId| id.0 >= from || noted.contains(id);
     let named = replay.segments_in_use(is_unnamed);
-    let mut found = Vec::new();
+    let (mut found, mut hidden) = (Vec::new(), Vec::new());
     let list = |folder: &str| {
         let entries = if sync { names::list(disk, folder) } else { disk.list(folder) };
         entries.map_err(Error::io("list", folder))
@@ -473,29 +504,47 @@ fn unnamed_segments(
             let path = segment_path(id);
             // A buffered log may go on in it: what can't be looked at now must not be given up for good.
             let file = disk.open(&path, Access::Read).map_err(Error::io("open segment", &path))?;
-            file.read_at(&mut bytes, 0).map_err(Error::io("read segment", path))?;
+            match file.read_at(&mut bytes, 0) {
+                Err(error) if is_unreadable(&error) => {
+                    hidden.push(path);
+                    continue;
+                }
+                read => read.map_err(Error::io("read segment", path))?,
+            };
             let header = SegmentHeader::parse(&bytes).ok();
             let nobody = SegmentHeader::of_pack(origin, id);
             found.push(header.filter(|h| h.origin == origin && h.segment == id).unwrap_or(nobody));
         }
     }
-    Ok(found)
+    Ok((found, hidden))
 }
 
 fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool) -> Result<Found<'a>> {
     let disk = &*env.disk;
     let origin = identity.origin;
     let root = &manifest.root;
-    let Contents { files, places, incomplete } = journal::read(disk, origin, root, identity.journal_file_bytes)?;
+    let Contents { files, places, incomplete, unreadable } =
+        journal::read(disk, origin, root, identity.journal_file_bytes)?;
     let clean = files.is_empty() && root.clean;
     let mut plan = plan(&files, &places, origin, root)?;
-    if let Some((number, at)) = incomplete {
+    let damaged_in = match &plan.verdict {
+        Verdict::Tail { .. } => hides_a_frame(&files, &places, &plan, &unreadable),
+        // Zeros that stand for what can't be read say nothing of the device's word.
+        Verdict::Damaged { path, at, .. } if !unreadable.is_empty() => files
+            .iter()
+            .map(|(number, _)| *number)
+            .find(|number| journal_path(*number) == *path)
+            .map(|number| (number, *at)),
+        Verdict::Damaged { .. } => None,
+    };
+    if let Some((number, at)) = incomplete.or(damaged_in) {
         plan.verdict = Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at, never_written: false };
     }
     let mut replay = Replay {
         manifest,
         origin,
         pages: HashMap::new(),
+        unknown: BTreeSet::new(),
         logs: HashMap::new(),
         gone: Vec::new(),
         touched: if clean { BTreeSet::new() } else { root.touched.iter().copied().collect() },
@@ -509,10 +558,15 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     for place in &plan.frames {
         replay.frame(place, &files[place.file].1)?;
     }
-    let mut leftovers = match clean {
-        true => Vec::new(),
-        false => unnamed_segments(disk, origin, root, &replay, sync)?,
-    };
+    let mut leftovers = Vec::new();
+    let mut hidden = Vec::new();
+    if !clean {
+        (leftovers, hidden) = unnamed_segments(disk, origin, root, &replay, sync)?;
+    }
+    // Which log such a segment is of can't be told. Of a durable one it has nothing that is not elsewhere.
+    if let Some(path) = hidden.first().filter(|_| !replay.touched.is_empty()) {
+        replay.report.hidden_tail = Some(path.clone());
+    }
     let mut settled = Vec::new();
     for id in replay.touched.clone() {
         if let Some(log) = replay.log(id)? {
@@ -703,12 +757,11 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         health,
         threaded,
     };
-    if let Some(place) = &report.journal_damage {
-        if let Some(damage) = damage {
-            // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
-            return Err(damage);
-        }
-        let why = format!("the journal is damaged ({place}); what came before it can be read");
+    if let (Some(_), Some(damage)) = (&report.journal_damage, damage) {
+        // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
+        return Err(damage);
+    }
+    if let Some(why) = report.read_only_because() {
         let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
         let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
         return Ok(Opened { parts, queue, generation: 0, end, lock, report });

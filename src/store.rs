@@ -180,15 +180,21 @@ impl Store {
     /// Starts the thread of the buffered lane, once.
     pub(crate) fn start_buffered(&self) -> Result<()> {
         let core = &self.life.core;
-        if core.threaded && !core.buffered_started.swap(true, Ordering::AcqRel) {
-            let lane = BufferedLane::new(core.clone());
-            let lock = self.life.lock.clone();
+        if !core.threaded || core.buffered_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Held until it is known whether it runs: who meets this call here must not count on a thread that there won't be.
+        let mut threads = self.life.threads.lock();
+        if !core.buffered_started.load(Ordering::Acquire) {
+            let (core, lock) = (core.clone(), self.life.lock.clone());
+            // Made there: one that goes ends the lane.
             let run = move || {
-                lane.run();
+                BufferedLane::new(core).run();
                 drop(lock);
             };
             let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(run);
-            self.life.threads.lock().push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+            threads.push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+            self.life.core.buffered_started.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -278,6 +284,9 @@ impl Store {
 
     /// Hands over a transaction. What it answers is durable, and so is everything a refusal was based on.
     ///
+    /// On a full disk those go on that give room: they delete or trim logs, and create none, give none a longer retention and append no
+    /// more than some rows that go with that.
+    ///
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::TransactionTooLarge`], [`Error::Full`], [`Error::Busy`]; when waited for,
     /// [`Error::Conflict`] and what a precondition answered.
@@ -291,7 +300,10 @@ impl Store {
         if bytes > max {
             return Err(Error::TransactionTooLarge { bytes, max });
         }
-        core.admit(bytes as u64, || core.deadline())?;
+        match core.admit(bytes as u64, || core.deadline()) {
+            Err(Error::Full { .. }) if transaction.gives_room() && core.budget.reserve_beyond(bytes as u64) => {}
+            admitted => admitted?,
+        }
         core.request(|slot| Request::Transaction { transaction, slot })
             .inspect_err(|_| core.budget.release(bytes as u64))
     }
@@ -314,7 +326,7 @@ impl Store {
     /// Writes what memory holds to segments and takes a checkpoint, so that the next open has nothing to replay. Blocks.
     ///
     /// # Errors
-    /// What stopped the store meanwhile. [`Error::Io`] if it could not be taken just now, for want of descriptors for example:
+    /// Why the store takes no writes, if it doesn't: [`Error::ReadOnly`], [`Error::Full`], [`Error::Stopped`]. [`Error::Io`] if it could not be taken just now, for want of descriptors for example:
     /// nothing is lost, and it is tried again.
     pub fn checkpoint(&self) -> Result<()> {
         let core = &self.life.core;
@@ -332,10 +344,7 @@ impl Store {
             {
                 return Err(error.clone());
             }
-            if core.health.is_stopped() || core.is_closed() {
-                return Err(core.refusal());
-            }
-            if matches!(core.health.get(), Health::Full { .. }) {
+            if !core.health.is_ok() || core.is_closed() {
                 return Err(core.refusal());
             }
             drop(changed.wait_timeout(ended, Duration::from_millis(50)));
@@ -347,8 +356,11 @@ impl Store {
 
     /// Copies the store as of now into the empty directory `path`, while it is being used. The copy is a store of its own.
     ///
+    /// Of a store that is read-only every file is copied as it is: what is damaged in it is so in the copy, and one that had no
+    /// room goes on where there is some.
+    ///
     /// # Errors
-    /// [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Full`] and [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<backup::BackupReport> {
         backup::backup(self, &path.as_ref().display().to_string())
     }

@@ -13,6 +13,10 @@ use crate::record::check_record;
 use crate::sync::{Arc, MutexGuard};
 use crate::ticket::Appended;
 
+/// What a transaction that gives room may append: a large row, and a small one for each log that it is about.
+const ROWS_BYTES: usize = 64 << 10;
+const ROW_BYTES: usize = 512;
+
 type Precondition = Box<dyn FnOnce() -> Result<()> + Send>;
 /// Something that follows from what was decided.
 pub(crate) type Consequence = Box<dyn FnOnce(&Decided) + Send>;
@@ -74,6 +78,8 @@ pub struct Transaction {
     pub(crate) once_decided: Vec<Consequence>,
     pub(crate) once_durable: Vec<Consequence>,
     bytes: usize,
+    /// The part of them that records take.
+    record_bytes: usize,
 }
 
 /// What a transaction did.
@@ -105,6 +111,7 @@ impl Transaction {
         }
         // Each record may begin a batch of its own.
         self.bytes += record.encoded_len() + 96;
+        self.record_bytes += record.encoded_len();
         let owned = NewRecord::Given {
             key: record.key.map(<[u8]>::to_vec),
             attributes: record.attributes.map(<[u8]>::to_vec),
@@ -123,6 +130,7 @@ impl Transaction {
         data: impl FnOnce() -> Vec<u8> + Send + 'static,
     ) -> &mut Self {
         self.bytes += bytes_max + 128;
+        self.record_bytes += bytes_max;
         self.appends.push((log.state.clone(), NewRecord::Late(Box::new(data))));
         self
     }
@@ -226,6 +234,24 @@ impl Transaction {
             && self.closes.is_empty()
             && self.deletes.is_empty()
             && self.creates.is_empty()
+    }
+
+    /// Whether it gives room back and takes little, so that it goes on where there is none: it deletes or trims logs, what it appends
+    /// is some rows about them, and nothing is kept for longer.
+    pub(crate) fn gives_room(&self) -> bool {
+        let about = self.deletes.len() + self.trims.len();
+        let keeps = |(log, options): &(Arc<LogState>, LogOptions)| {
+            let before = log.options.read().unwrap_or_else(|p| p.into_inner());
+            let longer = |new: Option<u64>, old: Option<u64>| old.is_some_and(|old| new.is_none_or(|new| new > old));
+            longer(
+                options.retention_age.map(|age| age.as_millis() as u64),
+                before.retention_age.map(|age| age.as_millis() as u64),
+            ) || longer(options.retention_bytes, before.retention_bytes)
+        };
+        about > 0
+            && self.creates.is_empty()
+            && self.record_bytes <= ROWS_BYTES + about * ROW_BYTES
+            && !self.options.iter().any(keeps)
     }
 
     /// An upper bound of what it takes in a frame.

@@ -416,3 +416,96 @@ fn an_empty_segment_makes_no_fresh_record_expire() {
         assert!(newest.is_some_and(|ms| ms >= ManualClock::START_MS), "{newest:?}");
     }
 }
+
+/// Found by review: less than what starts a flush by itself stood in the way of a large append, and nothing ever asked for that.
+#[test]
+fn an_append_that_fits_the_memory_is_let_in_some_time() {
+    let many = StoreOptions::new().journal_file_bytes(16 << 20).memory_bytes(12 << 20).pack_from(0).reserve_bytes(0);
+    let few = small(ReadMode::Map).memory_bytes(64 << 10).bulk_bytes(1 << 20);
+    for (options, before, large) in [(few, 15_000, 55_000), (many, 2_500_000, 10 << 20)] {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let mut store = ManualStore::open(env_of(&disk, &clock), options.bulk_bytes(64 << 20)).unwrap();
+        let mut made = store.create_log("a", LogOptions::new()).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        for part in vec![7; before].chunks(50_000) {
+            log.append_ticket(part).map(drop).unwrap();
+            store.settle();
+        }
+        let large = vec![7; large];
+        let appended = (0..3).any(|_| {
+            let appended = log.try_append_batch(&[large[..].into()]);
+            store.settle();
+            store.upkeep_step();
+            appended.is_ok_and(|ticket| ticket.try_get().is_some_and(|outcome| outcome.is_ok()))
+        });
+        assert!(appended, "{:?} {:?}", log.info(), store.store().health());
+    }
+}
+
+/// Found by review: what deletes streams, and lowers their retention, are transactions, and a full disk refused them.
+#[test]
+fn streams_are_deleted_and_kept_for_less_on_a_full_disk() {
+    use braidlog::manual::ManualEngine;
+    use braidlog::stream::StreamOptions;
+    use braidlog::{EngineOptions, Error};
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let options = EngineOptions::new().store(small(ReadMode::Copy).memory_bytes(256 << 10));
+    let mut machinery = ManualEngine::open(env_of(&disk, &clock), options).unwrap();
+    let engine = machinery.engine().clone();
+    let streams = ["goes", "stays"].map(|name| engine.create_stream(name, StreamOptions::new().shards(2)).unwrap());
+    streams[1].increase_retention_hours(48).unwrap();
+    disk.set_capacity(Some(disk.used_bytes() + (4 << 20)));
+    for n in 0..10_000 {
+        let put = streams[n % 2].put_record(&format!("key {n}"), &[7; 4000]);
+        machinery.machines().upkeep_step();
+        if let Err(error) = put {
+            assert!(says_full(&error), "{error:?}");
+            break;
+        }
+        assert!(n < 9_999, "it never filled up");
+    }
+    let is_full = |engine: &mut ManualEngine| matches!(engine.machines().store().health(), Health::Full { .. });
+    assert!(is_full(&mut machinery));
+    // What takes room is refused as before.
+    assert!(engine.create_stream("more", StreamOptions::new()).is_err_and(|error| says_full(&error)));
+    assert!(streams[1].increase_retention_hours(72).is_err_and(|error| says_full(&error)));
+    streams[1].decrease_retention_hours(24).unwrap();
+    assert!(is_full(&mut machinery));
+    engine.delete_stream("goes", true).unwrap();
+    for _ in 0..10 {
+        machinery.machines().upkeep_step();
+    }
+    assert_eq!(machinery.machines().store().health(), Health::Ok);
+    streams[1].put_record("key", b"again").unwrap();
+    assert!(matches!(engine.stream("goes"), Err(Error::ResourceNotFound { .. })));
+}
+
+/// Found by review: a reader that had a place in a segment kept the map of what that could hold when it was opened, and called what
+/// was written behind that damaged.
+#[test]
+fn a_reader_follows_a_segment_that_may_be_larger_than_it_was() {
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let mut store = ManualStore::open(env_of(&disk, &clock), small(ReadMode::Map).bulk_bytes(1 << 20)).unwrap();
+    let mut made = store.create_log("a", LogOptions::new().segment_bytes_max(16 << 10)).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    let append = |store: &mut ManualStore| {
+        log.append_ticket(&[7; 5000][..]).map(drop).unwrap();
+        store.settle();
+    };
+    append(&mut store);
+    store.checkpoint().unwrap();
+    let mut reader = log.read(braidlog::StartAt::TrimHorizon).unwrap();
+    reader.next().unwrap().unwrap();
+    assert!(reader.next().is_none());
+    let mut changed = log.set_options_ticket(LogOptions::new().segment_bytes_max(1 << 20)).unwrap();
+    store.settle();
+    changed.try_get().unwrap().unwrap();
+    (0..4).for_each(|_| append(&mut store));
+    store.checkpoint().unwrap();
+    assert_eq!(log.info().segments, 1);
+    for number in 1..5 {
+        assert_eq!(reader.next().unwrap().unwrap().sequence_number, number);
+    }
+}

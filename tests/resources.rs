@@ -196,3 +196,29 @@ fn a_slow_reader_and_a_busy_log_hold_up_nobody_else() {
         assert!(rest.eq(1..=2 * BATCHES * BATCH), "{disk:?}: the slow one finds all that it missed");
     }
 }
+
+/// Found by review: what was refused for want of a thread was there all the same, and what came after it waited for ever.
+#[test]
+fn an_append_that_no_thread_can_be_started_for_is_absent() {
+    for disk in ["ring", "portable"] {
+        let root = tempfile::tempdir().unwrap();
+        in_child("child_without_memory_for_a_thread", root.path(), disk);
+    }
+}
+
+#[test]
+fn child_without_memory_for_a_thread() {
+    let Ok(root) = std::env::var(CHILD) else { return };
+    let store = Store::open_with(std::path::Path::new(&root).join("store"), small(disk_of_child())).unwrap();
+    let log = store.create_log("b", LogOptions::new().durability(Durability::Buffered)).unwrap();
+    let Rlimit { maximum, current } = getrlimit(Resource::As);
+    let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+    // Less than the stack of a thread.
+    setrlimit(Resource::As, Rlimit { current: Some(pages * 4096 + (1 << 20)), maximum }).unwrap();
+    let refused = log.append_ticket("refused");
+    setrlimit(Resource::As, Rlimit { current, maximum }).unwrap();
+    assert!(matches!(refused, Err(Error::Io(_))), "{:?}", refused.err());
+    let ticket = log.append_ticket("accepted").unwrap();
+    assert_eq!(ticket.wait_for(Duration::from_secs(10)).unwrap().unwrap().first, 0);
+    assert_eq!(contents(&log), [b"accepted"]);
+}

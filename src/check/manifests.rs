@@ -21,6 +21,8 @@ struct Wanted {
     page: PageRef,
     buckets: RangeInclusive<u16>,
     severity: Severity,
+    /// Another stands for it.
+    is_set_aside: bool,
 }
 
 /// Pages by file and position.
@@ -102,9 +104,11 @@ pub(super) fn newest(disk: &dyn Disk) -> Option<u64> {
 /// Adds the pages of a root; one that an earlier root wanted stays as it is.
 fn want(pages: &mut Pages, root: &Root, severity: Severity) {
     for (i, page) in root.pages.iter().enumerate() {
-        let last = root.pages.get(i + 1).map_or(LogId::BUCKETS, |next| next.first_bucket) - 1;
-        let buckets = page.first_bucket..=last;
-        pages.entry((page.manifest, page.position)).or_insert(Wanted { page: *page, buckets, severity });
+        let next = root.pages[i..].iter().find(|next| next.first_bucket > page.first_bucket);
+        let buckets = page.first_bucket..=next.map_or(LogId::BUCKETS, |next| next.first_bucket) - 1;
+        let is_set_aside = root.pages.get(i + 1).is_some_and(|next| next.first_bucket == page.first_bucket);
+        let wanted = Wanted { page: *page, buckets, severity, is_set_aside };
+        pages.entry((page.manifest, page.position)).or_insert(wanted);
     }
 }
 
@@ -199,6 +203,8 @@ fn file(ins: &mut Inspection<'_>, number: u64, role: Role, wanted: &Pages) {
             decode_page(&bytes)
         });
         match verified {
+            // It can be read by now, but it is old in part.
+            Ok(_) if wanted.is_set_aside => ins.find(lost_page(&path, wanted, Damage::Unreadable)),
             Ok(rows) if fits(&rows, wanted) => {}
             Ok(_) => ins.find(lost_page(&path, wanted, Damage::Misplaced)),
             Err(what) => ins.find(lost_page(&path, wanted, what)),

@@ -127,7 +127,7 @@ impl Replay<'_> {
                         let path =
                             if let Error::Damaged { path, .. } = &error { path.clone() } else { "manifest".into() };
                         let what = "the journal has changes of a log whose manifest page can't be read";
-                        let advice = "Opening the store fails. See the finding on that page.";
+                        let advice = "The store opens read-only. See the finding on that page.";
                         ins.find(Finding::damage(path, what).log(id, "?").advice(advice));
                     }
                 }

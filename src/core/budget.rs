@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, step_until};
 
+/// What gives room back may take so much more.
+const BEYOND_BYTES: u64 = 1 << 20;
+
 /// Bytes that no segment has yet, bounded.
 pub(crate) struct Budget {
     pub(super) used: AtomicU64,
@@ -11,6 +14,8 @@ pub(crate) struct Budget {
     pub(super) framed: AtomicU64,
     max: u64,
     waiting: AtomicU64,
+    /// The most that an append asked for and did not get since the upkeep last saw to that.
+    wanted: AtomicU64,
     gate: Mutex<()>,
     room: Condvar,
 }
@@ -22,6 +27,7 @@ impl Budget {
             framed: AtomicU64::new(0),
             max,
             waiting: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
             gate: Mutex::default(),
             room: Condvar::default(),
         }
@@ -31,6 +37,31 @@ impl Budget {
         // A single append larger than the whole budget may go alone, so that it can go at all.
         let fits = |used: u64| (used == 0 || used + bytes <= self.max).then_some(used + bytes);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
+    }
+
+    /// Lets in what helps to make room, a little beyond what there may be.
+    pub(crate) fn reserve_beyond(&self, bytes: u64) -> bool {
+        let fits = |used: u64| (used + bytes <= self.max + BEYOND_BYTES).then_some(used + bytes);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
+    }
+
+    /// Notes that an append of so many bytes did not find room: see [`Budget::lacks_room`].
+    pub(super) fn want(&self, bytes: u64) {
+        self.wanted.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether an append waits for room that only flushing makes: nothing else may ever ask for it, for less than what starts a
+    /// flush by itself can be in its way. While much is on its way to a frame, that will ask.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let (used, framed) = (self.used(), self.waiting_for_segments());
+        let on_its_way = used.saturating_sub(framed);
+        wanted > 0 && framed > 0 && used + wanted > self.max && on_its_way <= self.max / 4
+    }
+
+    /// What could be done about room was done; who still waits asks again.
+    pub(crate) fn saw_to_room(&self) {
+        self.wanted.store(0, Ordering::Relaxed);
     }
 
     /// Waits for room until `deadline`.
@@ -49,6 +80,7 @@ impl Budget {
             if left.is_zero() || over() {
                 break false;
             }
+            self.want(bytes);
             gate = self.room.wait_timeout(gate, left.min(Duration::from_millis(100)));
         };
         drop(gate);
@@ -102,7 +134,7 @@ impl Budget {
 
     /// Whether large tails should be written out.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.waiting_for_segments() > self.max / 4
+        self.waiting_for_segments() > self.max / 4 || self.lacks_room()
     }
 
     /// Whether everything should.

@@ -527,6 +527,7 @@ impl Core {
         if self.budget.try_reserve(bytes) {
             return Ok(());
         }
+        self.budget.want(bytes);
         self.upkeep.ring();
         if self.budget.reserve(bytes, deadline(), || !self.health.is_ok() || self.is_closed()) {
             return Ok(());

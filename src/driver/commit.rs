@@ -264,6 +264,17 @@ impl Commit {
         frames.chain(shares).chain(held).for_each(|turn| turn.resolve(Err(error.clone())));
     }
 
+    /// Nobody takes a step any more: who still waits is told.
+    pub(super) fn end(&mut self) {
+        self.publish();
+        self.give_up_waiting(&Error::Closed);
+        // These are with the disk.
+        let ended = std::io::Error::other("the commit machine ended");
+        let cause = Fault::new("commit", self.core.env.disk.root(), &ended);
+        let turns = self.frames.drain(..).filter_map(|frame| frame.turn).chain(self.gathering.take());
+        turns.for_each(|turn| turn.resolve(Err(Error::OutcomeUnknown { cause: cause.clone() })));
+    }
+
     /// Frames and submits the next turn, if there is one and not too many are on their way.
     fn gather_next(&mut self) -> bool {
         if self.submitted < self.frames.len() {

@@ -94,7 +94,7 @@ struct Ended<'a>(&'a CommitMachine);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.core.commit_lane.refuse(Error::Closed);
-        let machine = self.0.machine.lock().take();
-        drop(machine);
+        let Some(mut machine) = self.0.machine.lock().take() else { return };
+        machine.end();
     }
 }

@@ -16,7 +16,7 @@ mod guard;
 mod leader;
 mod packing;
 mod request;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod upkeep;
 
@@ -173,9 +173,12 @@ impl Lane {
         if takes { queue.turns.pop_front() } else { None }
     }
 
-    /// What was taken is the oldest again.
+    /// What was taken is the oldest again; or answered, if everything was meanwhile.
     pub(crate) fn put_back(&self, taken: Taken) {
-        self.queue.lock().turns.push_front(taken);
+        let mut queue = self.queue.lock();
+        let Some(refused) = queue.refused.clone() else { return queue.turns.push_front(taken) };
+        drop(queue);
+        taken.turn.resolve(Err(refused));
     }
 
     /// Wakes the machine's thread to look around.

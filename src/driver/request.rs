@@ -60,9 +60,12 @@ impl Commit {
             Request::DeleteLog { log, slot } => {
                 let deleted = self.core.catalog_delete(&log, self.next);
                 if deleted.is_ok() {
-                    // What was appended before comes before.
-                    let batches = log.appender.lock().take_all();
-                    self.inline(draft, &log, batches, 0);
+                    // What was appended before comes before. Of a buffered log nothing goes through the journal: replay would not
+                    // know where it belongs, should only the first of two frames be there.
+                    if log.durability == Durability::Durable {
+                        let batches = log.appender.lock().take_all();
+                        self.inline(draft, &log, batches, 0);
+                    }
                     // These may have filled a frame.
                     log.deleted_in.store(self.next, Ordering::Release);
                     if !crate::seeded_bug!(DeleteAckedUnsynced) {

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::{Lane, Request};
 use crate::store::Store;
-use crate::{Durability, LogOptions, StartAt, StoreOptions, Transaction};
+use crate::ticket::Slot;
+use crate::{Durability, Error, LogOptions, StartAt, StoreOptions, Transaction};
 
 /// The files as a killed process leaves them.
 fn copied(from: &Path) -> tempfile::TempDir {
@@ -97,4 +99,15 @@ fn numbers_are_set_aside_while_a_segment_reaches_beyond_the_mark() {
     let left = copied(dir.path());
     let store = Store::open(left.path()).unwrap();
     assert_eq!(store.log("log").unwrap().read(StartAt::TrimHorizon).unwrap().count(), 4);
+}
+
+#[test]
+fn a_turn_that_is_put_back_into_a_lane_that_refuses_is_answered() {
+    let lane = Lane::default();
+    let create = |slot| Request::CreateLog { name: "log".to_owned(), options: LogOptions::new(), slot };
+    let turn = lane.request(create(Slot::new())).unwrap();
+    let taken = lane.take(0).unwrap();
+    lane.refuse(Error::Closed);
+    lane.put_back(taken);
+    assert_eq!(turn.wait_for(Duration::ZERO), Some(Err(Error::Closed)));
 }

@@ -130,7 +130,7 @@ pub struct Entry {
 impl FrameHeader {
     /// Reads a header's fields without verifying its checksum, which also needs the entries. Bounds are checked, so that
     /// the lengths can be trusted to be sane. Also its version, and whether what must be zero is.
-    fn parse(bytes: &[u8]) -> Result<(FrameHeader, u16, bool), Damage> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(FrameHeader, u16, bool), Damage> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(Damage::Short)?;
         let mut d = Decoder::new(bytes);
         let checksum = d.u32()?;

@@ -15,6 +15,9 @@
 //!    64 | pages, then the root                     |
 //! ```
 //!
+//! Of pages with the same first bucket only the last is read. The others could not be read when it was begun in their place: it
+//! has the rows that were known, and whatever else was in those is not known.
+//!
 //! The newest manifest that verifies counts. If the newest file is damaged the one before is used, provided that the
 //! journal still holds every frame after it; otherwise opening is refused.
 
@@ -122,7 +125,8 @@ pub struct Root {
     pub retired: Vec<SegmentId>,
     /// The packs that rows name, by rising id, with the bytes of the pieces they name. One that none names is retired.
     pub packs: Vec<(SegmentId, u64)>,
-    /// Where each page is, by rising first bucket; together they cover all buckets that have logs.
+    /// Where each page is, by rising first bucket; together they cover all buckets that have logs. The last of those with the same
+    /// first bucket stands for all of them.
     pub pages: Vec<PageRef>,
 }
 
@@ -230,7 +234,7 @@ impl Root {
             });
         }
         d.end()?;
-        let rising = root.pages.windows(2).all(|w| w[0].first_bucket < w[1].first_bucket)
+        let rising = root.pages.windows(2).all(|w| w[0].first_bucket <= w[1].first_bucket)
             && root.packs.windows(2).all(|w| w[0].0 < w[1].0);
         let generations = root.generations.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1);
         let ids_left = root.next_log < COUNTER_END >> LogId::BUCKET_BITS;

@@ -4,11 +4,14 @@
 //! where the file's bytes stay: the zeros of files that were made ahead, a third of a journal and more, then take no memory.
 //! Fresh memory costs as much time as a fast device does, if its pages come one by one: so they come a piece at a time.
 
+use std::io;
+use std::ops::Range;
+
 use bytes::Bytes;
 
+use crate::env::real::is_unreadable;
 use crate::env::{Access, Disk, DiskFile, DiskKind, SparseBuf};
 use crate::error::{Error, Result};
-use crate::format::Damage;
 use crate::format::journal::{self, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
 use crate::id::StoreId;
@@ -31,6 +34,8 @@ pub(crate) struct Contents {
     pub(crate) places: Vec<FramePlace>,
     /// The first file that is missing or too short, with its length.
     pub(crate) incomplete: Option<(u64, u64)>,
+    /// What the device can't read, by the index of the file; zeros stand for it.
+    pub(crate) unreadable: Vec<(usize, Range<usize>)>,
 }
 
 /// Reads the journal if it may hold anything after the manifest's frame.
@@ -43,7 +48,9 @@ pub(crate) fn read(disk: &dyn Disk, origin: StoreId, root: &Root, file_bytes: u6
     let mut contents = Contents { incomplete: missing.map(|number| (*number, 0)), ..Contents::default() };
     // A simulated disk takes its calls in one order.
     let readers = if disk.kind() == DiskKind::Simulated { 1 } else { READERS };
-    for (f, (bytes, places)) in found.iter().zip(read_files(&found, origin, file_bytes, readers)?) {
+    for (f, (bytes, places, unreadable)) in found.iter().zip(read_files(&found, origin, file_bytes, readers)?) {
+        let index = contents.files.len();
+        contents.unreadable.extend(unreadable.into_iter().map(|range| (index, range)));
         // A file is whole and synced before a frame goes into it, so a shorter one lost something, unless it is the newest
         // and was not about to be used: then its owner died while making it, and there may be anything in it.
         let unfinished =
@@ -66,7 +73,7 @@ fn begins_after(file: &dyn DiskFile, frame: u64) -> bool {
         && block[8..16].try_into().is_ok_and(|n| u64::from_le_bytes(n) > frame)
 }
 
-type Read = (Bytes, Vec<FramePlace>);
+type Read = (Bytes, Vec<FramePlace>, Vec<Range<usize>>);
 
 /// The files in their order, each looked through by who read it while others still wait for the device.
 fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize) -> Result<Vec<Read>> {
@@ -77,9 +84,9 @@ fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize)
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(f) = found.get(index) else { return };
-            let read = read_file(f, file_bytes, &mut piece).map(|bytes| {
+            let read = read_file(f, file_bytes, &mut piece).map(|(bytes, unreadable)| {
                 let places = survey(&bytes, index, origin);
-                (bytes, places)
+                (bytes, places, unreadable)
             });
             done.lock().push((index, read));
         }
@@ -96,18 +103,23 @@ fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize)
     done.into_iter().map(|(_, read)| read).collect()
 }
 
-fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<Bytes> {
+/// The bytes of a file, and what of it the device can't read: there may be nothing in it that anybody needs.
+fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<(Bytes, Vec<Range<usize>>)> {
     let path = || journal_path(found.number);
     let len = found.file.len().map_err(|error| Error::io("measure", path())(error))?.min(max) as usize;
     if len == 0 {
-        return Ok(Bytes::new());
+        return Ok(Default::default());
     }
+    let mut unreadable = Vec::new();
     let mut bytes = SparseBuf::zeroed(len).map_err(Error::io("find memory for", path()))?;
     let mut at = 0;
     while at < bytes.len() {
         let want = piece.len().min(bytes.len() - at);
-        let unreadable = |_| Error::damaged(path(), at as u64)(Damage::Unreadable);
-        let n = found.file.read_at(&mut piece[..want], at as u64).map_err(unreadable)?;
+        let read = match found.file.read_at(&mut piece[..want], at as u64) {
+            Err(error) if is_unreadable(&error) => read_blocks(&*found.file, &mut piece[..want], at, &mut unreadable),
+            read => read,
+        };
+        let n = read.map_err(Error::io("read", path()))?;
         if !is_zero(&piece[..n]) {
             bytes.put(at, &piece[..n]);
         }
@@ -116,7 +128,35 @@ fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<Bytes> {
             break;
         }
     }
-    Ok(Bytes::from_owner(bytes).slice(..at))
+    Ok((Bytes::from_owner(bytes).slice(..at), unreadable))
+}
+
+/// Reads a piece of a file block by block, with zeros for those that can't be read.
+fn read_blocks(
+    file: &dyn DiskFile,
+    piece: &mut [u8],
+    position: usize,
+    unreadable: &mut Vec<Range<usize>>,
+) -> io::Result<usize> {
+    let mut at = 0;
+    for block in piece.chunks_mut(FRAME_ALIGNMENT) {
+        let start = position + at;
+        match file.read_at(block, start as u64) {
+            Err(error) if is_unreadable(&error) => {
+                block.fill(0);
+                unreadable.push(start..start + block.len());
+                at += block.len();
+            }
+            read => {
+                let n = read?;
+                at += n;
+                if n < block.len() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(at)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -139,7 +179,8 @@ mod tests {
         disk.open(&journal_path(7), Access::CreateNew).unwrap().write_at(&wanted, 0).unwrap();
         let found = Ring::find(&disk, Access::Read).unwrap();
         for (piece, max) in [(1, 10_000), (17, 20_000), (4_096, 9_000), (10_000, 10_000), (20_000, 20_000)] {
-            let bytes = read_file(&found[0], max, &mut vec![0xff; piece]).unwrap();
+            let (bytes, unreadable) = read_file(&found[0], max, &mut vec![0xff; piece]).unwrap();
+            assert!(unreadable.is_empty());
             assert!(bytes == wanted[..wanted.len().min(max as usize)], "in pieces of {piece}");
         }
     }

@@ -1,6 +1,7 @@
 //! Where the journal ends, and whether that is a torn tail or damage. Pure: bytes in, a plan out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -93,6 +94,35 @@ pub(crate) fn survey(bytes: &[u8], file: usize, origin: StoreId) -> Vec<FramePla
 fn is_older(bytes: &[u8], frame: FrameNumber, origin: StoreId) -> bool {
     let zeros = bytes.iter().all(|byte| *byte == 0);
     !bytes.is_empty() && (zeros || journal::decode(bytes, origin).is_ok_and(|found| found.header.frame < frame))
+}
+
+/// Where the frame after the last one accepted may stand hidden, for the device can't read it: `unreadable` are such places, by
+/// the index of the file. Answers with the number of the file and the position.
+pub(crate) fn hides_a_frame(
+    files: &[(u64, Bytes)],
+    places: &[FramePlace],
+    plan: &Plan,
+    unreadable: &[(usize, Range<usize>)],
+) -> Option<(u64, u64)> {
+    let last = plan.frames.last().or(places.iter().find(|place| place.header.frame == plan.end));
+    if last.is_none() && plan.end > 0 {
+        // Then so may this one.
+        return unreadable.first().map(|(file, range)| (files[*file].0, range.start as u64));
+    }
+    let behind_the_last = last.map(|last| (last.file, last.offset + last.header.length as usize));
+    // It begins right there, or a file.
+    let hidden = |(file, at): (usize, usize)| {
+        let block = files[file].1.get(at..at + FRAME_ALIGNMENT)?;
+        let next = FrameHeader::parse(block).ok().map(|(header, ..)| header);
+        let length = next.filter(|header| header.frame == plan.end + 1).map_or(0, |header| header.length as usize);
+        let frame = at..at + length.max(FRAME_ALIGNMENT);
+        let overlaps = |(other, range): &&(usize, Range<usize>)| {
+            *other == file && range.start < frame.end && frame.start < range.end
+        };
+        let (_, range) = unreadable.iter().find(overlaps)?;
+        Some((files[file].0, range.start as u64))
+    };
+    (0..files.len()).map(|file| (file, 0)).chain(behind_the_last).find_map(hidden)
 }
 
 /// Works out what to replay on top of `root` from the content of the journal files (number, bytes) and what [`survey`] found

@@ -180,6 +180,10 @@ impl Log {
             Err(error)
         };
         let buffered = state.durability == Durability::Buffered;
+        // Before anything has a number: nobody would write it without the thread.
+        if buffered && let Err(error) = self.store.start_buffered() {
+            return refused(error);
+        }
         let lane = if buffered { &core.buffered_lane } else { &core.commit_lane };
         let arrival_ms = core.stamp();
         loop {
@@ -190,7 +194,7 @@ impl Log {
             }
             if buffered && appender.needs_touch(count) {
                 drop(appender);
-                if let Err(error) = self.store.start_buffered().and_then(|()| core.touch(state, room.deadline(core))) {
+                if let Err(error) = core.touch(state, room.deadline(core)) {
                     return refused(error);
                 }
                 continue;
@@ -199,9 +203,6 @@ impl Log {
                 lane.register(state, bytes, after, then == Then::Return)
             });
             drop(appender);
-            if buffered && !core.buffered_started.load(Ordering::Acquire) {
-                self.store.start_buffered()?;
-            }
             return Ok(Ticket::new(turn, appended));
         }
     }

@@ -370,7 +370,7 @@ impl Reader {
         if let Some(at) = &mut self.at
             && number < at.segment.end()
         {
-            match at.next_batch() {
+            match at.next_batch(&self.log.core.files) {
                 Ok(Some((header, records))) if holds(&header) => return Ok(Some((header, records))),
                 Ok(_) => {}
                 Err(error) => {
@@ -428,7 +428,7 @@ impl Reader {
             Err(_) if segment.is_buried() => return Ok(None),
             found => found?,
         };
-        match at.next_batch()? {
+        match at.next_batch(&self.log.core.files)? {
             Some((header, records)) if holds(&header) => {
                 self.at = Some(at);
                 Ok(Some((header, records)))

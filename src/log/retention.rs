@@ -272,7 +272,7 @@ impl LogState {
             return Ok((segment.base.min(high), None));
         }
         let at = segment.locate_time(files, arrival_ms)?;
-        match at.clone().next_batch()? {
+        match at.clone().next_batch(files)? {
             Some((header, records)) => Ok((within(&header, &records), Some(at))),
             None => Ok((segment.end().min(high), None)),
         }

@@ -2,6 +2,7 @@
 //!
 //! Waking a thread takes longer than moving a mark, so the writer wakes one, and each that was woken wakes the next few.
 
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,11 @@ const RELAYED: usize = 2;
 
 /// Where the waker of somebody was registered the last time, so that it is there once, however many others are.
 #[derive(Default)]
-pub(crate) struct Registration(Mutex<Option<Place>>);
+pub(crate) struct Registration {
+    place: Mutex<Option<Place>>,
+    /// Nobody needs the waker any more once this is dropped.
+    needed: Arc<()>,
+}
 
 /// A place among the wakers. They all go at once, so it holds until the next time that is so.
 #[derive(Clone, Copy)]
@@ -32,7 +37,10 @@ pub(crate) struct Watch {
 
 #[derive(Default)]
 struct Waiters {
-    wakers: Vec<Waker>,
+    /// Each with what tells whether somebody needs it.
+    wakers: Vec<(Waker, Weak<()>)>,
+    /// Places of those that nobody needed when they were looked through.
+    free: Vec<usize>,
     /// Threads that sleep.
     asleep: usize,
     /// How often they were to be woken, threads and wakers.
@@ -45,6 +53,26 @@ struct Waiters {
 }
 
 impl Waiters {
+    /// Adds a waker, in the place of one that nobody needs any more if there is such: where nothing is ever appended they would pile
+    /// up. All are looked through before there are twice as many, so that each costs a few looks.
+    fn add(&mut self, waker: &Waker, needed: &Arc<()>) -> (usize, bool) {
+        if self.free.is_empty() && self.wakers.len() == self.wakers.capacity() {
+            let unneeded = |(_, (_, needed)): &(usize, &(Waker, Weak<()>))| needed.strong_count() == 0;
+            self.free.extend(self.wakers.iter().enumerate().filter(unneeded).map(|(at, _)| at));
+        }
+        let waker = (waker.clone(), Arc::downgrade(needed));
+        match self.free.pop() {
+            Some(at) => {
+                self.wakers[at] = waker;
+                (at, false)
+            }
+            None => {
+                self.wakers.push(waker);
+                (self.wakers.len() - 1, true)
+            }
+        }
+    }
+
     /// Counts some more as being woken, and says how many to wake.
     fn call(&mut self, most: usize) -> usize {
         let more = (self.unaware - self.called).min(most);
@@ -78,13 +106,14 @@ impl Watch {
         }
         let mut waiters = self.waiters.lock();
         let wakers = std::mem::take(&mut waiters.wakers);
+        waiters.free.clear();
         self.waiting.fetch_sub(wakers.len(), Ordering::SeqCst);
         waiters.wakes += 1;
         waiters.unaware = waiters.asleep;
         let first = if waiters.called == 0 { waiters.call(1) } else { 0 };
         drop(waiters);
         self.notify(first);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(|(waker, _)| waker.wake());
     }
 
     fn notify(&self, threads: usize) {
@@ -130,18 +159,40 @@ impl Watch {
 
     /// Has `waker` woken at the next change, instead of the one before from the same place, unless `ready` holds already.
     pub(crate) fn register(&self, registration: &Registration, waker: &Waker, ready: impl Fn() -> bool) -> bool {
-        let mut place = registration.0.lock();
+        let mut place = registration.place.lock();
         let mut waiters = self.waiters.lock();
         match *place {
-            Some(Place { wakes, at }) if wakes == waiters.wakes => waiters.wakers[at].clone_from(waker),
+            Some(Place { wakes, at }) if wakes == waiters.wakes => waiters.wakers[at].0.clone_from(waker),
             _ => {
-                *place = Some(Place { wakes: waiters.wakes, at: waiters.wakers.len() });
-                waiters.wakers.push(waker.clone());
-                self.waiting.fetch_add(1, Ordering::SeqCst);
+                let (at, is_one_more) = waiters.add(waker, &registration.needed);
+                *place = Some(Place { wakes: waiters.wakes, at });
+                self.waiting.fetch_add(usize::from(is_one_more), Ordering::SeqCst);
             }
         }
         drop((waiters, place));
         fence(Ordering::SeqCst);
         ready()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakers_of_readers_that_are_gone_do_not_pile_up() {
+        let watch = Watch::default();
+        let stays: Vec<Registration> = (0..10).map(|_| Registration::default()).collect();
+        for n in 0..100_000 {
+            stays
+                .iter()
+                .filter(|_| n % 1000 == 0)
+                .for_each(|stays| assert!(!watch.register(stays, Waker::noop(), || false)));
+            assert!(!watch.register(&Registration::default(), Waker::noop(), || false));
+        }
+        let (most, waiting) = (watch.waiters.lock().wakers.len(), watch.waiting.load(Ordering::SeqCst));
+        assert!(most <= 64 && waiting == most, "{most}, {waiting} waiting");
+        watch.wake();
+        assert_eq!(watch.waiting.load(Ordering::SeqCst), 0);
     }
 }

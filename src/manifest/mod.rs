@@ -1,12 +1,17 @@
 //! What exists, in checkpointed form: pages of log rows in immutable files, and the root that names them.
 //!
 //! Opening reads the root alone. A page is read when one of its logs is asked for, so idle logs cost nothing.
+//!
+//! A page that can't be read concerns its logs and no others: the next manifests name it where it is, and its file stays. Rows of its
+//! logs that are known all the same go to a page with the same first bucket, behind it, and from then on it is **set aside**: what
+//! it has is known to be old in part, so it is not read again, and a log that is not in the page behind it is damaged.
 
 mod write;
 
 use std::collections::BTreeSet;
 use std::io;
 
+use crate::env::real::is_unreadable;
 use crate::env::{Access, Disk, DiskFile, Pace};
 use crate::error::{Error, Result};
 use crate::format::Damage;
@@ -32,6 +37,18 @@ pub(crate) struct Manifest {
     opened: Mutex<Option<(u64, Arc<dyn DiskFile>)>>,
     /// Files removed, whose space is still taken. Nobody reads them: who reads a page has the manifest to himself.
     removed: Vec<Arc<dyn DiskFile>>,
+}
+
+/// What is known of the logs of a page.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) rows: Vec<LogRow>,
+    /// Why there may be others.
+    pub(crate) damage: Option<Error>,
+}
+
+fn set_aside(page: &PageRef) -> Error {
+    Error::damaged(manifest_path(page.manifest), page.position)(Damage::Unreadable)
 }
 
 pub(crate) fn manifest_path(number: u64) -> String {
@@ -60,7 +77,10 @@ fn read_range(file: &dyn DiskFile, path: &str, position: u64, len: usize) -> Res
         return Err(Error::damaged(path, position)(Damage::Short));
     }
     let mut bytes = vec![0; len];
-    let n = file.read_at(&mut bytes, position).map_err(|_| Error::damaged(path, position)(Damage::Unreadable))?;
+    let n = file.read_at(&mut bytes, position).map_err(|error| match is_unreadable(&error) {
+        true => Error::damaged(path, position)(Damage::Unreadable),
+        false => Error::io("read", path)(error),
+    })?;
     if n < len { Err(Error::damaged(path, position)(Damage::Short)) } else { Ok(bytes) }
 }
 
@@ -96,7 +116,8 @@ pub(crate) fn read_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result
 /// The first page covers what comes before it, too: an empty one before it may have gone. Wherever a root comes from, this is
 /// how it is from then on.
 fn first_page_from_the_first_bucket(root: &mut Root) {
-    root.pages.first_mut().into_iter().for_each(|first| first.first_bucket = 0);
+    let Some(first) = root.pages.first().map(|page| page.first_bucket) else { return };
+    root.pages.iter_mut().take_while(|page| page.first_bucket == first).for_each(|page| page.first_bucket = 0);
 }
 
 impl Manifest {
@@ -145,6 +166,18 @@ impl Manifest {
         self.root.pages[..after].last()
     }
 
+    /// Whether another page stands for this one.
+    pub(crate) fn is_set_aside(&self, page: &PageRef) -> bool {
+        self.page_of(page.first_bucket)
+            .is_some_and(|last| last.position != page.position || last.manifest != page.manifest)
+    }
+
+    /// What a log is that the page around its bucket does not have: damaged, if another was set aside for that page.
+    fn set_aside_for(&self, page: &PageRef) -> Option<Error> {
+        let first = self.root.pages.partition_point(|before| before.first_bucket < page.first_bucket);
+        self.root.pages.get(first).filter(|first| self.is_set_aside(first)).map(set_aside)
+    }
+
     /// The bytes of a page, verified.
     fn page_bytes(&self, page: &PageRef) -> Result<Vec<u8>> {
         let path = manifest_path(page.manifest);
@@ -164,6 +197,9 @@ impl Manifest {
 
     /// The rows of a page, verified.
     pub(crate) fn rows_of(&self, page: &PageRef) -> Result<Vec<LogRow>> {
+        if self.is_set_aside(page) {
+            return Err(set_aside(page));
+        }
         let path = manifest_path(page.manifest);
         decode_page(&self.page_bytes(page)?).map_err(Error::damaged(&path, page.position))
     }
@@ -171,13 +207,22 @@ impl Manifest {
     /// The row of the log with this name.
     pub(crate) fn row_by_name(&self, name: &str) -> Result<Vec<LogRow>> {
         let Some(page) = self.page_of(LogId::bucket_of(name)) else { return Ok(Vec::new()) };
-        Ok(self.rows_of(page)?.into_iter().filter(|row| row.name == name).collect())
+        let mut rows = self.rows_of(page)?;
+        rows.retain(|row| row.name == name);
+        match self.set_aside_for(page).filter(|_| rows.is_empty()) {
+            Some(damage) => Err(damage),
+            None => Ok(rows),
+        }
     }
 
     /// The row of the log with this id.
     pub(crate) fn row_by_id(&self, id: LogId) -> Result<Option<LogRow>> {
         let Some(page) = self.page_of(id.bucket()) else { return Ok(None) };
-        Ok(self.rows_of(page)?.into_iter().find(|row| row.id == id))
+        let row = self.rows_of(page)?.into_iter().find(|row| row.id == id);
+        match self.set_aside_for(page).filter(|_| row.is_none()) {
+            Some(damage) => Err(damage),
+            None => Ok(row),
+        }
     }
 
     /// The first bucket of the page that would hold this log.
@@ -185,11 +230,13 @@ impl Manifest {
         self.page_of(id.bucket()).map_or(0, |page| page.first_bucket)
     }
 
-    /// The rows of the page with this first bucket.
-    pub(crate) fn rows_of_page(&self, first_bucket: u16) -> Result<Vec<LogRow>> {
-        match self.root.pages.binary_search_by_key(&first_bucket, |page| page.first_bucket) {
-            Ok(at) => self.rows_of(&self.root.pages[at]),
-            Err(_) => Ok(Vec::new()),
+    /// What is known of the logs from this first bucket on, up to the next page's.
+    pub(crate) fn known_from(&self, first_bucket: u16) -> Result<Known> {
+        let Some(page) = self.page_of(first_bucket) else { return Ok(Known::default()) };
+        match self.rows_of(page) {
+            Ok(rows) => Ok(Known { rows, damage: self.set_aside_for(page) }),
+            Err(damage @ Error::Damaged { .. }) => Ok(Known { rows: Vec::new(), damage: Some(damage) }),
+            Err(error) => Err(error),
         }
     }
 

@@ -73,6 +73,8 @@ struct FileWriter<'a> {
     pages: Vec<PageRef>,
     /// The bucket of its last row.
     last_bucket: u16,
+    /// It stands for one that was set aside, whose buckets are all its own: it ends where that did.
+    stands_in: bool,
     /// What is not written yet.
     buffer: Vec<u8>,
     /// Where that goes.
@@ -90,7 +92,7 @@ impl FileWriter<'_> {
     fn put(&mut self, bucket: u16, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let end = self.position + self.buffer.len() as u64;
         let enough = |page: &PageRef| page.logs > 0 && end - page.position >= PAGE_BYTES as u64;
-        if self.last_bucket != bucket && self.pages.last().is_some_and(enough) {
+        if !self.stands_in && self.last_bucket != bucket && self.pages.last().is_some_and(enough) {
             self.end_page()?;
             self.begin_page(bucket);
         }
@@ -191,6 +193,7 @@ impl Manifest {
             number,
             pages: Vec::new(),
             last_bucket: 0,
+            stands_in: false,
             buffer: Vec::with_capacity(WRITE_BYTES + 2 * PAGE_BYTES),
             position: HEADER_BYTES as u64,
         };
@@ -215,11 +218,25 @@ impl Manifest {
             give_way(step * 32 + 31);
             let end = today.get(step + 1).map_or(LogId::BUCKETS, |next| next.first_bucket);
             let changed = changes.peek().is_some_and(|((bucket, _), _)| *bucket < end);
-            if !changed && !rewrite_all {
-                writer.pages.extend((page.logs > 0).then_some(*page));
+            let next_to = |other: Option<&PageRef>| other.is_some_and(|other| other.first_bucket == page.first_bucket);
+            let is_set_aside = next_to(today.get(step + 1));
+            writer.stands_in = next_to(step.checked_sub(1).and_then(|before| today.get(before)));
+            if is_set_aside || !changed && !rewrite_all {
+                writer.pages.extend((page.logs > 0 || writer.stands_in).then_some(*page));
                 continue;
             }
-            let bytes = if page.logs > 0 { self.page_bytes(page)? } else { page_begin(0).to_vec() };
+            let bytes = match self.bytes_to_rewrite(page) {
+                // Its logs are not known, and nobody else is to suffer for that. Pieces that changed rows had in packs stay counted.
+                Err(Error::Damaged { .. }) => {
+                    writer.pages.push(*page);
+                    if !changed {
+                        continue;
+                    }
+                    writer.stands_in = true;
+                    page_begin(0).to_vec()
+                }
+                bytes => bytes?,
+            };
             let rows = skim_page(&bytes).map_err(Error::damaged(manifest_path(page.manifest), page.position))?;
             let mut old = rows.iter().peekable();
             let mut keep = |writer: &mut FileWriter<'_>, upto: Option<(u16, LogId)>| {
@@ -242,6 +259,17 @@ impl Manifest {
             writer.end_page().map_err(fault())?;
         }
         Ok(())
+    }
+
+    /// The bytes of a page. A device may think better of it, and a page that is set aside stays so.
+    fn bytes_to_rewrite(&self, page: &PageRef) -> Result<Vec<u8>> {
+        if page.logs == 0 {
+            return Ok(page_begin(0).to_vec());
+        }
+        self.page_bytes(page).or_else(|_| {
+            *self.opened.lock() = None;
+            self.page_bytes(page)
+        })
     }
 
     /// What the packs have left, and which have nothing.

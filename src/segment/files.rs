@@ -64,6 +64,13 @@ pub(crate) struct OpenSegment {
     writable: bool,
 }
 
+impl OpenSegment {
+    /// Whether it is mapped, but not so far.
+    pub(super) fn ends_before(&self, bytes: u64) -> bool {
+        self.map.is_some() && self.map_bytes < bytes
+    }
+}
+
 /// The open files of one segment.
 #[derive(Default)]
 pub(super) struct OpenSlot {

@@ -23,34 +23,38 @@ pub(crate) struct Location {
 impl Location {
     /// The batch there, verified, and on to the one after it; `None` at the end of the valid bytes.
     #[inline]
-    pub(crate) fn next_batch(&mut self) -> Result<Option<(BatchHeader, Bytes)>> {
-        let Some((position, header, records)) = self.segment.batch_at(&self.open, self.position)? else {
-            return Ok(None);
-        };
+    pub(crate) fn next_batch(&mut self, files: &SegmentFiles) -> Result<Option<(BatchHeader, Bytes)>> {
+        let found =
+            self.segment.within_map(files, &mut self.open, |open| self.segment.batch_at(open, self.position))?;
+        let Some((position, header, records)) = found else { return Ok(None) };
         self.position = next_batch(position, &header);
         Ok(Some((header, records)))
     }
 }
 
 /// Walks batch headers, hopping over padding.
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
+    files: &'a SegmentFiles,
     segment: Arc<Segment>,
     open: Arc<OpenSegment>,
     position: u64,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Position and header of the next batch; `None` at the end of the valid bytes.
     pub(super) fn next_header(&mut self) -> Result<Option<(u64, BatchHeader)>> {
-        let Some((position, header)) = self.segment.header_at(&self.open, self.position)? else { return Ok(None) };
+        let header_at = |open: &OpenSegment| self.segment.header_at(open, self.position);
+        let Some((position, header)) = self.segment.within_map(self.files, &mut self.open, header_at)? else {
+            return Ok(None);
+        };
         self.position = next_batch(position, &header);
         Ok(Some((position, header)))
     }
 }
 
 impl Segment {
-    pub(super) fn walk(self: &Arc<Self>, files: &SegmentFiles, position: u64) -> Result<Walk> {
-        Ok(Walk { segment: self.clone(), open: self.open_file(files)?, position })
+    pub(super) fn walk<'a>(self: &Arc<Self>, files: &'a SegmentFiles, position: u64) -> Result<Walk<'a>> {
+        Ok(Walk { files, segment: self.clone(), open: self.open_file(files)?, position })
     }
 
     pub(super) fn open_file(self: &Arc<Self>, files: &SegmentFiles) -> Result<Arc<OpenSegment>> {
@@ -59,6 +63,27 @@ impl Segment {
             std::io::ErrorKind::UnexpectedEof => self.damaged(self.bytes(), Damage::Short),
             _ => SegmentFiles::error(self, "open segment")(error),
         })
+    }
+
+    /// Looks at bytes below the end, mapped anew where that lies beyond what is mapped: a segment grows beyond what it was made for
+    /// when its log may have larger ones meanwhile.
+    #[inline]
+    fn within_map<T>(
+        self: &Arc<Self>,
+        files: &SegmentFiles,
+        open: &mut Arc<OpenSegment>,
+        look: impl Fn(&OpenSegment) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            if open.ends_before(self.bytes()) {
+                *open = self.open_file(files)?;
+            }
+            let found = look(open);
+            // It may have grown while it was looked at.
+            if found.is_ok() || !open.ends_before(self.bytes()) {
+                return found;
+            }
+        }
     }
 
     fn damaged(&self, at: u64, what: Damage) -> Error {

@@ -99,9 +99,12 @@ impl Upkeep {
             core.retention_asked.store(true, Ordering::Release);
         }
         let asked = core.checkpoint_asked.swap(false, Ordering::AcqRel) || self.is_full() && core.gives_room();
-        if asked || core.ring.wants_checkpoint() || core.budget.wants_checkpoint() {
+        // What flushing large tails did not make room for a checkpoint does.
+        let short = core.budget.wants_checkpoint() || core.budget.lacks_room() && !self.spends_reserve();
+        if asked || core.ring.wants_checkpoint() || short {
             let _ = self.checkpoint(false);
         }
+        core.budget.saw_to_room();
         let now = core.env.clock.monotonic_ms();
         if core.retention_asked.swap(false, Ordering::AcqRel) || now >= self.next_retention_ms {
             self.next_retention_ms = now + core.options.retention_interval.as_millis() as u64;

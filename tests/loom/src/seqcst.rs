@@ -25,6 +25,15 @@ impl AtomicU64 {
         self.0.load(order)
     }
 
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value, order);
+        after(order, ());
+    }
+
+    pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+        after(order, self.0.fetch_max(value, order))
+    }
+
     pub(crate) fn fetch_add(&self, n: u64, order: Ordering) -> u64 {
         after(order, self.0.fetch_add(n, order))
     }
