@@ -152,7 +152,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let (parser, keys) = (args.parser()?, args.keys.rule()?);
     let folder = std::env::current_dir().map_err(Failure::io("find the current folder"))?;
     let disk = Disk::new(&args.files, &folder).map_err(Failure::Usage)?;
-    let stop = Stop::listen()?;
+    let stop = Stop::listen(context.json)?;
     let open_max = raise_file_limit().saturating_sub(OTHERS_OPEN).clamp(16, OPEN_MAX);
     let (engine, stream) = open(context, &args)?;
     let table = Table::open(engine.store(), &format!("{INTERNAL_PREFIX}agent"))?;
@@ -292,7 +292,7 @@ impl Agent {
             self.follower.look(time::now_ms(), &mut || stop.wait(Duration::ZERO));
             // What is nowhere else any more is put even so.
             while !self.stop.wait(Duration::ZERO) || self.follower.has_rests() {
-                if !self.put_some(context, engine)? {
+                if !self.put_some(context)? {
                     break;
                 }
             }
@@ -300,7 +300,7 @@ impl Agent {
             if maintained.elapsed() >= MAINTAIN_EVERY {
                 maintained = Instant::now();
                 let table = &self.table;
-                self.stop.during(engine, || {
+                self.stop.during(|| {
                     engine.maintain()?;
                     table.compact(engine.store())
                 })?;
@@ -312,7 +312,7 @@ impl Agent {
     }
 
     /// Puts a batch, with the positions behind its records. Returns whether there may be more at once.
-    fn put_some(&mut self, context: &Context, engine: &Engine) -> Result<bool, Failure> {
+    fn put_some(&mut self, context: &Context) -> Result<bool, Failure> {
         let now_ms = time::now_ms();
         let (mut room, mut lines) = (Room { records: self.batch.0, bytes: self.batch.1 }, Vec::new());
         let more = self.follower.read(now_ms, &mut room, &mut lines);
@@ -337,7 +337,7 @@ impl Agent {
             table.change(transaction, change)
         };
         loop {
-            match self.stop.during(engine, || stream.put_with(&entries, fill)) {
+            match self.stop.during(|| stream.put_with(&entries, fill)) {
                 Err(error) if error.is_retryable() => {
                     context.warn(&format!("{error}; trying again"));
                     if self.stop.wait(Duration::from_secs(1)) {

@@ -7,7 +7,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
-use crate::{Engine, Result};
+use crate::Result;
+use crate::cli::failure::code;
 
 /// Once it was asked to end, what is under way has so long.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,17 +23,19 @@ pub(super) struct Stop {
     events: Receiver<Event>,
     sender: Sender<Event>,
     is_asked: bool,
+    /// Whether it tells what failed as JSON.
+    json: bool,
     handle: signal_hook::iterator::Handle,
 }
 
 impl Stop {
-    pub(super) fn listen() -> std::result::Result<Stop, Failure> {
+    pub(super) fn listen(json: bool) -> std::result::Result<Stop, Failure> {
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::io("listen for signals"))?;
         let (handle, (sender, events)) = (signals.handle(), channel());
         let asked = sender.clone();
         // Ends with the handle.
         std::thread::spawn(move || signals.forever().try_for_each(|_| asked.send(Event::Asked)));
-        Ok(Stop { events, sender, is_asked: false, handle })
+        Ok(Stop { events, sender, is_asked: false, json, handle })
     }
 
     pub(super) fn is_asked(&self) -> bool {
@@ -48,21 +51,22 @@ impl Stop {
     }
 
     /// Does something that may wait for the disk, or for room on it. Where it still does a moment after it was asked to end, the
-    /// store is closed under it, which it answers with an error: what nobody was told to be there is read again next time.
-    pub(super) fn during<T: Send>(&mut self, engine: &Engine, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// process ends without closing the store, for that would wait for the same: what was acknowledged is durable, the rest is read
+    /// again next time.
+    pub(super) fn during<T: Send>(&mut self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let done = Done(self.sender.clone());
         std::thread::scope(|scope| {
             let worker = scope.spawn(move || {
                 let _done = done;
                 work()
             });
-            self.attend(engine);
+            self.attend();
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
-    /// Waits until what goes on is done, or was stopped.
-    fn attend(&mut self, engine: &Engine) {
+    /// Waits until what goes on is done.
+    fn attend(&mut self) {
         let mut until: Option<Instant> = self.is_asked.then(|| Instant::now() + PATIENCE);
         loop {
             let event = match until {
@@ -76,9 +80,10 @@ impl Stop {
                 }
                 Ok(Event::Done) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    // What it says is told when it is closed in the end.
-                    let _ = engine.clone().close();
-                    return;
+                    let why =
+                        "asked to end while the store has no room, or its disk hangs; the last batch is put next time";
+                    Failure::Other(why.to_owned()).report(self.json);
+                    std::process::exit(code::BUSY.into());
                 }
             }
         }
