@@ -900,6 +900,106 @@ fn the_agent_makes_json_of_lines_on_request() {
     place.fails(&["agent", "x", "--stream", "y", "--line-bytes-max", "2MiB", "--once"], 2);
 }
 
+/// Puts what there is, once; how many records that were.
+fn agent_once(place: &Place, pattern: &str) -> u64 {
+    place.json(&["agent", pattern, "--stream", "logs", "--once", "--json"])["records"].as_u64().unwrap()
+}
+
+#[test]
+fn the_agent_knows_copies_from_files_that_begin_alike() {
+    let place = Place::new();
+    place.file("worker.csv", b"header\n1\n");
+    assert_eq!(agent_once(&place, "*.csv"), 2);
+    place.file("worker2.csv", b"header\n1\n2\n");
+    assert_eq!(agent_once(&place, "*.csv"), 3);
+    // The oldest of a rotation goes, and a copy may get its inode.
+    place.file("app.log.1", b"1\n2\n");
+    let log = place.file("app.log", b"100\n101\n");
+    assert_eq!(agent_once(&place, "app.log*"), 4);
+    std::fs::write(&log, b"100\n101\n102\n").unwrap();
+    std::fs::remove_file(place.dir.path().join("app.log.1")).unwrap();
+    place.file("app.log.1", b"100\n101\n102\n");
+    std::fs::write(&log, b"103\n").unwrap();
+    assert_eq!(agent_once(&place, "app.log*"), 2);
+    assert_eq!(agent_once(&place, "app.log*"), 0);
+}
+
+#[test]
+fn more_files_are_put_than_may_be_open() {
+    let place = Place::new();
+    let folder = place.dir.path().join("many");
+    std::fs::create_dir(&folder).unwrap();
+    let files: Vec<String> = (0..400).map(|n| folder.join(format!("{n}.log")).display().to_string()).collect();
+    files.iter().for_each(|file| std::fs::write(file, "a line\n").unwrap());
+    let run = |args: &[&str]| {
+        let limit = "ulimit -n 200 && exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", limit, env!("CARGO_BIN_EXE_braidlog")]).args(args).arg("--store").arg(place.store());
+        serde_json::from_slice::<Value>(&succeeded(command.output().unwrap())).unwrap()
+    };
+    let pattern = folder.join("*.log").display().to_string();
+    let put = run(&["agent", &pattern, "--stream", "logs", "--once", "--json"]);
+    assert_eq!((&put["records"], &put["files"]), (&400.into(), &400.into()));
+    files.iter().for_each(|file| std::fs::write(file, "a line\nanother\n").unwrap());
+    assert_eq!(run(&["agent", &pattern, "--stream", "logs", "--once", "--json"])["records"], 400);
+    let args = ["put", "notes", "--json"].into_iter().chain(files.iter().map(String::as_str)).collect::<Vec<_>>();
+    assert_eq!(run(&args)["records"], 800);
+}
+
+#[test]
+fn the_agent_takes_patterns_as_shells_do_and_says_what_leads_nowhere() {
+    let place = Place::new();
+    let folder = place.dir.path().join("a[b] *?");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, text) in [("app.log", "1\n"), (".hidden.log", "2\n"), ("[x].log", "3\n")] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    std::fs::write(folder.join("old.log"), b"\x1f\x8b\x08 compressed\n").unwrap();
+    let run = |pattern: &str| {
+        let mut command = place.command(&["agent", pattern, "--stream", "logs", "--once"]);
+        let output = command.current_dir(&folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let told = String::from_utf8(output.stderr).unwrap();
+        (String::from_utf8(output.stdout).unwrap().starts_with("1 record "), told)
+    };
+    assert_eq!(run("./app.*"), (true, String::new()));
+    let (put, told) = run("*.log");
+    assert!(put && told.contains("old.log is compressed (gzip)"), "{told}");
+    assert!(run(".*.log").0);
+    assert_eq!(sorted(&place.text(&["cat", "--stream", "logs", "--raw"])), ["1", "2", "3"]);
+    std::fs::write(folder.join("[x].log"), "3\n4\n").unwrap();
+    assert!(run("[x].log").0, "a file that is called so");
+    assert!(run("none*.log").1.contains("\"none*.log\" leads to no file so far"));
+    assert!(run("../a*").1.contains("leads to no file but to the folder"));
+}
+
+#[test]
+fn the_agent_refuses_before_it_makes_a_store() {
+    let place = Place::new();
+    for args in [
+        &["agent", "x", "--stream", "y", "--line-bytes-max", "0"][..],
+        &["agent", "x", "--stream", "y", "--line-bytes-max", "2MiB"],
+        &["agent", "x", "--stream", "b d"],
+        &["put", "--stream", "b d"],
+    ] {
+        place.fails(args, 2);
+        assert!(!place.store().exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_single_run_of_the_agent_puts_or_tells_of_a_last_line_without_a_newline() {
+    let place = Place::new();
+    place.file("a.log", b"1\nlast");
+    let args = ["agent", "a.log", "--stream", "logs", "--once", "--json"];
+    let output = place.run(&[&args[..], &["--idle", "1h"]].concat());
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(told.contains("may be unfinished at the end of") && told.contains("a.log"), "{told}");
+    assert_eq!(serde_json::from_slice::<Value>(&succeeded(output)).unwrap()["records"], 1);
+    assert_eq!(place.json(&[&args[..], &["--idle", "0s"]].concat())["records"], 1);
+    assert_eq!(place.text(&["cat", "--stream", "logs", "--raw"]), "1\nlast\n");
+}
+
 #[test]
 fn aggregated_records_are_taken_apart_and_consumer_groups_are_listed() {
     use braidlog::stream::{GroupOptions, ProducerOptions, StreamOptions};

@@ -158,8 +158,11 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
     }
     let name = args.stream.clone().or_else(|| args.log.clone()).unwrap_or_default();
     let into = format!("{} {name:?}", if args.stream.is_some() { "stream" } else { "log" });
-    // A file that can't be opened is told of before the first record is in.
-    let inputs = open_inputs(&args.files)?;
+    // A file that can't be opened, and a name that can't be, is told of before the first record is in.
+    let inputs = find_inputs(&args.files)?;
+    if args.stream.is_some() {
+        crate::stream::check_name("StreamName", &name)?;
+    }
     let opened = match &args.stream {
         Some(name) => Opened::stream(context, &args, name)?,
         None => Opened::log(context, &args, &name)?,
@@ -196,26 +199,34 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
 
 enum Source {
     Stdin,
-    File(PathBuf, File, u64),
+    /// With its length.
+    File(PathBuf, u64),
 }
 
-fn open_inputs(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
+/// Each is opened when its turn comes, for there may be more of them than a process may have open.
+fn find_inputs(files: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     if files.is_empty() {
         return Ok(vec![Source::Stdin]);
     }
-    let open = |path: &PathBuf| {
+    let find = |path: &PathBuf| {
         if path == Path::new("-") {
             return Ok(Source::Stdin);
         }
-        let during = || format!("open {}", path.display());
-        let file = File::open(path).map_err(Failure::io(during()))?;
-        let metadata = file.metadata().map_err(Failure::io(during()))?;
+        let metadata = std::fs::metadata(path).map_err(Failure::io(format!("open {}", path.display())))?;
         if metadata.is_dir() {
             return Err(Failure::Usage(format!("{} is a folder", path.display())));
         }
-        Ok(Source::File(path.clone(), file, metadata.len()))
+        // Who writes to a pipe would meet its end if we opened and left it.
+        if metadata.is_file() {
+            drop(open(path)?);
+        }
+        Ok(Source::File(path.clone(), metadata.len()))
     };
-    files.iter().map(open).collect()
+    files.iter().map(find).collect()
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(Failure::io(format!("open {}", path.display())))
 }
 
 /// Prints what has become durable.
@@ -272,7 +283,7 @@ struct Feed<'a> {
 impl Feed<'_> {
     fn all(&mut self, inputs: Vec<Source>, pump: &mut Pump<'_>) -> Result<(), Failure> {
         let known: Option<u64> =
-            inputs.iter().map(|i| if let Source::File(_, _, len) = i { Some(*len) } else { None }).sum();
+            inputs.iter().map(|i| if let Source::File(_, len) = i { Some(*len) } else { None }).sum();
         // Records and a bar on one terminal would garble each other.
         let bar = if self.tail.is_some() || known.is_none() {
             ProgressBar::hidden()
@@ -287,7 +298,7 @@ impl Feed<'_> {
                     }
                     self.one("standard input", io::stdin().lock(), pump, &bar)?;
                 }
-                Source::File(path, file, _) => self.one(&path.display().to_string(), file, pump, &bar)?,
+                Source::File(path, _) => self.one(&path.display().to_string(), open(&path)?, pump, &bar)?,
             }
         }
         bar.finish_and_clear();

@@ -6,11 +6,15 @@
 //! ```
 //!
 //! `front` is of the first bytes of the file, `back` of those right before `offset`. They tell whether a file is still the
-//! one that was read: an inode is used again for another file, and a file may be cut off and written anew.
+//! one that was read: an inode is used again for another file, and a file may be cut off and written anew. A digest of no bytes
+//! is of a file that could not be looked into. The row of device 0 and inode 0, which no file has, says that the agent has run for
+//! the stream, and in `seen` when it first did.
 
 use super::{Damage, Decoder, Encoder};
 
 const VERSION: u8 = 1;
+/// Device and inode of the row that says that the agent has run.
+pub const FIRST_RUN: (u64, u64) = (0, 0);
 const FILE_PREFIX: &[u8] = b"f";
 
 /// Which bytes were somewhere: their number and their MD5.

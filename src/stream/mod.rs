@@ -58,6 +58,8 @@ pub(crate) use iterator::Token;
 pub(crate) use iterator::{CODE_BYTES, code, is_code};
 pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStatus};
 pub use on_demand::{Maintenance, OnDemandOptions};
+#[cfg(feature = "cli")]
+pub(crate) use options::check_name;
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
 pub use producer::{Producer, ProducerOptions, PutUserRecord, UserRecordTicket};
 #[cfg(feature = "server")]

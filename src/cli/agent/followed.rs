@@ -8,7 +8,7 @@ use super::files::{FileId, Files, Stat};
 use crate::format::agent::{Digest, FileRow};
 
 /// How many bytes at the front of a file, and before a position, are held against what was read.
-const WINDOW: usize = 1024;
+pub(super) const WINDOW: usize = 1024;
 const CHUNK: usize = 64 << 10;
 
 /// How files are followed.
@@ -20,6 +20,12 @@ pub(super) struct Rules {
     pub(super) idle_ms: u64,
     /// Files that are there at the first look of all are read from their end on.
     pub(super) from_end: bool,
+    /// Nobody comes back soon: an unfinished line of any file counts as whole once nothing came after it for as long.
+    pub(super) once: bool,
+    /// So many files stay open: those that were written to last.
+    pub(super) open_max: usize,
+    /// So many rows are kept with one batch.
+    pub(super) rows_max: usize,
 }
 
 /// What the next batch has room for.
@@ -61,12 +67,12 @@ pub(super) struct Followed<H> {
     pub(super) kept: Option<FileRow>,
     /// It has another name than it had, or none, or none that matches.
     pub(super) moved: bool,
+    /// It has a name that matches.
+    pub(super) matches: bool,
     /// It was written to since its content was compared.
     pub(super) touched: bool,
     /// Its content is not what was read.
     pub(super) changed: bool,
-    /// It begins anew, after what is pending.
-    pub(super) restarts: bool,
     /// It has no name any more, and was read to its end.
     pub(super) done: bool,
 }
@@ -83,9 +89,9 @@ impl<H> Followed<H> {
             pending: Vec::new(),
             kept: None,
             moved: false,
+            matches: true,
             touched: true,
             changed: false,
-            restarts: false,
             done: false,
         }
     }
@@ -111,8 +117,11 @@ impl<H> Followed<H> {
         self.stat = stat;
     }
 
-    fn restart(&mut self) {
-        *self = Followed { file: self.file.take(), ..Followed::new(self.path.clone(), self.stat) };
+    /// Whether these bytes are what was read from `at` on, as far as that is still in memory: up to a window before the position.
+    pub(super) fn held(&self, at: u64, bytes: &[u8]) -> bool {
+        let back_at = self.position - self.back.len() as u64;
+        let start = at.checked_sub(back_at).map(|start| start as usize);
+        start.is_some_and(|start| self.back.get(start..start + bytes.len()) == Some(bytes))
     }
 
     /// So many bytes of what is pending were handed out.
@@ -135,7 +144,7 @@ impl<H> Followed<H> {
     }
 
     /// Whether the file, `len` bytes long, still begins with everything that was read from it.
-    fn is_unchanged<F: Files<File = H>>(&self, files: &F, file: &H, len: u64) -> io::Result<bool> {
+    pub(super) fn is_unchanged<F: Files<File = H>>(&self, files: &F, file: &H, len: u64) -> io::Result<bool> {
         if len < self.read_to() || read(files, file, 0, self.front.len())? != self.front {
             return Ok(false);
         }
@@ -147,6 +156,7 @@ impl<H> Followed<H> {
     /// The bytes at the front and before the position, if another file holds everything that was read of this one.
     pub(super) fn content_in<F: Files<File = H>>(&self, files: &F, other: &H, len: u64) -> io::Result<Option<Windows>> {
         match &self.kept {
+            Some(row) if is_unseen(row) => Ok(None),
             Some(row) => windows(files, other, row, len),
             None if self.read_to() > 0 && self.is_unchanged(files, other, len)? => {
                 windows_at(files, other, self.position).map(Some)
@@ -159,29 +169,55 @@ impl<H> Followed<H> {
     pub(super) fn compare<F: Files<File = H>>(&mut self, files: &F) -> io::Result<()> {
         self.open(files)?;
         let Some(file) = &self.file else { return Ok(()) };
-        self.touched = false;
         if let Some(row) = &self.kept {
-            let (offset, windows) = (row.offset, windows(files, file, row, self.stat.len)?);
-            match windows {
+            let (offset, found) = (row.offset, windows(files, file, row, self.stat.len)?);
+            match found {
                 None => self.changed = true,
-                Some((front, back)) => {
-                    (self.position, self.front, self.back, self.kept) = (offset, front, back, None);
+                Some(found) => {
+                    let seen = if is_unseen(row) { windows_at(files, file, offset)? } else { found };
+                    (self.position, self.front, self.back, self.kept) = (offset, seen.0, seen.1, None);
                 }
             }
-            return Ok(());
+        } else if !self.is_unchanged(files, file, self.stat.len)? {
+            let row = self.row(0);
+            let is_there = self.position > 0 && windows(files, file, &row, self.stat.len)?.is_some();
+            if is_there {
+                // Only an unfinished line was taken back.
+                self.pending.clear();
+                self.front.truncate(self.position as usize);
+            }
+            self.changed = !is_there;
         }
-        if self.is_unchanged(files, file, self.stat.len)? {
-            return Ok(());
-        }
-        // Only an unfinished line was taken back.
-        let row = self.row(0);
-        if self.stat.len >= self.position && windows(files, file, &row, self.stat.len)?.is_some() && self.position > 0 {
-            self.pending.clear();
-            self.front.truncate(self.position as usize);
-            return Ok(());
-        }
-        self.changed = true;
+        // Not before: what could not be read is compared at the next look.
+        self.touched = false;
         Ok(())
+    }
+
+    /// The records of a content that is over: nothing will come behind what was read of it. Whether there was room for all.
+    pub(super) fn drain(&mut self, rules: &Rules, room: &mut Room, out: &mut Vec<Vec<u8>>) -> bool {
+        self.hand_out(rules, true, room, out)
+    }
+
+    /// Hands out the records in what is pending. Whether there was room for all.
+    fn hand_out(&mut self, rules: &Rules, is_all: bool, room: &mut Room, out: &mut Vec<Vec<u8>>) -> bool {
+        let mut used = 0;
+        while let Some(Cut { len, used: more }) = rules.cut.next(&self.pending[used..], is_all) {
+            if !room.take(len) {
+                self.advance(used);
+                return false;
+            }
+            out.push(self.pending[used..used + len].to_vec());
+            used += more;
+        }
+        self.advance(used);
+        true
+    }
+
+    /// Leaves the file to the path, unless it has none any more and could not be opened again.
+    pub(super) fn close(&mut self) {
+        if self.stat.linked {
+            self.file = None;
+        }
     }
 
     /// Reads on. Returns how much.
@@ -213,7 +249,7 @@ pub(super) fn open<F: Files>(files: &F, path: &Path, id: FileId) -> io::Result<O
 }
 
 /// `len` bytes from `at`, or as many as there are.
-fn read<F: Files>(files: &F, file: &F::File, at: u64, len: usize) -> io::Result<Vec<u8>> {
+pub(super) fn read<F: Files>(files: &F, file: &F::File, at: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let mut done = 0;
     while done < len {
@@ -236,18 +272,32 @@ pub(super) fn windows<F: Files>(files: &F, file: &F::File, row: &FileRow, len: u
     Ok((Digest::of(&front) == row.front && Digest::of(&back) == row.back).then_some((front, back)))
 }
 
-/// Whether a file has the first `len` bytes of another.
-pub(super) fn is_prefix<F: Files>(files: &F, original: &F::File, copy: &F::File, len: u64) -> io::Result<bool> {
-    let mut at = 0;
+/// Whether a file has the first `len` bytes of another. Up to `from` that was seen before, so there only the bytes at the front and
+/// right before it are held against each other. `None` if it was told to stop.
+pub(super) fn is_prefix<F: Files>(
+    files: &F,
+    original: &F::File,
+    copy: &F::File,
+    (from, len): (u64, u64),
+    stop: &mut dyn FnMut() -> bool,
+) -> io::Result<Option<bool>> {
+    let front = len.min(WINDOW as u64) as usize;
+    if read(files, original, 0, front)? != read(files, copy, 0, front)? {
+        return Ok(Some(false));
+    }
+    let mut at = from.saturating_sub(WINDOW as u64);
     while at < len {
+        if stop() {
+            return Ok(None);
+        }
         let chunk = (len - at).min(CHUNK as u64) as usize;
         let bytes = read(files, copy, at, chunk)?;
         if bytes.len() < chunk || read(files, original, at, chunk)? != bytes {
-            return Ok(false);
+            return Ok(Some(false));
         }
         at += chunk as u64;
     }
-    Ok(true)
+    Ok(Some(true))
 }
 
 pub(super) fn read_one<F: Files>(
@@ -259,28 +309,15 @@ pub(super) fn read_one<F: Files>(
     out: &mut Vec<Vec<u8>>,
 ) -> io::Result<bool> {
     loop {
-        if (file.kept.is_some() || file.changed) && !file.restarts {
+        if file.kept.is_some() || file.changed {
             // The next look compares or sorts it out.
             return Ok(true);
         }
         let at_end = file.read_to() >= file.stat.len;
         let quiet = at_end && file.is_quiet(now_ms, rules.idle_ms);
         let many_lines = rules.cut.first_line.is_some() && file.pending.ends_with(b"\n");
-        let is_all = file.restarts || quiet && (file.moved || many_lines);
-        let mut used = 0;
-        while let Some(cut) = rules.cut.next(&file.pending[used..], is_all) {
-            let Cut { len, used: more } = cut;
-            if !room.take(len) {
-                file.advance(used);
-                return Ok(false);
-            }
-            out.push(file.pending[used..used + len].to_vec());
-            used += more;
-        }
-        file.advance(used);
-        if file.restarts {
-            file.restart();
-            continue;
+        if !file.hand_out(rules, quiet && (file.moved || many_lines || rules.once), room, out) {
+            return Ok(false);
         }
         if at_end && file.read_to() >= file.stat.len {
             file.done = !file.stat.linked && quiet && file.pending.is_empty();
@@ -290,6 +327,18 @@ pub(super) fn read_one<F: Files>(
             return Ok(true);
         }
     }
+}
+
+/// The row of a file that could not be looked into: it goes on at `offset`, whatever is before that.
+pub(super) fn unseen(path: &Path, offset: u64, now_ms: u64) -> FileRow {
+    use std::os::unix::ffi::OsStrExt;
+    let nothing = Digest::of(b"");
+    FileRow { offset, front: nothing, back: nothing, seen_ms: now_ms, path: path.as_os_str().as_bytes().to_vec() }
+}
+
+/// Whether it is a row that [`unseen`] made.
+pub(super) fn is_unseen(row: &FileRow) -> bool {
+    row.offset > 0 && row.front.len == 0
 }
 
 /// Windows of the file at a position that is known to be right.

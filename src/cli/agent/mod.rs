@@ -8,6 +8,7 @@
 //! | `files` | the files, as the system shows them |
 //! | `follow` | which there are, and what became of them |
 //! | `followed` | one of them: what is new in it |
+//! | `originals` | which of them a new one may be a copy of |
 //! | `cut` | where a record begins and ends |
 //! | `parse` | lines as JSON |
 
@@ -15,23 +16,24 @@ mod cut;
 mod files;
 mod follow;
 mod followed;
+mod originals;
 mod parse;
+mod stop;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use regex::Regex;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use self::cut::CutRule;
 use self::files::{Disk, FileId};
 use self::follow::Follower;
 use self::followed::{Room, Rules};
 use self::parse::Parser;
+use self::stop::Stop;
 use super::keys::{KeyArgs, KeyRule, partition_key};
 use super::{Context, Failure, streams, time, units};
 use crate::format::agent::{self as rows, FileRow};
@@ -47,6 +49,14 @@ const BATCH_BYTES: usize = 512 << 10;
 const BATCH_RECORDS: usize = 2000;
 /// Room for the partition key beside a line: 256 characters.
 const KEY_BYTES: usize = 1024;
+/// The longest line that fits a record of any stream.
+const LINE_BYTES: usize = (1 << 20) - KEY_BYTES;
+/// So many of the followed files stay open, if the process may have so many beside those of the store.
+const OPEN_MAX: usize = 4096;
+/// Descriptors for the store, and some besides.
+const OTHERS_OPEN: usize = 768;
+/// So many paths are named where something is to be told of more.
+const NAMED_MAX: usize = 3;
 /// Notes that were told are remembered, so that each is told once; not more of them than this.
 const NOTES_MAX: usize = 1000;
 
@@ -57,7 +67,8 @@ pub(crate) struct Args {
     ///
     /// Files that come to match later are followed, too. A file that is renamed is read to its end, also under a name that does
     /// not match. A file that is cut off is read from its beginning; a copy that was made of it before, beside it and under a
-    /// name that begins as its own, is read from where the file was left.
+    /// name that begins as its own, is read from where the file was left. Nothing is read of files compressed with gzip, zstd, bzip2
+    /// or xz. As in shells, * and ? don't match a point that a name begins with.
     #[arg(required = true, value_name = "FILES")]
     files: Vec<String>,
     /// The stream, made with one shard if there is none
@@ -70,16 +81,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = units::parse_duration)]
     interval: Duration,
     /// Put what there is, then end
+    ///
+    /// What comes after the last newline of a file is put, too, if the file was left alone for as long as --idle says; otherwise it
+    /// is told of and left for the next time. What could not be read is told of, and the exit code is 1.
     #[arg(long)]
     once: bool,
-    /// Start at the end of the files that are there when the agent runs for the first time
+    /// Start at the end of the files that are there when the agent runs for the first time for this stream
     #[arg(long)]
     from_end: bool,
     /// A record has several lines and begins with one that this expression matches
     #[arg(long, value_name = "RE")]
     first_line: Option<regex::bytes::Regex>,
     /// Take an unfinished record for whole when nothing came after it for so long: the last record of several lines, and the last
-    /// line of a file that was renamed or deleted
+    /// line of a file that was renamed or deleted, or with --once of any
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = units::parse_duration)]
     idle: Duration,
     /// A longer record becomes several [default: 1 MiB less 1 KiB for the key]
@@ -136,24 +150,22 @@ impl Args {
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let (parser, keys) = (args.parser()?, args.keys.rule()?);
-    let absolute = |pattern: &String| std::path::absolute(pattern).map(|path| path.display().to_string());
-    let patterns: Result<Vec<String>, _> = args.files.iter().map(absolute).collect();
-    let disk = Disk::new(&patterns.map_err(Failure::io("find the current folder"))?).map_err(Failure::Usage)?;
-    let stop = Stop::listen()?;
-    let engine = streams::own(context, !args.no_create)?;
-    let stream = streams::open_or_create(&engine, &args.stream, !args.no_create)?;
+    let folder = std::env::current_dir().map_err(Failure::io("find the current folder"))?;
+    let disk = Disk::new(&args.files, &folder).map_err(Failure::Usage)?;
+    let stop = Stop::listen(context.json)?;
+    let open_max = raise_file_limit().saturating_sub(OTHERS_OPEN).clamp(16, OPEN_MAX);
+    let (engine, stream) = open(context, &args)?;
     let table = Table::open(engine.store(), &format!("{INTERNAL_PREFIX}agent"))?;
     let largest = engine.store().core().largest_append();
-    let record_bytes_max = stream.describe().max_record_kib as usize * 1024 - KEY_BYTES;
-    let bytes_max = args.line_bytes_max.map_or((1 << 20) - KEY_BYTES, |max| max as usize);
-    if bytes_max == 0 || bytes_max > record_bytes_max {
-        let max = units::count(record_bytes_max as u64);
-        return Err(Failure::Usage(format!("--line-bytes-max must be from 1 to {max} for this stream")));
-    }
+    let record_bytes_max = line_bytes_max(&stream);
+    let bytes_max = args.line_bytes_max.map_or(LINE_BYTES, |max| max as usize);
     let rules = Rules {
         cut: CutRule { first_line: args.first_line.clone(), bytes_max: bytes_max.min(largest / 2) },
         idle_ms: args.idle.as_millis() as u64,
         from_end: args.from_end,
+        once: args.once,
+        open_max,
+        rows_max: BATCH_RECORDS.min(largest / 4096).max(1),
     };
     let kept = kept(&table, stream.state.id)?;
     let mut agent = Agent {
@@ -172,6 +184,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     };
     let outcome = agent.follow(context, &engine, &args);
     let (records, bytes, unparsed, files) = (agent.records, agent.bytes, agent.unparsed, agent.follower.count());
+    let unread = if args.once { some_of(agent.follower.unread().iter().map(|path| &**path)) } else { None };
     drop(agent);
     let closed = engine.close();
     let so_far = format!("after {} in stream {:?}", units::counted(records, "record"), args.stream);
@@ -186,7 +199,64 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         args.stream,
         units::bytes(bytes)
     );
-    context.answer(json, &line)
+    context.answer(json, &line)?;
+    unread.map_or(Ok(()), |files| Err(Failure::Other(format!("could not read {files}"))))
+}
+
+/// Opens the store and the stream, or makes them, if nothing speaks against it.
+fn open(context: &Context, args: &Args) -> Result<(Engine, Stream), Failure> {
+    crate::stream::check_name("StreamName", &args.stream)?;
+    let too_long = |max: usize| {
+        let max = units::count(max as u64);
+        Failure::Usage(format!("--line-bytes-max must be from 1 to {max} for this stream"))
+    };
+    let wanted = args.line_bytes_max.unwrap_or(LINE_BYTES as u64);
+    if wanted == 0 {
+        return Err(too_long(LINE_BYTES));
+    }
+    // Longer ones fit only a stream that was made for them.
+    let must_exist = wanted > LINE_BYTES as u64;
+    let create = !args.no_create && !must_exist;
+    let refuse = |failure| match failure {
+        Failure::NotFound(_) | Failure::Engine(Error::ResourceNotFound { .. }) if !args.no_create => {
+            too_long(LINE_BYTES)
+        }
+        other => other,
+    };
+    let engine = streams::own(context, create).map_err(refuse)?;
+    let stream = streams::open_or_create(&engine, &args.stream, create).map_err(refuse)?;
+    let max = line_bytes_max(&stream);
+    if wanted > max as u64 {
+        return Err(too_long(max));
+    }
+    Ok((engine, stream))
+}
+
+/// The longest line that fits a record of the stream.
+fn line_bytes_max(stream: &Stream) -> usize {
+    stream.describe().max_record_kib as usize * 1024 - KEY_BYTES
+}
+
+/// Has more files open than shells allow, if the system lets us. Returns how many.
+fn raise_file_limit() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = (OPEN_MAX + OTHERS_OPEN) as u64;
+    let Some(current) = current.filter(|current| *current < wanted) else { return wanted as usize };
+    let raised = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok();
+    (if is_raised { raised } else { current }) as usize
+}
+
+/// Names some of these paths, and says how many more there are; `None` if there are none.
+fn some_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<String> {
+    let all: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    let named = all[..all.len().min(NAMED_MAX)].join(", ");
+    match all.len().saturating_sub(NAMED_MAX) {
+        _ if all.is_empty() => None,
+        0 => Some(named),
+        more => Some(format!("{named} and {more} more")),
+    }
 }
 
 fn kept(table: &Table, stream: u64) -> Result<BTreeMap<FileId, FileRow>, Error> {
@@ -196,35 +266,6 @@ fn kept(table: &Table, stream: u64) -> Result<BTreeMap<FileId, FileRow>, Error> 
         Ok((FileId { device, inode }, FileRow::decode(&value).map_err(damaged)?))
     };
     table.rows(&rows::stream_prefix(stream)).into_iter().map(row).collect()
-}
-
-/// Says when the agent was asked to end: by the terminal or whoever started it.
-struct Stop {
-    asked: Receiver<()>,
-    is_asked: bool,
-    handle: signal_hook::iterator::Handle,
-}
-
-impl Stop {
-    fn listen() -> Result<Stop, Failure> {
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::io("listen for signals"))?;
-        let (handle, (sender, asked)) = (signals.handle(), channel());
-        // Ends with the handle.
-        std::thread::spawn(move || signals.forever().try_for_each(|_| sender.send(())));
-        Ok(Stop { asked, is_asked: false, handle })
-    }
-
-    /// Waits for so long, or until it is asked; whether it was.
-    fn wait(&mut self, timeout: Duration) -> bool {
-        self.is_asked |= !matches!(self.asked.recv_timeout(timeout), Err(RecvTimeoutError::Timeout));
-        self.is_asked
-    }
-}
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.handle.close();
-    }
 }
 
 struct Agent {
@@ -247,15 +288,24 @@ impl Agent {
     fn follow(&mut self, context: &Context, engine: &Engine, args: &Args) -> Result<(), Failure> {
         let mut maintained = Instant::now();
         loop {
-            self.follower.look(time::now_ms());
-            while self.put_some(context)? && !self.stop.wait(Duration::ZERO) {}
-            self.tell(context);
+            let stop = &mut self.stop;
+            self.follower.look(time::now_ms(), &mut || stop.wait(Duration::ZERO));
+            // What is nowhere else any more is put even so.
+            while !self.stop.wait(Duration::ZERO) || self.follower.has_rests() {
+                if !self.put_some(context)? {
+                    break;
+                }
+            }
+            self.tell(context, args.once);
             if maintained.elapsed() >= MAINTAIN_EVERY {
                 maintained = Instant::now();
-                engine.maintain()?;
-                self.table.compact(engine.store())?;
+                let table = &self.table;
+                self.stop.during(|| {
+                    engine.maintain()?;
+                    table.compact(engine.store())
+                })?;
             }
-            if self.stop.is_asked || args.once || self.stop.wait(args.interval) {
+            if self.stop.is_asked() || args.once || self.stop.wait(args.interval) {
                 return Ok(());
             }
         }
@@ -274,20 +324,20 @@ impl Agent {
         let data: Vec<Vec<u8>> = lines.into_iter().map(|line| self.convert(line)).collect();
         let entries: Vec<PutRecordsEntry<'_>> =
             keys.iter().zip(&data).map(|(key, data)| PutRecordsEntry::new(key, data)).collect();
-        let stream = self.stream.state.id;
+        let (stream, table) = (&self.stream, &self.table);
         let fill = |transaction: &mut crate::Transaction| {
             let mut change = Change::default();
             for (id, row) in &changes {
-                let key = rows::file_key(stream, id.device, id.inode);
+                let key = rows::file_key(stream.state.id, id.device, id.inode);
                 match row {
                     Some(row) => change.put(key, row.encode()),
                     None => change.remove(key),
                 };
             }
-            self.table.change(transaction, change)
+            table.change(transaction, change)
         };
         loop {
-            match self.stream.put_with(&entries, fill) {
+            match self.stop.during(|| stream.put_with(&entries, fill)) {
                 Err(error) if error.is_retryable() => {
                     context.warn(&format!("{error}; trying again"));
                     if self.stop.wait(Duration::from_secs(1)) {
@@ -320,8 +370,12 @@ impl Agent {
         if fits { json } else { line }
     }
 
-    fn tell(&mut self, context: &Context) {
-        for note in self.follower.take_notes() {
+    fn tell(&mut self, context: &Context, is_last: bool) {
+        let mut notes = self.follower.take_notes();
+        if is_last && let Some(files) = some_of(self.follower.unfinished()) {
+            notes.push(format!("what may be unfinished at the end of {files} is left for the next time"));
+        }
+        for note in notes {
             if self.told.len() >= NOTES_MAX {
                 self.told.clear();
             }
