@@ -509,3 +509,40 @@ fn a_reader_follows_a_segment_that_may_be_larger_than_it_was() {
         assert_eq!(reader.next().unwrap().unwrap().sequence_number, number);
     }
 }
+
+/// Between room for a file of the journal and none at all there is a disk that neither lets a full journal go on nor counts as full.
+#[test]
+fn where_the_journal_gets_no_file_the_store_says_that_it_is_full_and_goes_on_when_there_is_room() {
+    for left in (0..14).map(|step| step * 8 << 10) {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let options = small(ReadMode::Copy).journal_files_max(20).memory_bytes(4 << 20).reserve_bytes(160 << 10);
+        let mut store = ManualStore::open(env_of(&disk, &clock), options.bulk_bytes(1 << 20)).unwrap();
+        let mut made = store.create_log("log", LogOptions::new()).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        // The room for a full disk is kept from here on.
+        store.upkeep_step();
+        disk.set_capacity(Some(disk.used_bytes() + left));
+        let step = |store: &mut ManualStore| {
+            for _ in 0..3 {
+                store.settle();
+                store.upkeep_step();
+            }
+        };
+        let mut waiting = None;
+        for n in 0.. {
+            assert!(n < 400, "{left} bytes were left, and it never said that it is full");
+            let Ok(ticket) = log.try_append_batch(&[[7; 2000][..].into()]) else { break };
+            step(&mut store);
+            if ticket.try_get().is_none() {
+                waiting = Some(ticket);
+                break;
+            }
+        }
+        assert!(matches!(store.store().health(), Health::Full { .. }), "{left} bytes were left, and nobody is told");
+        disk.set_capacity(None);
+        step(&mut store);
+        assert!(waiting.is_none_or(|ticket| matches!(ticket.try_get(), Some(Ok(_)))), "{left} bytes were left");
+        assert_eq!(store.store().health(), Health::Ok);
+    }
+}

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::limits::{PUT_RECORDS_BYTES_MAX, PUT_RECORDS_MAX};
 use crate::stream::{PutRecords, PutRecordsEntry, PutTicket, Stream};
-use crate::{Appended, Error, Log, RecordParts, Ticket};
+use crate::{Appended, Error, Health, Log, RecordParts, Ticket};
 
 /// A batch goes out at this many bytes, however few records that is: more gains nothing.
 const BATCH_BYTES: usize = 1 << 20;
@@ -61,6 +61,9 @@ pub(crate) enum Target<'a> {
     /// To the shards of a stream; keys are partition keys.
     Stream(&'a Stream),
 }
+
+/// How long what was sent may wait before it is asked whether there is room for it.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Sent {
     Log(Ticket),
@@ -199,10 +202,32 @@ impl<'a> Pump<'a> {
         }
     }
 
+    /// Waits for what was sent, unless the disk turns out to have no room for it: that can take for ever. It is on its way then, and
+    /// durable if there is room before the end of the process.
+    fn outlast(&self, sent: &Sent) -> Result<(), Failure> {
+        let arrived = || match sent {
+            Sent::Log(ticket) => ticket.wait_for(ROOM_PATIENCE).is_some(),
+            Sent::Stream(ticket) => ticket.wait_for(ROOM_PATIENCE),
+        };
+        let store = match self.target {
+            Target::Log(log) => &log.store,
+            Target::Stream(stream) => &stream.shared.store,
+        };
+        while !arrived() {
+            if let Health::Full { why } = store.health() {
+                return Err(Error::Full { why }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until at most `left` batches are on their way, and takes note of those that have arrived.
     pub(crate) fn reap(&mut self, left: usize) -> Result<(), Failure> {
         while let Some(batch) = self.on_their_way.pop_front() {
             let wait = self.on_their_way.len() >= left;
+            if wait {
+                self.outlast(&batch.sent)?;
+            }
             let waiting = match batch.sent {
                 Sent::Log(ticket) if !wait && ticket.try_get().is_none() => Some(Sent::Log(ticket)),
                 Sent::Log(ticket) => {

@@ -195,6 +195,14 @@ impl Ring {
         superfluous.iter().try_for_each(|number| self.disk.remove(&journal_path(*number)))
     }
 
+    /// Whether frames wait for room that no checkpoint gives: there is no file but the one that is full and the last one, which
+    /// is kept.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let state = self.state.lock();
+        let last = state.files.len().saturating_sub(1);
+        state.short && state.files.iter().take(last).all(|file| file.number == state.active)
+    }
+
     /// Whether frames wait for room.
     pub(crate) fn is_short(&self) -> bool {
         self.state.lock().short

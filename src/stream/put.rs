@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::format::batch::RecordParts;
@@ -164,6 +164,13 @@ impl PutTicket {
     /// Blocks until each record is durable or failed.
     pub fn wait(self) -> PutRecords {
         self.finish(Ticket::wait)
+    }
+
+    /// Blocks until each record has an outcome, but gives up waiting, not the put, after `timeout`: whether each has one.
+    pub fn wait_for(&self, timeout: Duration) -> bool {
+        let until = Instant::now().checked_add(timeout);
+        let left = || until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
+        self.groups.iter().all(|group| group.ticket.wait_for(left()).is_some())
     }
 
     /// The outcome, once every record has one. Never blocks; hands the ticket back while it waits.

@@ -117,13 +117,21 @@ impl Upkeep {
     /// Makes the files that the journal is about to need.
     fn make_journal_files(&mut self) {
         let core = self.core.clone();
-        while core.ring.wants_file() && !self.spends_reserve() {
+        while core.ring.wants_file() && (!self.spends_reserve() || core.ring.is_stuck()) {
             if let Err(error) = core.ring.make_file(&self.rests) {
                 let fault = Fault::new("make journal file", "journal", &error);
-                if !fault.is_no_space() {
+                // Without room the ring goes on with the files it has, and a checkpoint frees them, however few they are. Where it
+                // has none but the one that is full and the one that is kept, what waits for it gets what was kept for that.
+                if core.ring.is_short() {
+                    core.checkpoint_asked.store(true, Ordering::Release);
+                }
+                let stuck = fault.is_no_space() && core.ring.is_stuck();
+                if stuck && !self.reserve_released && self.release_reserve() {
+                    continue;
+                }
+                if stuck || !fault.is_no_space() {
                     self.no_room(fault);
                 }
-                // Without room the ring goes on with the files it has; a checkpoint frees them.
                 return;
             }
         }
