@@ -513,7 +513,7 @@ fn a_reader_follows_a_segment_that_may_be_larger_than_it_was() {
 /// Between room for a file of the journal and none at all there is a disk that neither lets a full journal go on nor counts as full.
 #[test]
 fn where_the_journal_gets_no_file_the_store_says_that_it_is_full_and_goes_on_when_there_is_room() {
-    for left in (0..14).map(|step| step * 8 << 10) {
+    for left in (0..14).map(|step| (step * 8) << 10) {
         let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
         let options = small(ReadMode::Copy).journal_files_max(20).memory_bytes(4 << 20).reserve_bytes(160 << 10);
         let mut store = ManualStore::open(env_of(&disk, &clock), options.bulk_bytes(1 << 20)).unwrap();

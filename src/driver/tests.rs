@@ -1,5 +1,8 @@
 //! What needs a hand on the engine's locks to be shown.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::time::Duration;
 
