@@ -39,6 +39,8 @@ pub(crate) const RESERVE_PATH: &str = "RESERVE";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// Numbers reserved for a buffered log at a time.
 const RESERVED_NUMBERS: u64 = 1 << 24;
+/// Most segments that the frame which reserves them names: few enough for any row to fit where room for one was looked for.
+const TOUCH_SEGMENTS_MAX: usize = 32;
 
 fn instants(env: &Env) -> Instants {
     Instants { wall: env.clock.wall_ms(), monotonic: env.clock.monotonic_ms() }
@@ -540,8 +542,10 @@ impl Core {
         let mut row = log.row();
         row.reserved = log.appender.lock().next() + RESERVED_NUMBERS;
         row.end = log.high();
-        // Where its records are is not what this entry is about, and one that is being written may reach beyond that end.
-        row.segments.clear();
+        // Where its records are is not what this entry is about. A segment that is being written may reach beyond that end, and no
+        // reader takes such a row; and all of them may be more than a frame holds.
+        row.segments.retain(|segment| segment.end <= row.end);
+        row.segments.truncate(TOUCH_SEGMENTS_MAX);
         self.touched.lock().insert(log.id);
         let turn = self.commit_lane.request(Request::Touch { log: log.clone(), row: Box::new(row) })?;
         match deadline {
