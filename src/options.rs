@@ -174,7 +174,8 @@ pub struct LogOptions {
     pub durability: Durability,
     /// Records older than this are not readable. Default `None`: no such rule. At least 1 ms.
     pub retention_age: Option<Duration>,
-    /// Only the newest batches of together at most so many stored bytes are readable. Default `None`: no such rule.
+    /// Only the newest batches of together at most so many stored bytes are readable; one that is larger by itself is not. Default
+    /// `None`: no such rule.
     pub retention_bytes: Option<u64>,
     /// How many bytes beyond the rules the floors of readers may hold back. Default 1 GiB.
     pub held_bytes_max: u64,

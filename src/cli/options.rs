@@ -47,7 +47,9 @@ pub(crate) struct KeepArgs {
     /// Records older than this are not readable; "none" for no such rule
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_or_none)]
     pub(crate) retention: Option<OrNone<Duration>>,
-    /// Only the newest records of together so many stored bytes are readable; "none" for no such rule
+    /// Only the newest batches of together so many stored bytes are readable; "none" for no such rule
+    ///
+    /// A batch is what was appended together, and counts whole: one that is larger by itself is not readable at all.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes_or_none)]
     pub(crate) retention_bytes: Option<OrNone<u64>>,
     /// A segment file is sealed at this size; retention frees whole segments
