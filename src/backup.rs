@@ -104,11 +104,8 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
 /// Makes a store of what was copied: the last step.
 fn make_store(store: &Store, target: &dyn Disk) -> Result<()> {
     let core = store.core();
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
-    id[8..].copy_from_slice(&core.env.random.next_u64().to_le_bytes());
     recovery::make_lock(target)?;
-    recovery::write_identity(target, &StoreFile { id: StoreId(id), ..core.identity })
+    recovery::write_identity(target, &StoreFile { id: StoreId(core.env.random_bytes()), ..core.identity })
 }
 
 /// Copies every file of a store that nobody writes to, as it is: what waits in its journal can't go to segments, and what can't be

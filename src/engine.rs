@@ -319,11 +319,7 @@ impl Engine {
         let engine = match engine_row(&catalog)? {
             Some(row) => row,
             None => {
-                let random = &store.core().env.random;
-                let mut secret = [0; 16];
-                secret[..8].copy_from_slice(&random.next_u64().to_le_bytes());
-                secret[8..].copy_from_slice(&random.next_u64().to_le_bytes());
-                let row = EngineRow { secret, last_birth_s: 0 };
+                let row = EngineRow { secret: store.core().env.random_bytes(), last_birth_s: 0 };
                 let mut transaction = Transaction::new();
                 let mut change = Change::default();
                 change.put(rows::ENGINE_KEY.to_vec(), row.encode());

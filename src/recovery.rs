@@ -208,15 +208,9 @@ fn create(env: &Env, options: &StoreOptions) -> Result<StoreFile> {
         }
         _ => {}
     }
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&env.random.next_u64().to_le_bytes());
-    id[8..].copy_from_slice(&env.random.next_u64().to_le_bytes());
-    let identity = StoreFile {
-        id: StoreId(id),
-        origin: StoreId(id),
-        created_ms: env.clock.wall_ms(),
-        journal_file_bytes: options.journal_file_bytes,
-    };
+    let id = StoreId(env.random_bytes());
+    let identity =
+        StoreFile { id, origin: id, created_ms: env.clock.wall_ms(), journal_file_bytes: options.journal_file_bytes };
     let root = Root {
         next_log: 1,
         segments_reserved: 1,
@@ -761,25 +755,14 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
         return Err(damage);
     }
-    if let Some(why) = report.read_only_because() {
+    let read_only = match report.read_only_because() {
+        None => keep_damaged(&*disk, &files, &damaged_files)?,
+        why => why,
+    };
+    if let Some(why) = read_only {
         let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
         let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
         return Ok(Opened { parts, queue, generation: 0, end, lock, report });
-    }
-    let kept = damaged_files.iter().try_for_each(|(file, first_frame)| {
-        let (number, bytes) = &files[*file];
-        withheld::keep(&*disk, *number, *first_frame, bytes)
-    });
-    match kept {
-        // The next checkpoint would free them.
-        Err(Error::Io(fault)) if fault.is_no_space() => {
-            let why =
-                format!("there is no room to keep a damaged file of the journal ({fault}); make some and reopen it");
-            let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
-            let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
-            return Ok(Opened { parts, queue, generation: 0, end, lock, report });
-        }
-        kept => kept?,
     }
     let unproven: Vec<&FramePlace> = plan.frames.iter().filter(|f| f.header.frame > plan.proven).collect();
     if !crate::seeded_bug!(RecoveredTailNotSynced) {
@@ -833,6 +816,25 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     };
     let parts = parts(manifest, ring, health, env);
     Ok(Opened { parts, queue, generation, end, lock, report })
+}
+
+/// Keeps the files of the journal that hold what is withheld. Where there is no room for them, why nothing may be written: the next
+/// checkpoint would free them.
+fn keep_damaged(
+    disk: &dyn Disk,
+    files: &[(u64, Bytes)],
+    damaged: &BTreeMap<usize, FrameNumber>,
+) -> Result<Option<String>> {
+    let kept = damaged.iter().try_for_each(|(file, first_frame)| {
+        let (number, bytes) = &files[*file];
+        withheld::keep(disk, *number, *first_frame, bytes)
+    });
+    match kept {
+        Err(Error::Io(fault)) if fault.is_no_space() => Ok(Some(format!(
+            "there is no room to keep a damaged file of the journal ({fault}); make some and reopen it"
+        ))),
+        kept => kept.map(|()| None),
+    }
 }
 
 /// Does something that takes room; where there is none, gives up the room kept for that and does it again.

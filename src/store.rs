@@ -311,9 +311,24 @@ impl Store {
     /// Hands over a transaction and waits for it, no longer than a blocking append may take: a disk that hangs must not hang the
     /// caller. `what` is named in the error then.
     pub(crate) fn commit_within(&self, transaction: Transaction, what: &str) -> Result<Committed> {
+        self.commit_or_leave(transaction, what, drop)
+    }
+
+    /// As [`Store::commit_within`]; `leave` is given what is still under way when the caller does not wait any longer.
+    pub(crate) fn commit_or_leave(
+        &self,
+        transaction: Transaction,
+        what: &str,
+        leave: impl FnOnce(Arc<Turn>),
+    ) -> Result<Committed> {
         let until = Instant::now() + self.life.core.patience();
         let pending = self.commit(transaction)?;
-        pending.wait_within(until.saturating_duration_since(Instant::now()), "commit", what)
+        let turn = pending.turn().clone();
+        let outcome = pending.wait_within(until.saturating_duration_since(Instant::now()), "commit", what);
+        if matches!(outcome, Err(Error::OutcomeUnknown { .. })) && !turn.is_resolved() {
+            leave(turn);
+        }
+        outcome
     }
 
     /// A view of several logs as of one journal frame: of a transaction it shows everything or nothing.

@@ -242,11 +242,8 @@ impl Transaction {
         let about = self.deletes.len() + self.trims.len();
         let keeps = |(log, options): &(Arc<LogState>, LogOptions)| {
             let before = log.options.read().unwrap_or_else(|p| p.into_inner());
-            let longer = |new: Option<u64>, old: Option<u64>| old.is_some_and(|old| new.is_none_or(|new| new > old));
-            longer(
-                options.retention_age.map(|age| age.as_millis() as u64),
-                before.retention_age.map(|age| age.as_millis() as u64),
-            ) || longer(options.retention_bytes, before.retention_bytes)
+            is_longer(options.retention_age, before.retention_age)
+                || is_longer(options.retention_bytes, before.retention_bytes)
         };
         about > 0
             && self.creates.is_empty()
@@ -353,6 +350,11 @@ impl Transaction {
         let end = |log: &LogState| logs.iter().position(|l| l.id == log.id).map_or(0, |at| locked[at].next());
         self.trims.iter().map(|(log, upto)| (log.clone(), (*upto).min(end(log)))).collect()
     }
+}
+
+/// Whether a rule of retention keeps more than the one before; `None` keeps all.
+fn is_longer<T: PartialOrd>(new: Option<T>, before: Option<T>) -> bool {
+    before.is_some_and(|before| new.is_none_or(|new| new > before))
 }
 
 impl std::fmt::Debug for Transaction {

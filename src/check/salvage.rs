@@ -96,11 +96,8 @@ pub fn salvage_in(env: &Env, dest: &str, progress: &mut dyn FnMut(&Progress)) ->
     if origin == StoreId([0; 16]) {
         return Err(Error::damaged("STORE", 0)(crate::format::Damage::Missing));
     }
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&env.random.next_u64().to_le_bytes());
-    id[8..].copy_from_slice(&env.random.next_u64().to_le_bytes());
     let identity = StoreFile {
-        id: StoreId(id),
+        id: StoreId(env.random_bytes()),
         origin,
         created_ms: env.clock.wall_ms(),
         journal_file_bytes: file_bytes.unwrap_or(StoreOptions::default().journal_file_bytes),

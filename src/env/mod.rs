@@ -61,6 +61,14 @@ pub struct Env {
 }
 
 impl Env {
+    /// What nothing else in the world is likely to have: an identity, or a secret.
+    pub(crate) fn random_bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        bytes[8..].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        bytes
+    }
+
     pub(crate) fn for_options(root: &Path, options: &crate::options::StoreOptions) -> std::io::Result<Env> {
         let disk = match options.disk {
             crate::options::DiskChoice::Auto => RealDisk::open(root)?,

@@ -331,7 +331,7 @@ impl Log {
                 .segments
                 .iter()
                 .rev()
-                .find(|s| s.end() > s.base)
+                .find(|s| !s.is_empty())
                 .map(|s| s.last_arrival_ms())),
             trimmed: self.state.trimmed(),
             stopped_at: self.state.stopped_at(),

@@ -195,7 +195,7 @@ impl LogState {
     /// the state as of the frame up to which it was flushed.
     pub(crate) fn row(&self) -> LogRow {
         let view = self.view.read().unwrap_or_else(|p| p.into_inner());
-        let segments: Vec<_> = view.segments.iter().filter(|s| s.end() > s.base).map(|s| s.row()).collect();
+        let segments: Vec<_> = view.segments.iter().filter(|s| !s.is_empty()).map(|s| s.row()).collect();
         let pending_first = view.pending.front().map(|b| b.header.first);
         drop(view);
         let options = self.options.read().unwrap_or_else(|p| p.into_inner()).clone();

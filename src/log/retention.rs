@@ -135,7 +135,7 @@ fn first_since(segments: &[Arc<Segment>], arrival_ms: u64) -> Option<&Arc<Segmen
     let (mut from, mut upto) = (0, segments.len());
     while from < upto {
         let middle = from + (upto - from) / 2;
-        let written = segments[from..=middle].iter().rposition(|segment| segment.end() > segment.base);
+        let written = segments[from..=middle].iter().rposition(|segment| !segment.is_empty());
         match written.map(|at| from + at) {
             Some(at) if segments[at].last_arrival_ms() >= arrival_ms => upto = at,
             _ => from = middle + 1,

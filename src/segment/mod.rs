@@ -81,6 +81,11 @@ impl Segment {
         }
     }
 
+    /// Whether it has no records: one that was just begun, or that a failed write left so.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end() <= self.base
+    }
+
     /// Number after its last record.
     pub(crate) fn end(&self) -> SequenceNumber {
         self.end.load(Ordering::Acquire)

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::stream::EngineRow;
 use crate::store::Store;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -38,7 +38,7 @@ impl ControlLock {
     /// The right to change something, once nobody else is about to.
     ///
     /// # Errors
-    /// [`Error::Busy`] when that takes longer than a blocking append may, and what else keeps a store from taking writes.
+    /// [`crate::Error::Busy`] when that takes longer than a blocking append may, and what else keeps a store from taking writes.
     pub(crate) fn lock(&self, core: &Core) -> Result<ControlGuard<'_>> {
         let until = Instant::now() + core.patience();
         let left = || until.saturating_duration_since(Instant::now());
@@ -84,14 +84,7 @@ impl ControlGuard<'_> {
     /// # Errors
     /// As [`Store::commit_within`].
     pub(crate) fn commit(&self, store: &Store, transaction: Transaction, what: &str) -> Result<Committed> {
-        let until = Instant::now() + store.core().patience();
-        let pending = store.commit(transaction)?;
-        let turn = pending.turn().clone();
-        let outcome = pending.wait_within(until.saturating_duration_since(Instant::now()), "commit", what);
-        if matches!(outcome, Err(Error::OutcomeUnknown { .. })) && !turn.is_resolved() {
-            self.control().unsettled = Some(turn);
-        }
-        outcome
+        store.commit_or_leave(transaction, what, |turn| self.control().unsettled = Some(turn))
     }
 }
 
