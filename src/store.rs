@@ -404,7 +404,8 @@ impl Store {
     }
 
     /// Waits for everything appended, takes a checkpoint, marks the end as clean and ends the threads. Other handles of the
-    /// store answer [`Error::Closed`] from now on.
+    /// store, its logs and readers among them, answer [`Error::Closed`] from now on; it can be opened again when the last of them is
+    /// dropped. Records may be kept.
     ///
     /// # Errors
     /// What stopped the store, or the checkpoint; what was acknowledged is there all the same.

@@ -369,6 +369,28 @@ fn a_removed_file_lives_on_and_shrinks(rig: &Rig) {
     assert!(file.is_empty().unwrap());
 }
 
+#[test]
+fn a_file_that_somebody_else_has_open_or_mapped_does_not_shrink() {
+    let dir = tempfile::tempdir().unwrap();
+    for disk in [RealDisk::open(dir.path()).unwrap(), RealDisk::portable(dir.path()).unwrap()] {
+        let made = disk.open("file", Access::CreateNew).unwrap();
+        made.write_at(&[5; 3 * BLOCK], 0).unwrap();
+        drop(made);
+        let file = disk.open("file", Access::Write).unwrap();
+        let reader = disk.open("file", Access::Read).unwrap();
+        disk.remove("file").unwrap();
+        assert_eq!(kind(file.shrink(0)), ErrorKind::ResourceBusy);
+        let mapping = reader.map(3 * BLOCK as u64).unwrap();
+        let bytes = mapping.bytes(0, 3 * BLOCK).unwrap();
+        drop((reader, mapping));
+        assert_eq!(kind(file.shrink(0)), ErrorKind::ResourceBusy);
+        assert!(bytes.iter().all(|&b| b == 5));
+        drop(bytes);
+        file.shrink(0).unwrap();
+        assert!(file.is_empty().unwrap());
+    }
+}
+
 fn allocating_keeps_the_length(rig: &Rig) {
     let file = create(rig, "file", b"abc");
     file.allocate(1 << 20).unwrap();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use braidlog::{Durability, Error, LogOptions, StartAt, Store, StoreOptions, Transaction};
+use braidlog::{Durability, Error, LogOptions, Record, StartAt, Store, StoreOptions, Transaction};
 
 fn small() -> StoreOptions {
     StoreOptions::new().journal_file_bytes(1 << 20).memory_bytes(1 << 20).reserve_bytes(0)
@@ -170,6 +170,45 @@ fn trimmed_space_is_given_back() {
     assert_eq!(log.horizon().unwrap(), 1_900);
     assert!(matches!(log.read(StartAt::Sequence(5)), Err(Error::Trimmed { .. })));
     assert_eq!(all(&log).len(), 100);
+}
+
+#[test]
+fn who_reopens_a_store_while_a_handle_of_it_is_left_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new()).unwrap();
+    store.close().unwrap();
+    let refused = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(refused, Error::Locked { .. }));
+    assert!(refused.to_string().contains("in this process"), "{refused}");
+    drop(log);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn records_stay_what_they_are_when_their_store_has_another_owner_that_frees_their_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    let log = store.create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
+    for n in 0..20u8 {
+        log.append_batch((0..100).map(|_| [n; 500]).collect::<Vec<_>>().iter()).unwrap();
+    }
+    store.checkpoint().unwrap();
+    let records: Vec<Record> = log.read(StartAt::TrimHorizon).unwrap().map(Result::unwrap).collect();
+    drop(log);
+    store.close().unwrap();
+
+    let store = Store::open_with(dir.path(), small()).unwrap();
+    store.log("clicks").unwrap().trim(1_900).unwrap();
+    let freed = || store.stats().segments_freed;
+    while freed() < 5 {
+        store.checkpoint().unwrap();
+    }
+    // Its files have been buried by the time this one ends.
+    store.close().unwrap();
+    for (n, record) in records.iter().enumerate() {
+        assert!(record.data.iter().all(|&byte| usize::from(byte) == n / 100), "record {n}");
+    }
 }
 
 #[test]

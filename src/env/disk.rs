@@ -156,7 +156,8 @@ pub trait DiskFile: Send + Sync {
         let _ = len;
         Ok(())
     }
-    /// Shortens a file that has no name and no mapping any more, to give its space back in steps.
+    /// Shortens a file that has no name any more, to give its space back in steps. `ErrorKind::ResourceBusy` where it is not certain
+    /// that nobody else, of this process or another, has the file open or mapped: its space then comes back with the last of them.
     fn shrink(&self, len: u64) -> io::Result<()>;
     /// Makes the file's data, and the metadata needed to read it, durable.
     fn sync_data(&self) -> io::Result<()>;

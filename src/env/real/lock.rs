@@ -33,7 +33,7 @@ impl RealLock {
         let file = (stat.st_dev as u64, stat.st_ino as u64);
         let entry = match Entry::claim(file, mode) {
             Ok(entry) => entry,
-            Err(Contender::Owner) => return Err(owned(&fd)),
+            Err(Contender::Owner) => return Err(owned_here(&fd)),
             Err(Contender::Inspectors) => return Err(inspected()),
         };
         let operation = match mode {
@@ -161,6 +161,14 @@ fn owned(fd: &OwnedFd) -> io::Error {
     let len = rustix::io::pread(fd, &mut text[..], 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..len]);
     let text = if text.is_empty() { "an owner that has not written its name" } else { text.as_ref() };
+    io::Error::new(io::ErrorKind::WouldBlock, text)
+}
+
+/// The same, where the owner is in this process. Two processes may have one number, where each has numbers of its own.
+fn owned_here(fd: &OwnedFd) -> io::Error {
+    let owner = owned(fd);
+    let text =
+        format!("a handle in this process (a store, log, reader, engine or stream that was not dropped), {owner}");
     io::Error::new(io::ErrorKind::WouldBlock, text)
 }
 

@@ -80,7 +80,8 @@ impl AsRef<[u8]> for View {
         // SAFETY: valid while `self` is borrowed: `start` and `len` were checked against the map's length when the view
         // was made, the map never changes its length, and `region` keeps it from being unmapped. Nobody writes the range:
         // this map is read-only, and the log asks only for bytes below the high watermark, which no writer touches again.
-        // A file made shorter under the map would break it; only nameless files without pins are shortened.
+        // A file made shorter under the map would break it; only files that nobody has open or mapped are, also when the store
+        // has another owner by then.
         unsafe { std::slice::from_raw_parts(self.region.as_ptr().add(self.start), self.len) }
     }
 }

@@ -11,6 +11,8 @@
 
 mod lock;
 mod mmap;
+#[cfg(target_os = "linux")]
+mod others;
 mod portable;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -448,7 +450,6 @@ impl Patience {
     }
 }
 
-/// 64 bits from the system's random generator.
 /// Whether the process that wrote itself down as a store's holder (`process 123`) is still there. When that can't be told,
 /// it is taken to be.
 pub(crate) fn holder_lives(holder: &str) -> bool {
@@ -457,6 +458,7 @@ pub(crate) fn holder_lives(holder: &str) -> bool {
     pid.is_none_or(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
+/// 64 bits from the system's random generator.
 pub(crate) fn random_u64() -> u64 {
     let mut bytes = [0u8; 8];
     if fill_random(&mut bytes).is_ok() {

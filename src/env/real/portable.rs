@@ -221,6 +221,14 @@ impl DiskFile for RealFile {
     }
 
     fn shrink(&self, len: u64) -> io::Result<()> {
+        // Records of it that outlived the store they were read from, in this process or another, are mapped memory too.
+        #[cfg(target_os = "linux")]
+        let alone = super::others::is_alone(self.fd.as_fd());
+        #[cfg(not(target_os = "linux"))]
+        let alone = false;
+        if !alone {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "somebody else may have the file open or mapped"));
+        }
         // Setting a length can also grow a file, which isn't asked for.
         if len < self.len()? {
             fs::ftruncate(&self.fd, len)?;
