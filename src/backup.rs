@@ -4,7 +4,11 @@
 //! end as of that frame. The manifest comes after the segments and `STORE` comes last, so half a copy is no store. The copy
 //! has an id of its own and starts a life of its own.
 //!
-//! A store that is read-only takes no checkpoint, and none of its files changes: they are copied whole, its journal too.
+//! Where there can be no checkpoint, for the store is read-only or its disk is full, or a page of the manifest can't be read, the
+//! files are copied as they are, the journal too, while nothing but appends goes on. The copy is what a crash at that moment would
+//! have left: the journal comes first, for what segments have beyond it nobody believes.
+//!
+//! What opening withheld of a damaged journal (`aside`) goes along with either.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +21,7 @@ use crate::manifest::Manifest;
 use crate::recovery;
 use crate::segment::segment_path;
 use crate::store::Store;
+use crate::withheld::ASIDE;
 
 /// What a backup copied.
 ///
@@ -53,13 +58,17 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     // From here on files that a checkpoint retires stay until the copy is done.
     let _kept = core.keep_files();
     match store.checkpoint() {
-        Err(Error::ReadOnly { .. }) => return copy_all(store, &*target),
+        Err(Error::ReadOnly { .. } | Error::Full { .. }) => return copy_as_it_is(store, &*target),
+        Err(Error::Io(fault)) if fault.is_no_space() => return copy_as_it_is(store, &*target),
         checkpoint => checkpoint?,
     }
     let (root, rows) = {
         let manifest = core.manifest.lock();
-        let rows = manifest.rows().collect::<Result<Vec<_>>>()?;
-        (manifest.root.clone(), rows.into_iter().flatten().collect::<Vec<LogRow>>())
+        (manifest.root.clone(), manifest.rows().collect::<Result<Vec<_>>>())
+    };
+    let rows: Vec<LogRow> = match rows {
+        Err(Error::Damaged { .. }) => return copy_as_it_is(store, &*target),
+        rows => rows?.into_iter().flatten().collect(),
     };
     let mut report = BackupReport { frame: root.frame, logs: rows.len() as u64, ..BackupReport::default() };
     recovery::make_folders(&*target)?;
@@ -82,6 +91,9 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     }
     for folder in folders.iter().map(String::as_str).chain(["segments"]) {
         target.sync_dir(folder).map_err(Error::io("sync folder", folder))?;
+    }
+    if !core.env.disk.list(ASIDE).unwrap_or_default().is_empty() {
+        copy_folder(&*core.env.disk, &*target, ASIDE, &mut BackupReport::default())?;
     }
     let generation = root.generations.last().map_or(0, |g| g.0) + 1;
     let copied = Root {
@@ -108,37 +120,45 @@ fn make_store(store: &Store, target: &dyn Disk) -> Result<()> {
     recovery::write_identity(target, &StoreFile { id: StoreId(core.env.random_bytes()), ..core.identity })
 }
 
-/// Copies every file of a store that nobody writes to, as it is: what waits in its journal can't go to segments, and what can't be
-/// read by this life may be by another.
-fn copy_all(store: &Store, target: &dyn Disk) -> Result<BackupReport> {
+/// Copies every file as it is: what waits in the journal can't go to segments, and what can't be read by this life may be by another.
+fn copy_as_it_is(store: &Store, target: &dyn Disk) -> Result<BackupReport> {
     let core = store.core();
+    let _held = core.hold_upkeep();
     let disk = &*core.env.disk;
     // Of a page that can't be read nobody knows.
     let known = || core.manifest.lock().rows().flatten().map(|rows| rows.len()).sum();
     let logs = core.names().map_or_else(|_| known(), |names| names.len()) as u64;
     let mut report = BackupReport { frame: core.durable_frame(), logs, ..BackupReport::default() };
     recovery::make_folders(target)?;
-    let mut folders: Vec<String> = ["manifest", "journal", "segments"].map(str::to_owned).into();
-    while let Some(folder) = folders.pop() {
-        for entry in disk.list(&folder).map_err(Error::io("list", &folder))? {
-            let path = format!("{folder}/{}", entry.name);
-            if entry.is_dir {
-                target.create_dir(&path).map_err(Error::io("make folder", &path))?;
-                folders.push(path);
-                continue;
-            }
-            let file = disk.open(&path, Access::Read).map_err(Error::io("open", &path))?;
-            let bytes = file.len().map_err(Error::io("measure", &path))?;
-            copy(disk, target, &path, bytes)?;
-            if path.ends_with(".seg") {
-                report.segments += 1;
-                report.bytes += bytes;
-            }
-        }
-        target.sync_dir(&folder).map_err(Error::io("sync folder", &folder))?;
+    for folder in ["journal", "manifest", "segments", ASIDE] {
+        copy_folder(disk, target, folder, &mut report)?;
     }
     make_store(store, target)?;
     Ok(report)
+}
+
+/// Copies a folder with everything in it; one that is not there is empty.
+fn copy_folder(disk: &dyn Disk, target: &dyn Disk, folder: &str, report: &mut BackupReport) -> Result<()> {
+    let entries = match disk.list(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io("list", folder))?,
+    };
+    target.create_dir(folder).map_err(Error::io("make folder", folder))?;
+    for entry in entries {
+        let path = format!("{folder}/{}", entry.name);
+        if entry.is_dir {
+            copy_folder(disk, target, &path, report)?;
+            continue;
+        }
+        let file = disk.open(&path, Access::Read).map_err(Error::io("open", &path))?;
+        let bytes = file.len().map_err(Error::io("measure", &path))?;
+        copy(disk, target, &path, bytes)?;
+        if path.ends_with(".seg") {
+            report.segments += 1;
+            report.bytes += bytes;
+        }
+    }
+    target.sync_dir(folder).map_err(Error::io("sync folder", folder))
 }
 
 fn copy(from: &dyn Disk, to: &dyn Disk, path: &str, bytes: u64) -> Result<()> {

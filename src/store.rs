@@ -371,11 +371,13 @@ impl Store {
 
     /// Copies the store as of now into the empty directory `path`, while it is being used. The copy is a store of its own.
     ///
-    /// Of a store that is read-only every file is copied as it is: what is damaged in it is so in the copy, and one that had no
-    /// room goes on where there is some.
+    /// Of a store that is read-only, or whose disk is full, or in whose manifest a page can't be read, every file is copied as it is:
+    /// what is damaged in it is so in the copy, and one that had no room goes on where there is some. Appends to such a store may
+    /// wait for room until the copy is done.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`], [`Error::Damaged`].
+    /// [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`],
+    /// [`Error::Damaged`].
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<backup::BackupReport> {
         backup::backup(self, &path.as_ref().display().to_string())
     }
@@ -470,6 +472,7 @@ impl Life {
             });
         }
         Buffered::end(core);
+        let _held = core.hold_upkeep();
         Upkeep::new(core.clone()).checkpoint(true)
     }
 }

@@ -278,3 +278,26 @@ fn a_full_disk_is_emptied_by_trimming_the_open_store() {
         next += 1;
     }
 }
+
+/// Who has a full disk wants a copy before anything else.
+#[test]
+fn a_store_on_a_full_disk_is_backed_up() {
+    for durability in [Durability::Durable, Durability::Buffered] {
+        let Some(mounted) = mount("tmpfs", 8) else { return };
+        let elsewhere = tempfile::tempdir().unwrap();
+        let root = elsewhere.path().join("copy");
+        let store = Store::open_with(mounted.point().join("store"), options(DiskChoice::Auto)).unwrap();
+        store.create_log("a", log_options(durability)).unwrap();
+        let (mut told, mut next) = (Told::default(), 0);
+        fill(&store, "a", &mut next, &mut told, 3);
+        stuff(&mounted.point());
+        fill(&store, "a", &mut next, &mut told, 3);
+        assert!(matches!(store.health(), Health::Full { .. }), "{}", store.health());
+        let report = store.backup(&root).unwrap();
+        assert_eq!(report.logs, 1);
+        let copy = Store::open_with(&root, options(DiskChoice::Auto)).unwrap();
+        told.check(&read(&copy, "a"), &format!("the copy, {durability:?}"));
+        copy.log("a").unwrap().append(record(next).as_str()).unwrap();
+        copy.close().unwrap();
+    }
+}

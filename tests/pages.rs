@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, ManualClock, SeededRandom, SimDisk, Tape};
@@ -266,4 +267,34 @@ fn a_store_that_is_read_only_is_backed_up_as_it_is() {
             Err(error) => assert!(rotten && matches!(error, Error::Damaged { .. }), "{error:?}"),
         }
     }
+}
+
+#[test]
+fn a_store_with_a_page_that_rotted_is_backed_up_while_it_is_written_to() {
+    const LOGS: usize = 300;
+    let disk = store_with(LOGS);
+    rot(&disk, &idle(8));
+    let store = Store::open_in(env_of(&disk), options()).unwrap();
+    let log = store.create_log("beside", LogOptions::new()).unwrap();
+    let (writes, copied) = (log.clone(), Arc::new(AtomicBool::new(false)));
+    let done = copied.clone();
+    let writer = std::thread::spawn(move || {
+        let mut acknowledged = 0;
+        while !done.load(Ordering::Relaxed) {
+            acknowledged = writes.append(&[7; 3000][..]).unwrap().last + 1;
+        }
+        acknowledged
+    });
+    while log.end() < 100 {
+        std::thread::yield_now();
+    }
+    let before = log.end();
+    store.backup("copy").unwrap();
+    copied.store(true, Ordering::Relaxed);
+    assert!(writer.join().unwrap() >= before);
+    let copy = Store::open_in(env_on(disk.sibling("copy").unwrap()), options()).unwrap();
+    assert_eq!(copy.health(), Health::Ok);
+    assert!(copy.log("beside").unwrap().read(StartAt::TrimHorizon).unwrap().count() as u64 >= before);
+    assert!(matches!(copy.log(&idle(8)), Err(Error::Damaged { .. })));
+    assert!(matches!(store.log(&idle(8)), Err(Error::Damaged { .. })));
 }

@@ -362,4 +362,12 @@ fn what_is_withheld_can_be_salvaged_after_checkpoints() {
         }
     }
     assert_eq!(salvaged(&disk.fork()), missing());
+    let env = env_of(&disk, &clock);
+    let store = braidlog::Store::open_in(env, small(ReadMode::Copy)).unwrap();
+    store.backup("backup").unwrap();
+    store.close().unwrap();
+    let copy = braidlog::env::Env { disk: disk.sibling("backup").unwrap(), ..env_of(&disk, &clock) };
+    let report = braidlog::check::salvage_in(&copy, "copy", &mut |_| {}).unwrap();
+    let log = report.logs.iter().find(|log| log.name == "log").unwrap();
+    assert_eq!((log.records, log.missing.clone()), missing());
 }

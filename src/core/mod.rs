@@ -20,7 +20,7 @@ use crate::manifest::{Changes, Manifest};
 use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
 use crate::segment::{Segment, SegmentFiles};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, give_way};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, give_way};
 use crate::ticket::{Pending, Slot};
 
 use budget::Budget;
@@ -87,6 +87,8 @@ pub(crate) struct Core {
     leftovers: Mutex<Vec<SegmentId>>,
     /// How many backups need the files they copy.
     files_kept: Mutex<usize>,
+    /// Held by upkeep while it takes a step.
+    upkeep_steps: Mutex<()>,
     /// Wall and monotonic time when they were last seen to agree.
     clocks: Mutex<Clocks>,
     pub(crate) buffered_started: AtomicBool,
@@ -194,6 +196,7 @@ impl Core {
             touched: Mutex::new(parts.touched),
             leftovers: Mutex::new(parts.leftovers),
             files_kept: Mutex::default(),
+            upkeep_steps: Mutex::default(),
             clocks,
             buffered_started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -308,6 +311,12 @@ impl Core {
 
     pub(crate) fn files_are_kept(&self) -> bool {
         *self.files_kept.lock() > 0
+    }
+
+    /// While it is held, there is no checkpoint, nothing is flushed, and no file of the journal is freed: what is appended waits where
+    /// there is no room for more.
+    pub(crate) fn hold_upkeep(&self) -> MutexGuard<'_, ()> {
+        self.upkeep_steps.lock()
     }
 
     pub(crate) fn wake_everyone(&self) {

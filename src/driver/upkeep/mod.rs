@@ -85,6 +85,7 @@ impl Upkeep {
     /// One look at everything that may be due.
     pub(crate) fn step(&mut self) {
         let core = self.core.clone();
+        let _held = core.hold_upkeep();
         if !core.health.may_write() {
             self.bury();
             return;
