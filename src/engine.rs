@@ -16,7 +16,7 @@ use crate::stream::{
     ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions,
     StreamPage, StreamState, ThroughputLimits, Token,
 };
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, RwLock};
 use crate::table::{Change, Table};
 use crate::transaction::Transaction;
 
@@ -229,7 +229,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Table,
     /// Checkpoints and owners of consumer groups.
     pub(crate) leases: Table,
-    pub(crate) streams: std::sync::RwLock<Streams>,
+    pub(crate) streams: RwLock<Streams>,
     /// Held from the look at what there is until the change is durable: control operations come one after the other.
     pub(crate) control: ControlLock,
     pub(crate) secret: [u8; 16],
@@ -438,7 +438,7 @@ impl Engine {
             options,
             catalog,
             leases,
-            streams: std::sync::RwLock::new(streams),
+            streams: RwLock::new(streams),
             store_digit,
             maintenance: Arc::default(),
             maintained: Mutex::default(),

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use crate::core::Core;
+use crate::driver::{Commit, Upkeep};
 use crate::engine::{Engine, EngineOptions};
 use crate::env::Env;
 use crate::error::Result;
@@ -15,12 +16,20 @@ use crate::store::{Machines, Store};
 use crate::sync::{Arc, Mutex};
 use crate::ticket::{Pending, Ticket};
 
+/// The machines, each of which one caller at a time steps.
+struct Stepping {
+    commit: Mutex<Commit>,
+    upkeep: Mutex<Upkeep>,
+}
+
 /// A store whose machines the caller steps.
 ///
 /// Calls that wait for durability would wait for ever, so tests use tickets: [`Log::try_append_batch`],
-/// [`Store::commit`], and the methods here for the rest.
+/// [`Store::commit`], and the methods here for the rest. A clone is another handle of the same machines: for who steps one of them
+/// beside another.
+#[derive(Clone)]
 pub struct ManualStore {
-    machines: Arc<Mutex<Machines>>,
+    machines: Arc<Stepping>,
     store: Store,
 }
 
@@ -30,8 +39,9 @@ impl ManualStore {
     /// # Errors
     /// As [`Store::open_in`].
     pub fn open(env: Env, options: StoreOptions) -> Result<ManualStore> {
-        let (store, machines) = Store::assemble(env, options, false)?;
-        Ok(ManualStore { machines: Arc::new(Mutex::new(machines)), store })
+        let (store, Machines { commit, upkeep }) = Store::assemble(env, options, false)?;
+        let machines = Stepping { commit: Mutex::new(commit), upkeep: Mutex::new(upkeep) };
+        Ok(ManualStore { machines: Arc::new(machines), store })
     }
 
     /// The store.
@@ -41,12 +51,12 @@ impl ManualStore {
 
     /// One step of the commit machine; false when it has nothing to do or waits for room in the journal.
     pub fn commit_step(&mut self) -> bool {
-        self.machines.lock().commit.step(true)
+        self.machines.commit.lock().step(true)
     }
 
     /// As [`ManualStore::commit_step`] without waiting for a completion: more may gather behind a frame in flight.
     pub fn commit_step_without_waiting(&mut self) -> bool {
-        self.machines.lock().commit.step(false)
+        self.machines.commit.lock().step(false)
     }
 
     /// One step of the buffered lane.
@@ -67,27 +77,27 @@ impl ManualStore {
 
     /// Everything that is due behind the appends.
     pub fn upkeep_step(&mut self) {
-        self.machines.lock().upkeep.step();
+        self.machines.upkeep.lock().step();
     }
 
     /// Writes the frame that says what is durable, as an idle store does.
     pub fn mark(&mut self) {
-        let mut machines = self.machines.lock();
-        machines.commit.mark();
-        while machines.commit.step(true) {}
+        let mut commit = self.machines.commit.lock();
+        commit.mark();
+        while commit.step(true) {}
     }
 
     /// Steps all machines until nothing is left to do, checkpointing when the journal has no room.
     pub fn settle(&mut self) {
-        let mut machines = self.machines.lock();
+        let mut commit = self.machines.commit.lock();
         for _ in 0..1000 {
-            while machines.commit.step(true) {}
+            while commit.step(true) {}
             let buffered = self.store.core().buffered.lock().step(self.store.core());
-            if machines.commit.is_stalled() {
+            if commit.is_stalled() {
                 // What one look gives back is room for the next.
                 let goes_on = (0..2).any(|_| {
-                    machines.upkeep.step();
-                    machines.commit.step(true)
+                    self.machines.upkeep.lock().step();
+                    commit.step(true)
                 });
                 if goes_on {
                     continue;
@@ -110,7 +120,7 @@ impl ManualStore {
     /// # Errors
     /// What prevented it.
     pub fn checkpoint(&mut self) -> Result<()> {
-        self.machines.lock().upkeep.checkpoint(false)
+        self.machines.upkeep.lock().checkpoint(false)
     }
 
     /// Ends the store in order: everything appended is settled, and a clean end is marked.
@@ -119,7 +129,7 @@ impl ManualStore {
     /// What prevented it.
     pub fn close(mut self) -> Result<()> {
         self.settle();
-        self.machines.lock().upkeep.checkpoint(true)
+        self.machines.upkeep.lock().checkpoint(true)
     }
 
     /// Starts creating a log.
@@ -161,7 +171,7 @@ impl ManualLog {
 }
 
 /// The machines of an engine, and what they share.
-type Machinery = (Arc<Core>, Arc<Mutex<Machines>>);
+type Machinery = (Arc<Core>, Arc<Stepping>);
 
 thread_local! {
     /// The machines of this thread's engines, the newest last.
@@ -172,16 +182,16 @@ thread_local! {
 /// `None` where there is no such engine.
 pub(crate) fn step_until(ready: impl Fn() -> bool) -> Option<bool> {
     let (core, machines) = STEPPED.with_borrow(|stepped| stepped.last().cloned())?;
-    let mut machines = machines.lock();
+    let mut commit = machines.commit.lock();
     let mut idle = 0;
     while !ready() {
-        if machines.commit.step(true) || core.buffered.lock().step(&core) {
+        if commit.step(true) || core.buffered.lock().step(&core) {
             idle = 0;
         } else if idle == 2 {
             return Some(false);
         } else {
             // It may be room that is waited for, in the journal or in memory.
-            machines.upkeep.step();
+            machines.upkeep.lock().step();
             idle += 1;
         }
     }
@@ -200,7 +210,7 @@ pub struct ManualEngine {
 }
 
 /// Machines that calls of this thread step.
-struct Stepped(Arc<Mutex<Machines>>);
+struct Stepped(Arc<Stepping>);
 
 impl Stepped {
     fn new(store: &ManualStore) -> Stepped {

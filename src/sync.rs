@@ -1,17 +1,21 @@
-//! The locks and atomics the engine is built of: the standard library's, or `loom`'s when its models run.
+//! The locks and atomics the engine is built of: the standard library's, or `loom`'s when its models run, or `shuttle`'s where whole
+//! stores are tried in random interleavings.
 //!
 //! A panic with a lock held does not poison it here: broken invariants stop the store through its health, and a lock that
 //! nobody can take any more would only add a hang to that.
 
 #[cfg(loom)]
 use loom::sync as imp;
-#[cfg(not(loom))]
+#[cfg(shuttle)]
+use shuttle::sync as imp;
+#[cfg(not(any(loom, shuttle)))]
 use std::sync as imp;
 
 use std::time::Duration;
 
 pub(crate) use imp::Arc;
 pub(crate) use imp::MutexGuard;
+pub(crate) use imp::RwLock;
 pub(crate) use imp::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[derive(Default, Debug)]
@@ -92,11 +96,11 @@ impl Event {
 }
 
 /// The kernel keeps them, by the word's address.
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 #[derive(Default)]
 struct Sleepers;
 
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 impl Sleepers {
     fn wake_all(&self, word: &AtomicU32) {
         // It fails for an address that is none.
@@ -111,14 +115,14 @@ impl Sleepers {
     }
 }
 
-#[cfg(any(not(target_os = "linux"), loom))]
+#[cfg(any(not(target_os = "linux"), loom, shuttle))]
 #[derive(Default)]
 struct Sleepers {
     gate: Mutex<()>,
     changed: Condvar,
 }
 
-#[cfg(any(not(target_os = "linux"), loom))]
+#[cfg(any(not(target_os = "linux"), loom, shuttle))]
 impl Sleepers {
     fn wake_all(&self, _: &AtomicU32) {
         drop(self.gate.lock());
@@ -151,7 +155,7 @@ pub(crate) fn step_until(_: impl Fn() -> bool) -> Option<bool> {
 
 /// For every step of work that can be about every log there is: lets others have the processor now and then. A thread that
 /// computes without a pause is made to stop at the next tick only, and that is milliseconds for whoever it keeps from an append.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn give_way(step: usize) {
     const STEPS: usize = 32;
     if step % STEPS == STEPS - 1 {
@@ -160,5 +164,5 @@ pub(crate) fn give_way(step: usize) {
 }
 
 /// No model computes for long.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) fn give_way(_: usize) {}

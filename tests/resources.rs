@@ -209,7 +209,8 @@ fn an_append_that_no_thread_can_be_started_for_is_absent() {
 #[test]
 fn child_without_memory_for_a_thread() {
     let Ok(root) = std::env::var(CHILD) else { return };
-    let store = Store::open_with(std::path::Path::new(&root).join("store"), small(disk_of_child())).unwrap();
+    let options = small(disk_of_child()).append_deadline(Duration::from_secs(600));
+    let store = Store::open_with(std::path::Path::new(&root).join("store"), options).unwrap();
     let log = store.create_log("b", LogOptions::new().durability(Durability::Buffered)).unwrap();
     let Rlimit { maximum, current } = getrlimit(Resource::As);
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();

@@ -20,7 +20,7 @@ use crate::manifest::{Changes, Manifest};
 use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
 use crate::segment::{Segment, SegmentFiles};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, give_way};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLock, give_way};
 use crate::ticket::{Pending, Slot};
 
 use budget::Budget;
@@ -76,7 +76,7 @@ pub(crate) struct Core {
     pub(crate) next_log: AtomicU64,
     /// Whether machines run on threads of their own, so that a caller may wait for them.
     pub(crate) threaded: bool,
-    catalog: std::sync::RwLock<Catalog>,
+    catalog: RwLock<Catalog>,
     durable: Mutex<(FrameNumber, u32)>,
     durable_frame: AtomicU64,
     stamp: AtomicU64,
@@ -187,7 +187,7 @@ impl Core {
             publishing: Mutex::default(),
             next_log: AtomicU64::new(parts.next_log),
             threaded: parts.threaded,
-            catalog: std::sync::RwLock::new(catalog),
+            catalog: RwLock::new(catalog),
             durable: Mutex::new((parts.frame, parts.chain)),
             durable_frame: AtomicU64::new(parts.frame),
             stamp: AtomicU64::new(parts.stamp_ms),

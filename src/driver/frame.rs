@@ -228,7 +228,7 @@ impl Frame {
         let deletes = self.effects.iter().any(|effect| matches!(effect, Effect::Deleted { .. }));
         {
             // A snapshot sees all of a frame or nothing.
-            let _all_of_it = core.publishing.lock();
+            let _all_of_it = (!crate::seeded_bug!(FrameShownInParts)).then(|| core.publishing.lock());
             // A log is listed behind what happens to it: a checkpoint that took it from the list before, and looked at it before, must
             // find it there again. And before the frame counts as durable: one that names the frame must have every log it is about.
             //
@@ -241,6 +241,9 @@ impl Frame {
             }
             for effect in self.effects {
                 let log = effect.log().cloned();
+                if crate::seeded_bug!(ListedBeforeEffect) {
+                    log.iter().for_each(|log| core.list_for_checkpoint(log));
+                }
                 match effect {
                     Effect::Created { log } => core.catalog_open(&log),
                     Effect::Deleted { log } => {
@@ -259,7 +262,9 @@ impl Frame {
                     }
                     Effect::Options { log, options } => log.set_options(options),
                 }
-                log.iter().for_each(|log| core.list_for_checkpoint(log));
+                if !crate::seeded_bug!(ListedBeforeEffect) {
+                    log.iter().for_each(|log| core.list_for_checkpoint(log));
+                }
             }
             core.set_durable(self.number, self.checksum);
         }

@@ -10,7 +10,7 @@ mod retention;
 mod watch;
 
 use std::collections::VecDeque;
-use std::sync::{OnceLock, RwLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -30,7 +30,7 @@ use crate::format::manifest::{DurabilityByte, LogRow, SegmentRow};
 use crate::id::{FrameNumber, LogId, SequenceNumber, StoreId};
 use crate::options::{Durability, LogOptions};
 use crate::segment::{Segment, SegmentFiles, SegmentWriter, WriterContext};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 
 /// No frame, no number.
 pub(crate) const NONE: u64 = u64::MAX;

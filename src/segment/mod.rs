@@ -15,7 +15,6 @@ mod scan;
 mod writer;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segment_path};
 pub(crate) use pack::PackWriter;
@@ -27,7 +26,7 @@ use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;
 use crate::format::segment::HEADER_BYTES;
 use crate::id::{SegmentId, SequenceNumber};
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 
 /// A segment as readers and writer share it.
 pub(crate) struct Segment {
@@ -44,7 +43,7 @@ pub(crate) struct Segment {
     bytes: AtomicU64,
     first_arrival_ms: AtomicU64,
     last_arrival_ms: AtomicU64,
-    index: std::sync::RwLock<index::IndexCell>,
+    index: RwLock<index::IndexCell>,
     verified: Verified,
     open: Mutex<files::OpenSlot>,
     recently_used: std::sync::atomic::AtomicBool,
@@ -63,7 +62,7 @@ impl Segment {
             bytes: AtomicU64::new(row.bytes),
             first_arrival_ms: AtomicU64::new(row.first_arrival_ms),
             last_arrival_ms: AtomicU64::new(row.last_arrival_ms),
-            index: std::sync::RwLock::new(index::IndexCell::Absent),
+            index: RwLock::new(index::IndexCell::Absent),
             verified: Verified::default(),
             open: Mutex::default(),
             recently_used: false.into(),
@@ -76,7 +75,7 @@ impl Segment {
         let row = SegmentRow { id, start: 0, base, end: base, bytes, first_arrival_ms: 0, last_arrival_ms: 0 };
         Segment {
             bytes_max,
-            index: std::sync::RwLock::new(index::IndexCell::Growing(Vec::new())),
+            index: RwLock::new(index::IndexCell::Growing(Vec::new())),
             ..Segment::existing(salt, &row)
         }
     }

@@ -1,12 +1,11 @@
 //! A stream as the engine has it: what is durable, swapped whole when a change is.
 
 use std::collections::BTreeMap;
-use std::sync::RwLock;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::stream::{ConsumerRow, ScalingRow, StreamRow};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, step_until};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, Ordering, RwLock, step_until};
 
 use super::consumer::ConsumerStatus;
 use super::list::StreamStatus;

@@ -86,8 +86,9 @@ impl Upkeep {
         // here on does not name it; a log is listed before its frame counts as durable, so every log of a frame up to F is.
         let mut retired = core.take_retired();
         let scattered = self.list_scattered();
+        let listed = crate::seeded_bug!(ListTakenBeforeFrame).then(|| core.take_listed());
         let (frame, chain) = core.durable();
-        let logs = core.take_listed();
+        let logs = listed.unwrap_or_else(|| core.take_listed());
         let long = logs.len() >= LOGS_A_LOOK || core.budget.waiting_for_segments() >= BYTES_A_LOOK;
         let given_up = || !clean && core.closed_long_ago();
         let mut copied = true;

@@ -81,6 +81,12 @@ seeded_bugs! {
     PreviousLapAccepted = 34,
     /// A pack's pieces are counted on before it is durable.
     PackShownUnsynced = 35,
+    /// A log is listed for the next checkpoint before a frame took effect on it.
+    ListedBeforeEffect = 36,
+    /// A snapshot may see a frame in part.
+    FrameShownInParts = 37,
+    /// A checkpoint chooses its frame after it took the list of logs.
+    ListTakenBeforeFrame = 38,
 }
 
 impl SeededBug {

@@ -1,0 +1,83 @@
+//! A store with its machines, and callers beside them, each on a thread of its own, in random interleavings: between any two uses
+//! of a lock or an atomic another thread may go on. The disk is the simulated one; at any moment a copy of it may lose its power.
+//!
+//! `BRAIDLOG_SHUTTLE_SECONDS` says for how long, `BRAIDLOG_SHUTTLE_SEED` from which seed on. A failure prints a schedule; with it in
+//! `BRAIDLOG_SHUTTLE_SCHEDULE` that very run is run again.
+#![cfg(shuttle)]
+
+mod model;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use braidlog::env::sim::bugs::{SeededBug, activate};
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+/// How many switches a thread that should wait is let go on for, at most.
+const STEPS_MAX: usize = 5_000_000;
+
+fn config(seconds: f64) -> Config {
+    let mut config = Config::new();
+    config.stack_size = 1 << 20;
+    config.failure_persistence = FailurePersistence::Print;
+    config.max_steps = MaxSteps::FailAfter(STEPS_MAX);
+    config.max_time = Some(Duration::from_secs_f64(seconds));
+    config
+}
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Whether a planted bug is found, by a history that fails.
+fn finds(bug: SeededBug, seconds: f64) {
+    let _planted = activate(bug);
+    let mut config = config(seconds);
+    config.failure_persistence = FailurePersistence::None;
+    let found = std::panic::catch_unwind(|| {
+        Runner::new(RandomScheduler::new_from_seed(1, usize::MAX), config).run(|| drop(model::history()));
+    });
+    assert!(found.is_err(), "{bug} is not found");
+}
+
+#[test]
+fn a_log_that_is_listed_before_a_frame_took_effect_is_found() {
+    finds(SeededBug::ListedBeforeEffect, 300.0);
+}
+
+#[test]
+fn a_frame_that_is_shown_in_parts_is_found() {
+    finds(SeededBug::FrameShownInParts, 300.0);
+}
+
+#[test]
+fn a_list_that_is_taken_before_the_frame_is_chosen_is_found() {
+    finds(SeededBug::ListTakenBeforeFrame, 300.0);
+}
+
+#[test]
+fn whatever_is_acknowledged_is_there_in_any_interleaving() {
+    let (runs, crashes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let history = {
+        let (runs, crashes) = (runs.clone(), crashes.clone());
+        move || {
+            crashes.fetch_add(model::history(), Ordering::Relaxed);
+            runs.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    if let Some(schedule) = from_environment::<String>("BRAIDLOG_SHUTTLE_SCHEDULE") {
+        return shuttle::replay(history, &schedule);
+    }
+    let seconds: f64 = from_environment("BRAIDLOG_SHUTTLE_SECONDS").unwrap_or(20.0);
+    let seed: u64 = from_environment("BRAIDLOG_SHUTTLE_SEED").unwrap_or(1);
+    // One that goes on anywhere, and one that goes on with whom it is at, but for a few switches: they find different things.
+    let random = RandomScheduler::new_from_seed(seed, usize::MAX);
+    Runner::new(random, config(seconds / 2.0)).run(history.clone());
+    let few_switches = PctScheduler::new_from_seed(seed, 5, usize::MAX);
+    Runner::new(few_switches, config(seconds / 2.0)).run(history);
+    let (runs, crashes) = (runs.load(Ordering::Relaxed), crashes.load(Ordering::Relaxed));
+    println!("figures: {runs} interleavings with {crashes} crashes, none wrong");
+    assert!(runs > 0);
+}
