@@ -6,10 +6,10 @@ mod support;
 use std::sync::Arc;
 
 use braidlog::check::{CheckOptions, check_in, salvage_in};
-use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
+use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::env::{Access, Disk};
 use braidlog::manual::ManualStore;
-use braidlog::{Health, Log, LogOptions, ReadMode};
+use braidlog::{Durability, Error, Health, Log, LogOptions, ReadMode};
 use support::{env_of, small};
 
 fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> ManualStore {
@@ -204,4 +204,78 @@ fn what_is_kept_is_salvaged_without_a_manifest_too() {
     }
     let report = salvage_in(&env_of(&disk.fork(), &clock), "copy", &mut |_| {}).unwrap();
     assert!(report.logs.iter().any(|log| log.records == 9), "{:?}", report.logs);
+}
+
+/// The note that a buffered log is about to be written waits for the disk. Whoever tries again meanwhile must not add another.
+#[test]
+fn tries_to_append_to_a_buffered_log_do_not_pile_up() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut store = open(&disk, &clock);
+    let mut made = store.create_log("log", LogOptions::new().durability(Durability::Buffered)).unwrap();
+    store.settle();
+    drop((made.try_get().unwrap().unwrap(), made));
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let mut store = open(&disk, &clock);
+    let log = store.store().log("log").unwrap();
+    let before = store.store().stats().journal_bytes;
+    for _ in 0..1000 {
+        assert!(matches!(log.try_append_batch(&[b"x".as_slice().into()]), Err(Error::Busy { .. })));
+    }
+    store.settle();
+    let framed = store.store().stats().journal_bytes - before;
+    assert!(framed < 32 << 10, "{framed} bytes of notes");
+    let ticket = log.try_append_batch(&[b"x".as_slice().into()]).unwrap();
+    store.settle();
+    ticket.try_get().unwrap().unwrap();
+}
+
+/// A flush that found no room left an empty segment, of a log that has no other.
+#[test]
+fn an_empty_segment_says_nothing_of_when_the_first_record_arrived() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut store = ManualStore::open(env_of(&disk, &clock), small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
+    let log = create(&mut store, "log");
+    append(&mut store, &log, &"x".repeat(9000));
+    disk.fail_nth_where(2, FaultKind::Forever, Errno::NoSpace, Some("write_at"), Some("segments"));
+    store.checkpoint().unwrap_err();
+    let info = log.info();
+    assert_eq!(info.segments, 1);
+    assert!(info.first_arrival_ms.is_some_and(|ms| ms >= ManualClock::START_MS), "{:?}", info.first_arrival_ms);
+}
+
+/// A large share is in a segment, and the frame that names it is damaged. The log stops before it; the share is whole.
+#[test]
+fn a_large_share_whose_frame_is_damaged_is_salvaged() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut store = open(&disk, &clock);
+    let (log, other) = (create(&mut store, "a-log-to-be-found"), create(&mut store, "other"));
+    append(&mut store, &log, &record(0));
+    store.checkpoint().unwrap();
+    append(&mut store, &log, &"y".repeat(9000));
+    append(&mut store, &other, "behind it");
+    append(&mut store, &other, "behind it");
+    drop((log, other, store));
+    let disk = disk.crash(Crash::Kill, &Tape::seeded(2));
+    // Of the row that the frame has.
+    let (path, at) = find_last(&disk, b"a-log-to-be-found");
+    disk.flip_bit(&path, at * 8).unwrap();
+    assert_eq!(salvaged(&disk, &clock, "a-log-to-be-found"), 2);
+    let mut store = open(&disk, &clock);
+    assert_eq!(store.store().log("a-log-to-be-found").unwrap().info().stopped_at, Some(1));
+    use_it(&mut store);
+    drop(store);
+    assert_eq!(salvaged(&disk.crash(Crash::Kill, &Tape::seeded(2)), &clock, "a-log-to-be-found"), 2);
+}
+
+fn find_last(disk: &SimDisk, wanted: &[u8]) -> (String, u64) {
+    let places = disk.list("journal").unwrap().into_iter().filter_map(|entry| {
+        let path = format!("journal/{}", entry.name);
+        let bytes = disk.read_bytes(&path).unwrap();
+        bytes.windows(wanted.len()).rposition(|window| window == wanted).map(|at| (path, at as u64))
+    });
+    places.max_by_key(|(path, at)| (path.clone(), *at)).unwrap()
 }
