@@ -4,12 +4,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use braidlog::check::{CheckOptions, check_in, salvage_in};
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::env::{Access, Disk};
 use braidlog::manual::ManualStore;
-use braidlog::{Durability, Error, Health, Log, LogOptions, ReadMode};
+use braidlog::{Durability, Error, Health, Log, LogOptions, ReadMode, StartAt, Store};
 use support::{env_of, small};
 
 fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> ManualStore {
@@ -278,4 +279,32 @@ fn find_last(disk: &SimDisk, wanted: &[u8]) -> (String, u64) {
         bytes.windows(wanted.len()).rposition(|window| window == wanted).map(|at| (path, at as u64))
     });
     places.max_by_key(|(path, at)| (path.clone(), *at)).unwrap()
+}
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+/// A waker is a caller's code. The commit thread, or a caller that leads, calls it between moving the marks and telling who waits.
+#[test]
+fn a_waker_that_panics_leaves_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = store.create_log("log", LogOptions::new()).unwrap();
+    let other = store.create_log("other", LogOptions::new()).unwrap();
+    let reader = log.read(StartAt::TrimHorizon).unwrap();
+    let waker = std::task::Waker::from(Arc::new(Panics));
+    {
+        let mut ready = std::pin::pin!(reader.ready());
+        assert!(std::future::Future::poll(ready.as_mut(), &mut std::task::Context::from_waker(&waker)).is_pending());
+    }
+    let tickets = [log.append_ticket("x").unwrap(), other.append_ticket("y").unwrap()];
+    for ticket in tickets {
+        assert!(ticket.wait_for(Duration::from_secs(10)).is_some(), "nobody resolves it");
+    }
+    assert!(matches!(store.health(), Health::Stopped { .. }));
 }
