@@ -360,18 +360,17 @@ impl Engine {
             Err(Error::NoSuchLog { .. }) => true,
             log => log.map(|_| false)?,
         };
-        let count = match accounts.count {
-            Some(count) => count,
-            None => self.account_names()?.len(),
-        };
-        accounts.count = Some(count);
-        if is_new && count >= accounts_max {
+        if is_new && accounts.count.is_none() {
+            // Not before: that reads every page of the manifest, and one that can't be read must keep out nobody who is there.
+            accounts.count = Some(self.account_names()?.len());
+        }
+        if is_new && accounts.count.is_some_and(|count| count >= accounts_max) {
             let what = format!("there may be {accounts_max} accounts besides the server's own");
             return Err(Error::LimitExceeded { what });
         }
         let options = self.shared.options.clone().account(account);
         let engine = Engine::of(store.clone(), options, Some(account))?;
-        accounts.count = Some(count + usize::from(is_new));
+        accounts.count = accounts.count.map(|count| count + usize::from(is_new));
         accounts.open.insert(account.to_owned(), engine.clone());
         Ok(engine)
     }

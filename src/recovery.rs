@@ -317,6 +317,10 @@ impl Replay<'_> {
         self.stamp_ms = self.stamp_ms.max(place.header.stamp_ms);
         let withheld = if place.intact { HashSet::new() } else { self.withhold(&frame.entries, place)? };
         for (entry, payload) in &frame.entries {
+            if entry.kind == EntryKind::CreateLog {
+                // Whether or not its row can be read: what is withheld of it must not become another log's.
+                self.next_log = self.next_log.max((entry.log.0 >> LogId::BUCKET_BITS) + 1);
+            }
             if entry.kind != EntryKind::CreateLog || !withheld.contains(&entry.log) {
                 self.entry(entry, payload, &bytes, place.header.frame)?;
             } else if entry.verify(payload, self.origin, place.header.generation).is_ok() {
@@ -382,7 +386,6 @@ impl Replay<'_> {
         }
         if entry.kind == EntryKind::CreateLog {
             let row = row()?;
-            self.next_log = self.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
             let is_new = self.log(row.id)?.is_none() && !self.unknown.contains(&row.id);
             if is_new && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
                 let buffered = options_of(&row).durability == Durability::Buffered;
@@ -522,7 +525,7 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     let clean = files.is_empty() && root.clean;
     let mut plan = plan(&files, &places, origin, root)?;
     let damaged_in = match &plan.verdict {
-        Verdict::Tail { .. } => hides_a_frame(&files, &places, &plan, &unreadable),
+        Verdict::Tail { .. } => hides_a_frame(&files, &places, &plan, root, &unreadable),
         // Zeros that stand for what can't be read say nothing of the device's word.
         Verdict::Damaged { path, at, .. } if !unreadable.is_empty() => files
             .iter()

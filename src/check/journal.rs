@@ -1,5 +1,7 @@
 //! The journal: where it ends, what lies behind that, and whether everything before is whole.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -8,10 +10,9 @@ use crate::format::batch;
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
-use crate::id::StoreId;
-use crate::journal::{FramePlace, Plan, Verdict, journal_path, plan, survey};
+use crate::id::{FrameNumber, StoreId};
+use crate::journal::{FramePlace, Plan, Verdict, hides_a_frame, journal_path, plan, read_blocks, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
-
 use crate::withheld::{self, ASIDE};
 
 use super::finding::Finding;
@@ -55,13 +56,15 @@ impl Journal {
     fn take_kept(&mut self, ins: &mut Inspection<'_>, frame: u64) -> Result<()> {
         for entry in ins.list(ASIDE)?.into_iter().filter(|entry| withheld::is_copy(&entry.name)) {
             let path = format!("{ASIDE}/{}", entry.name);
-            let Some(bytes) = read(ins, &path, entry.len) else { continue };
+            let Some((bytes, _)) = read(ins, &path, entry.len) else { continue };
             let frames = survey(&bytes, self.files.len(), ins.origin);
             self.kept.extend(frames.into_iter().filter(|place| place.header.frame <= frame));
             self.files.push((0, bytes));
             self.paths.push(path);
         }
-        self.kept.sort_by_key(|place| place.header.frame);
+        // Of one file there may be several copies.
+        self.kept.sort_by_key(|place| (place.header.frame, place.header.generation, !place.intact));
+        self.kept.dedup_by_key(|place| (place.header.frame, place.header.generation));
         Ok(())
     }
 }
@@ -75,10 +78,11 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
     let mut places: Vec<FramePlace> = Vec::new();
     let mut fronts = Vec::new();
     let mut odd = Vec::new();
+    let mut unreadable = Vec::new();
     let numbers = numbered(ins)?;
     for &(number, len) in &numbers {
         let path = journal_path(number);
-        let Some(bytes) = read(ins, &path, len) else { continue };
+        let Some((bytes, holes)) = read(ins, &path, len) else { continue };
         if ins.journal_file_bytes.is_some_and(|wanted| len != wanted) {
             odd.push(Odd { number, len });
         }
@@ -92,7 +96,8 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
         if front.is_some() && frames.first().is_none_or(|first| first.offset > 0) {
             fronts.push(path);
         }
-        if frames.iter().any(live) || begins_later {
+        if frames.iter().any(live) || begins_later || !holes.is_empty() {
+            unreadable.extend(holes.into_iter().map(|hole| (files.len(), hole)));
             places.extend(frames);
             files.push((number, bytes));
         }
@@ -111,16 +116,23 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
     let mut journal = Journal { files, paths, plan: None, stranded: Vec::new(), kept: Vec::new(), clean };
     let Some(root) = root else {
         // Without a manifest all that verifies may be of use.
+        journal.take_kept(ins, FrameNumber::MAX)?;
+        places.append(&mut journal.kept);
         places.sort_by_key(|p| p.header.frame);
         journal.stranded = places;
         return Ok(journal);
     };
     if clean {
         (journal.files, journal.paths, places) = (Vec::new(), Vec::new(), Vec::new());
+        unreadable.clear();
     }
     match plan(&journal.files, &places, ins.origin, root) {
         Ok(mut plan) => {
-            if let Some((number, at)) = incomplete.filter(|_| !clean) {
+            let hidden = match &plan.verdict {
+                Verdict::Tail { .. } => hides_a_frame(&journal.files, &places, &plan, root, &unreadable),
+                Verdict::Damaged { .. } => None,
+            };
+            if let Some((number, at)) = incomplete.filter(|_| !clean).or(hidden) {
                 plan.verdict =
                     Verdict::Damaged { frame: plan.end + 1, path: journal_path(number), at, never_written: false };
             }
@@ -165,20 +177,37 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
     (journal_path(number).strip_prefix("journal/") == Some(name)).then_some(number)
 }
 
-fn read(ins: &mut Inspection<'_>, path: &str, len: u64) -> Option<Bytes> {
+/// The bytes of a file as opening has them: zeros stand for what the device can't read, and that comes with them.
+fn read(ins: &mut Inspection<'_>, path: &str, len: u64) -> Option<(Bytes, Vec<Range<usize>>)> {
     let (file, _) = ins.open(path).map_err(|finding| ins.find(*finding)).ok()?;
     ins.begin_file(path);
     let used = len.min(ins.journal_file_bytes.unwrap_or(len)).min(JOURNAL_FILE_BYTES_MAX) as usize;
+    let damage = |what: String| Finding::damage(path, what);
     match ins.read(&*file, 0, used) {
-        Ok(bytes) => Some(Bytes::from(bytes)),
+        Ok(bytes) => return Some((Bytes::from(bytes), Vec::new())),
+        Err(Damage::Unreadable) => {}
         Err(what) => {
-            ins.find(Finding::damage(path, what.to_string()).at(0).advice(format!(
-                "Opening reads the whole file, so the store can't be opened. Copy the file with a tool that skips what \
-                 can't be read (zeros in its place), and check again. {SALVAGE}"
-            )));
-            None
+            ins.find(damage(what.to_string()).at(0).advice(format!("The store can't be opened. {SALVAGE}")));
+            return None;
         }
     }
+    let (mut bytes, mut unreadable) = (vec![0; used], Vec::new());
+    match read_blocks(&*file, &mut bytes, 0, &mut unreadable) {
+        Ok(n) => bytes.truncate(n),
+        Err(error) => {
+            let what = format!("it can't be read: {error}");
+            ins.find(damage(what).at(0).advice(format!("The store can't be opened. {SALVAGE}")));
+            return None;
+        }
+    }
+    let lost: usize = unreadable.iter().map(Range::len).sum();
+    ins.verified((bytes.len() - lost) as u64);
+    let what = format!("the device can't read {lost} bytes of it");
+    let finding = Finding::warning(path, what).at(unreadable.first().map_or(0, |first| first.start as u64));
+    ins.find(finding.advice(
+        "What they meant for the records, if anything, is said with the frames. Copy the store to another device.",
+    ));
+    Some((Bytes::from(bytes), unreadable))
 }
 
 /// A file of another length than it was made with.

@@ -146,6 +146,10 @@ impl Replay<'_> {
         };
         for (entry, payload) in &frame.entries {
             let generation = place.header.generation;
+            if entry.kind == EntryKind::CreateLog {
+                // Whether or not its row can be read.
+                self.claims.next_log = self.claims.next_log.max((entry.log.0 >> LogId::BUCKET_BITS) + 1);
+            }
             if !place.intact && !payload_is_whole(entry, payload, ins.origin, generation) {
                 if let Some(claim) = self.claim(ins, entry.log) {
                     claim.beyond = claim.beyond.max(entry.first.saturating_add(u64::from(entry.count)));
@@ -250,7 +254,6 @@ impl Replay<'_> {
             EntryKind::Mark => return Ok(()),
             EntryKind::CreateLog => {
                 let row = row()?;
-                self.claims.next_log = self.claims.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
                 if self.claim(ins, row.id).is_none() && !self.claims.gone.contains(&row.id) {
                     if buffered(&row) {
                         let touched = &mut self.claims;

@@ -65,7 +65,8 @@ pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mu
             }
         }
     }
-    for place in &journal.stranded {
+    // Opening passes over what frames that it replays have of a log that nothing names.
+    for place in journal.plan.iter().flat_map(|plan| &plan.frames).chain(&journal.stranded) {
         frame(ins, &journal.bytes_of(place), &mut logs, salvager);
     }
     rows(ins, &mut logs)?;

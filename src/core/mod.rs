@@ -21,7 +21,7 @@ use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
 use crate::segment::{Segment, SegmentFiles};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLock, give_way};
-use crate::ticket::{Pending, Slot};
+use crate::ticket::{Pending, Slot, Turn};
 
 use budget::Budget;
 use catalog::Catalog;
@@ -548,6 +548,24 @@ impl Core {
 
     /// Has a buffered log noted in the journal as about to be written.
     pub(crate) fn touch(&self, log: &Arc<LogState>, deadline: Option<Instant>) -> Result<()> {
+        let turn = {
+            let mut asked = log.touch_asked.lock();
+            // One is enough for all who meet it, and for who tries again and again while the disk hangs.
+            match asked.as_ref().filter(|turn| !turn.is_resolved()) {
+                Some(turn) => turn.clone(),
+                None => asked.insert(self.ask_touch(log)?).clone(),
+            }
+        };
+        match deadline {
+            Some(deadline) => match turn.wait_for(deadline.saturating_duration_since(Instant::now())) {
+                Some(outcome) => outcome,
+                None => Err(self.refusal()),
+            },
+            None => Err(self.refusal()),
+        }
+    }
+
+    fn ask_touch(&self, log: &Arc<LogState>) -> Result<Arc<Turn>> {
         let mut row = log.row();
         row.reserved = log.appender.lock().next() + RESERVED_NUMBERS;
         row.end = log.high();
@@ -556,13 +574,6 @@ impl Core {
         row.segments.retain(|segment| segment.end <= row.end);
         row.segments.truncate(TOUCH_SEGMENTS_MAX);
         self.touched.lock().insert(log.id);
-        let turn = self.commit_lane.request(Request::Touch { log: log.clone(), row: Box::new(row) })?;
-        match deadline {
-            Some(deadline) => match turn.wait_for(deadline.saturating_duration_since(Instant::now())) {
-                Some(outcome) => outcome,
-                None => Err(self.refusal()),
-            },
-            None => Err(self.refusal()),
-        }
+        self.commit_lane.request(Request::Touch { log: log.clone(), row: Box::new(row) })
     }
 }

@@ -98,6 +98,8 @@ pub(crate) struct Commit {
     unpublished: Vec<Frame>,
     /// Turns that nobody was told of yet, and that are durable once these are published.
     durable_turns: Vec<Arc<Turn>>,
+    /// Those of both while that is under way: a waker is a caller's code, and may be what panics.
+    publishing: Vec<Arc<Turn>>,
     submitted: usize,
     /// The pressure under which the next turn is taken: as many wait for it as did for the last one, or it is large.
     due: usize,
@@ -133,6 +135,7 @@ impl Commit {
             frames: VecDeque::new(),
             unpublished: Vec::new(),
             durable_turns: Vec::new(),
+            publishing: Vec::new(),
             submitted: 0,
             due: 0,
             returns: Returns::default(),
@@ -232,8 +235,11 @@ impl Commit {
     pub(super) fn broke_off(&mut self) {
         // A precondition is a caller's code, and may be what panicked.
         let gathering = self.gathering.take();
+        let publishing = std::mem::take(&mut self.publishing);
         let ended = std::io::Error::other("a step of the commit machine panicked");
-        self.stop(Fault::new("commit", self.core.env.disk.root(), &ended), gathering.as_ref());
+        let cause = Fault::new("commit", self.core.env.disk.root(), &ended);
+        self.stop(cause.clone(), gathering.as_ref());
+        publishing.iter().for_each(|turn| turn.resolve(Err(Error::OutcomeUnknown { cause: cause.clone() })));
     }
 
     /// One step: submits, gathers or reaps. False when there is nothing to do, or frames wait for room in the journal.
@@ -308,12 +314,15 @@ impl Commit {
 
     /// Moves the marks of what is durable, and wakes those whose turn is.
     pub(super) fn publish(&mut self) {
+        let turns = self.unpublished.iter().filter_map(|frame| frame.turn.as_ref()).chain(&self.durable_turns);
+        self.publishing.extend(turns.cloned());
         for frame in self.unpublished.drain(..) {
             self.durable_turns.extend(frame.publish(&self.core));
         }
         for turn in self.durable_turns.drain(..) {
             turn.resolve(Ok(()));
         }
+        self.publishing.clear();
     }
 
     /// Writes a frame that says what is durable, if none has said so yet.

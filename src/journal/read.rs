@@ -132,7 +132,7 @@ fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<(Bytes, Vec<Ra
 }
 
 /// Reads a piece of a file block by block, with zeros for those that can't be read.
-fn read_blocks(
+pub(crate) fn read_blocks(
     file: &dyn DiskFile,
     piece: &mut [u8],
     position: usize,

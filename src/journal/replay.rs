@@ -1,6 +1,6 @@
 //! Where the journal ends, and whether that is a torn tail or damage. Pure: bytes in, a plan out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -102,15 +102,20 @@ pub(crate) fn hides_a_frame(
     files: &[(u64, Bytes)],
     places: &[FramePlace],
     plan: &Plan,
+    root: &Root,
     unreadable: &[(usize, Range<usize>)],
 ) -> Option<(u64, u64)> {
-    let last = plan.frames.last().or(places.iter().find(|place| place.header.frame == plan.end));
+    // One that was cut may have the number of the manifest's, which was written after it, elsewhere.
+    let covered = |place: &&FramePlace| place.header.frame == plan.end && place.header.checksum == root.chain;
+    let last = plan.frames.last().or(places.iter().find(covered));
     if last.is_none() && plan.end > 0 {
         // Then so may this one.
         return unreadable.first().map(|(file, range)| (files[*file].0, range.start as u64));
     }
     let behind_the_last = last.map(|last| (last.file, last.offset + last.header.length as usize));
-    // It begins right there, or a file.
+    // It begins right there, or a file, but none with a frame that counts: that one is not written from its front before a
+    // checkpoint covers all of it.
+    let counts: BTreeSet<usize> = plan.frames.iter().map(|frame| frame.file).collect();
     let hidden = |(file, at): (usize, usize)| {
         let block = files[file].1.get(at..at + FRAME_ALIGNMENT)?;
         let next = FrameHeader::parse(block).ok().map(|(header, ..)| header);
@@ -122,7 +127,8 @@ pub(crate) fn hides_a_frame(
         let (_, range) = unreadable.iter().find(overlaps)?;
         Some((files[file].0, range.start as u64))
     };
-    (0..files.len()).map(|file| (file, 0)).chain(behind_the_last).find_map(hidden)
+    let fronts = (0..files.len()).filter(|file| !counts.contains(file)).map(|file| (file, 0));
+    fronts.chain(behind_the_last).find_map(hidden)
 }
 
 /// Works out what to replay on top of `root` from the content of the journal files (number, bytes) and what [`survey`] found

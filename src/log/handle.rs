@@ -324,7 +324,8 @@ impl Log {
             pending_bytes: view.pending_bytes,
             first_arrival_ms: view
                 .segments
-                .first()
+                .iter()
+                .find(|s| !s.is_empty())
                 .map(|s| s.first_arrival_ms())
                 .or(view.pending.front().map(|b| b.header.first_arrival_ms)),
             last_arrival_ms: view.pending.back().map(|b| b.header.last_arrival_ms).or(view

@@ -31,6 +31,7 @@ use crate::id::{FrameNumber, LogId, SequenceNumber, StoreId};
 use crate::options::{Durability, LogOptions};
 use crate::segment::{Segment, SegmentFiles, SegmentWriter, WriterContext};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+use crate::ticket::Turn;
 
 /// No frame, no number.
 pub(crate) const NONE: u64 = u64::MAX;
@@ -97,6 +98,8 @@ pub(crate) struct LogState {
     pub(crate) floors: Arc<Floors>,
     /// Who keeps records of it for its readers.
     pub(crate) keeper: OnceLock<std::sync::Arc<dyn KeepsRecords>>,
+    /// For a buffered log: the last request for a durable note that it is about to be written.
+    pub(crate) touch_asked: Mutex<Option<Arc<Turn>>>,
     /// In the checkpoint's list of logs to look at.
     pub(crate) listed: AtomicBool,
     /// Segments left it since a checkpoint took its row.
@@ -173,6 +176,7 @@ impl LogState {
             watch: Watch::default(),
             floors: Arc::default(),
             keeper: OnceLock::new(),
+            touch_asked: Mutex::default(),
             listed: AtomicBool::new(false),
             left: AtomicBool::new(false),
             created_in: AtomicU64::new(0),
