@@ -429,3 +429,31 @@ fn a_small_log_that_is_opened_and_closed_often_leaves_no_files_behind() {
     let report = braidlog::check::check(dir.path(), &braidlog::check::CheckOptions::new(), &mut |_| {}).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: std::sync::Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+/// A waker is a caller's code. The commit thread, or a caller that leads, calls it between moving the marks and telling who waits.
+#[test]
+fn a_waker_that_panics_leaves_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = store.create_log("log", LogOptions::new()).unwrap();
+    let other = store.create_log("other", LogOptions::new()).unwrap();
+    let reader = log.read(StartAt::TrimHorizon).unwrap();
+    let waker = std::task::Waker::from(std::sync::Arc::new(Panics));
+    {
+        let mut ready = std::pin::pin!(reader.ready());
+        assert!(std::future::Future::poll(ready.as_mut(), &mut std::task::Context::from_waker(&waker)).is_pending());
+    }
+    let tickets = [log.append_ticket("x").unwrap(), other.append_ticket("y").unwrap()];
+    for ticket in tickets {
+        assert!(ticket.wait_for(Duration::from_secs(10)).is_some(), "nobody resolves it");
+    }
+    assert!(matches!(store.health(), braidlog::Health::Stopped { .. }));
+}

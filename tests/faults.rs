@@ -13,7 +13,7 @@ use std::time::Duration;
 use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualStore;
-use braidlog::{Durability, Health, LogOptions, ReadMode, StoreOptions};
+use braidlog::{Durability, Error, Health, Log, LogOptions, ReadMode, StoreOptions};
 use support::nth::{ERRORS, SCRIPTS, Visited, each_call, says_full, start, start_packing};
 use support::runner::{Op, Run};
 use support::{AGE_MS, NAMES, env_of, small, two_lanes};
@@ -545,4 +545,51 @@ fn where_the_journal_gets_no_file_the_store_says_that_it_is_full_and_goes_on_whe
         assert!(waiting.is_none_or(|ticket| matches!(ticket.try_get(), Some(Ok(_)))), "{left} bytes were left");
         assert_eq!(store.store().health(), Health::Ok);
     }
+}
+
+fn create(store: &mut ManualStore, options: LogOptions) -> Log {
+    let mut made = store.create_log("log", options).unwrap();
+    store.settle();
+    made.try_get().unwrap().unwrap()
+}
+
+/// The note that a buffered log is about to be written waits for the disk. Whoever tries again meanwhile must not add another.
+#[test]
+fn tries_to_append_to_a_buffered_log_do_not_pile_up() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let open = || ManualStore::open(env_of(&disk, &clock), small(ReadMode::Copy)).unwrap();
+    let mut store = open();
+    drop(create(&mut store, LogOptions::new().durability(Durability::Buffered)));
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    let mut store = open();
+    let log = store.store().log("log").unwrap();
+    let before = store.store().stats().journal_bytes;
+    for _ in 0..1000 {
+        assert!(matches!(log.try_append_batch(&[b"x".as_slice().into()]), Err(Error::Busy { .. })));
+    }
+    store.settle();
+    let framed = store.store().stats().journal_bytes - before;
+    assert!(framed < 32 << 10, "{framed} bytes of notes");
+    let ticket = log.try_append_batch(&[b"x".as_slice().into()]).unwrap();
+    store.settle();
+    ticket.try_get().unwrap().unwrap();
+}
+
+/// A flush that found no room left an empty segment, of a log that has no other.
+#[test]
+fn an_empty_segment_says_nothing_of_when_the_first_record_arrived() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut store = ManualStore::open(env_of(&disk, &clock), small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
+    let log = create(&mut store, LogOptions::new());
+    let ticket = log.append_ticket("x".repeat(9000).as_str()).unwrap();
+    store.settle();
+    ticket.try_get().unwrap().unwrap();
+    disk.fail_nth_where(2, FaultKind::Forever, Errno::NoSpace, Some("write_at"), Some("segments"));
+    store.checkpoint().unwrap_err();
+    let info = log.info();
+    assert_eq!(info.segments, 1);
+    assert!(info.first_arrival_ms.is_some_and(|ms| ms >= ManualClock::START_MS), "{:?}", info.first_arrival_ms);
 }
