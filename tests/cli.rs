@@ -578,6 +578,23 @@ fn bench_measures_the_engine_and_the_limits_in_one_run() {
     assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
+#[test]
+fn bench_refuses_calls_that_no_append_takes_before_it_takes_memory_for_them() {
+    let place = Place::new();
+    let dir = place.dir.path().display().to_string();
+    let append = |batch: &'static str, record_bytes: &'static str| {
+        let sizes = ["--batch", batch, "--record-bytes", record_bytes, "--bytes", "64MiB", "--seconds", "0.05"];
+        [&["bench", "append", "--dir", &dir][..], &sizes].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |args: Vec<String>| place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = failed(run(append("1000000", "10MiB")), 2);
+    assert!(error.contains("9.5 TiB in one call") && error.contains("at most 14.0 MiB"), "{error}");
+    failed(run(append("2", "10MiB")), 2);
+    succeeded(run(append("1", "10MiB")));
+    succeeded(run(append("13", "1MiB")));
+    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
 fn shards(place: &Place, stream: &str) -> Vec<(String, bool)> {
     let about = place.json(&["stream", "describe", stream, "--json"]);
     let shard = |shard: &Value| (shard["shard"].as_str().unwrap().to_owned(), shard["closed_ms"].is_null());
