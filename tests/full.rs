@@ -278,3 +278,34 @@ fn a_full_disk_is_emptied_by_trimming_the_open_store() {
         next += 1;
     }
 }
+
+/// Runs the program on a store: its exit code, and what it said.
+#[cfg(feature = "cli")]
+fn program(store: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_braidlog"));
+    let output = command.args(args).arg("--store").arg(store).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// A store that has no room even for what opening writes is full as one is that fills up later.
+#[cfg(feature = "cli")]
+#[test]
+fn the_program_ends_with_the_code_of_a_full_disk_where_opening_finds_no_room() {
+    let Some(mounted) = mount("tmpfs", 4) else { return };
+    let root = mounted.point().join("store");
+    let input = mounted.point().join("input");
+    fs::write(&input, "line\n").unwrap();
+    let put = ["put", "a", input.to_str().unwrap()];
+    for args in [&put[..], &["create", "a"], &["stream", "create", "s"]] {
+        let (code, said) = program(&root, args);
+        assert!(said.contains("there is no room on the disk"), "{args:?}: {said}");
+        assert_eq!(code, Some(5), "{args:?}: {said}");
+    }
+    let (_, said) = program(&root, &["create", "a", "--json"]);
+    assert!(said.contains("\"exit_code\":5") && said.contains("\"retryable\":true"), "{said}");
+    let Err(Error::ReadOnly { full, .. }) = Store::open(&root).unwrap().create_log("a", LogOptions::new()) else {
+        panic!("it is not read-only");
+    };
+    assert!(full);
+}

@@ -93,7 +93,9 @@ impl Failure {
 
     fn is_retryable(&self) -> bool {
         match self {
-            Failure::Engine(error) => error.is_retryable() || matches!(error, Error::Locked { .. }),
+            // Whoever runs the program again opens the store again.
+            Failure::Engine(Error::Locked { .. } | Error::ReadOnly { full: true, .. }) => true,
+            Failure::Engine(error) => error.is_retryable(),
             Failure::At(_, inner) => inner.is_retryable(),
             _ => false,
         }
@@ -125,6 +127,8 @@ fn engine_code(error: &Error) -> u8 {
         | Error::Trimmed { .. }
         | Error::BeyondEnd { .. } => code::NOT_FOUND,
         Error::Locked { .. } | Error::Busy { .. } | Error::Full { .. } => code::BUSY,
+        // Opened where there was not even room to begin: as full as a store that fills up later.
+        Error::ReadOnly { full: true, .. } => code::BUSY,
         Error::ResourceNotFound { .. } => code::NOT_FOUND,
         Error::ThroughputExceeded { .. } => code::BUSY,
         Error::InvalidName { .. } | Error::InvalidOption { .. } | Error::InvalidArgument { .. } => code::USAGE,
@@ -199,5 +203,17 @@ impl From<io::Error> for Failure {
         } else {
             Failure::Io { during: "write to standard output".to_owned(), source }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_what_may_be_tried_again_from_what_may_not() {
+        let read_only = |full| Failure::from(Error::ReadOnly { why: String::new(), full });
+        assert_eq!((read_only(true).exit_code(), read_only(true).is_retryable()), (code::BUSY, true));
+        assert_eq!((read_only(false).exit_code(), read_only(false).is_retryable()), (code::FAILURE, false));
     }
 }
