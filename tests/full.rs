@@ -288,6 +288,32 @@ fn program(store: &Path, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// Once the trim is durable it counts, whatever becomes of the checkpoint that closing takes.
+#[cfg(feature = "cli")]
+#[test]
+fn the_program_tells_that_a_trim_counts_though_closing_finds_no_room() {
+    let Some(mounted) = mount("tmpfs", 80) else { return };
+    let root = mounted.point().join("store");
+    {
+        // What is in the journal alone is more than the room that is kept, and the next owner has to write it.
+        let store = Store::open(&root).unwrap();
+        let log = store.create_log("a", LogOptions::new()).unwrap();
+        for _ in 0..120 {
+            log.append(&vec![1; 64 << 10][..]).unwrap();
+        }
+    }
+    stuff(&mounted.point());
+    let free = fs::File::options().write(true).open(mounted.point().join("stuffing")).unwrap();
+    // Opening takes a manifest, and a file of the journal if none is left.
+    free.set_len(free.metadata().unwrap().len() - (256 << 10)).unwrap();
+    let (code, said) = program(&root, &["trim", "a", "--before", "2"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("2 records trimmed") && said.contains("the disk is full"), "{said}");
+    let (code, said) = program(&root, &["info", "a", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"horizon\":2"), "{said}");
+}
+
 /// A store that has no room even for what opening writes is full as one is that fills up later.
 #[cfg(feature = "cli")]
 #[test]

@@ -137,6 +137,8 @@ fn engine_code(error: &Error) -> u8 {
         {
             code::BUSY
         }
+        // Nobody waits longer for it than the append deadline: the disk hangs, or what is on its way waits for room.
+        Error::OutcomeUnknown { cause } if cause.kind == io::ErrorKind::TimedOut => code::BUSY,
         _ => code::FAILURE,
     }
 }
@@ -209,9 +211,15 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Fault;
 
     #[test]
     fn exit_codes_tell_what_may_be_tried_again_from_what_may_not() {
+        let fault = |kind: io::ErrorKind| Fault::new("trim", "log \"a\"", &io::Error::from(kind));
+        let unknown = |kind| Failure::from(Error::OutcomeUnknown { cause: fault(kind) }).at("somewhere").exit_code();
+        assert_eq!(unknown(io::ErrorKind::TimedOut), code::BUSY, "the disk hangs, or has no room");
+        assert_eq!(unknown(io::ErrorKind::StorageFull), code::BUSY);
+        assert_eq!(unknown(io::ErrorKind::Other), code::FAILURE, "the store stopped");
         let read_only = |full| Failure::from(Error::ReadOnly { why: String::new(), full });
         assert_eq!((read_only(true).exit_code(), read_only(true).is_retryable()), (code::BUSY, true));
         assert_eq!((read_only(false).exit_code(), read_only(false).is_retryable()), (code::FAILURE, false));

@@ -193,7 +193,7 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
         let _ = opened.close();
         return Err(failure.at(format!("after {} in {into}", units::counted(totals.records, "record"))));
     }
-    opened.close()?;
+    context.closed(opened.close())?;
     summarize(context, &args, &into, totals, seconds)
 }
 
