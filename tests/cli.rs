@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -118,6 +119,21 @@ fn wait(mut child: Child) -> Output {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let killed = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn until(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < end, "it never comes to be");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 const AWKWARD: &[u8] = b"first\n\n\n  blanks \t\r\nn\xc3\xa4her \xff\xfe\0binary\nlast without newline";
@@ -419,6 +435,67 @@ fn put_tail_prints_what_is_durable_while_the_input_goes_on() {
         "the summary is not among the records"
     );
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn put_that_is_interrupted_says_up_to_where_the_input_is_in() {
+    let place = Place::new();
+    for (n, (name, number)) in [("INT", 2), ("TERM", 15)].into_iter().enumerate() {
+        let mut child = place.command(&["put", "notes", "--tail", "--raw"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdin.write_all(b"one\nthree\nunfinished").unwrap();
+        let mut printed = String::new();
+        stdout.read_line(&mut printed).unwrap();
+        stdout.read_line(&mut printed).unwrap();
+        assert_eq!(printed, "one\nthree\n");
+        // It waits for the rest of the line by now, or is about to.
+        signal(&child, name);
+        let output = wait(child);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{said}");
+        let expected = format!(
+            "braidlog: interrupted by SIG{name}: 2 records (8 B) acknowledged in log \"notes\"; \
+             what was read is in up to line 2 of standard input, its first 10 bytes"
+        );
+        assert_eq!(said.lines().last(), Some(&*expected));
+        drop(stdin);
+        assert_eq!(place.text(&["cat", "notes", "--raw"]), "one\nthree\n".repeat(n + 1));
+        assert!(place.text(&["info"]).contains("clean"));
+    }
+}
+
+#[test]
+fn put_that_is_interrupted_at_full_speed_has_acknowledged_what_it_says() {
+    let place = Place::new();
+    for (target, shown) in [(&["notes"][..], &["notes"][..]), (&["--stream", "clicks"], &["--stream", "clicks"])] {
+        let args = [&["put"], target, &["--json", "--batch", "10"]].concat();
+        let mut child = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || {
+            let lines = b"0123456\n".repeat(1000);
+            while stdin.write_all(&lines).is_ok() {}
+        });
+        until(|| place.run(&["ls"]).status.code() == Some(5));
+        signal(&child, "INT");
+        let output = wait(child);
+        writer.join().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(2), "{said}");
+        let error: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&"interrupted".into(), &130.into()));
+        let put: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let records = put["records"].as_u64().unwrap();
+        if records > 0 {
+            let reached = &put["interrupted"];
+            assert_eq!((&reached["line"], &reached["bytes"]), (&records.into(), &(records * 8).into()), "{put}");
+            assert_eq!((&reached["input"], &reached["whole_line"]), (&"standard input".into(), &true.into()));
+        }
+        if place.run(&["ls"]).status.code() == Some(0) {
+            let cat = [&["cat", "--raw"], shown].concat();
+            assert_eq!(place.text(&cat).lines().count() as u64, records);
+        }
+    }
 }
 
 #[test]

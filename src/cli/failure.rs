@@ -41,6 +41,13 @@ pub(crate) enum Failure {
     NotFound(String),
     /// Anything else.
     Other(String),
+    /// It was asked to end before it was done.
+    Interrupted {
+        /// By which signal.
+        signal: i32,
+        /// What is done; empty if there is nothing to say.
+        how_far: String,
+    },
     /// A failure with a word about where: `"notes.txt:17"`.
     At(String, Box<Failure>),
     /// Whoever read our output has had enough. Not an error: `braidlog cat clicks | head` is everyday use.
@@ -72,6 +79,8 @@ impl Failure {
             Failure::Usage(_) => code::USAGE,
             Failure::Damage(_) => code::DAMAGE,
             Failure::NotFound(_) => code::NOT_FOUND,
+            // As shells count it.
+            Failure::Interrupted { signal, .. } => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
             Failure::At(_, inner) => inner.exit_code(),
             Failure::OutputClosed => 0,
         }
@@ -86,8 +95,18 @@ impl Failure {
             Failure::Damage(_) => "damaged",
             Failure::NotFound(_) => "not_found",
             Failure::Other(_) => "failed",
+            Failure::Interrupted { .. } => "interrupted",
             Failure::At(_, inner) => inner.kind(),
             Failure::OutputClosed => "output_closed",
+        }
+    }
+
+    /// The signal that asked for the end, if one did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        match self {
+            Failure::Interrupted { signal, .. } => Some(*signal),
+            Failure::At(_, inner) => inner.signal(),
+            _ => None,
         }
     }
 
@@ -185,6 +204,11 @@ impl fmt::Display for Failure {
             Failure::Usage(what) | Failure::Damage(what) | Failure::NotFound(what) | Failure::Other(what) => {
                 f.write_str(what)
             }
+            Failure::Interrupted { signal, how_far } => {
+                let name = signal_hook::low_level::signal_name(*signal).unwrap_or("a signal");
+                let separator = if how_far.is_empty() { "" } else { ": " };
+                write!(f, "interrupted by {name}{separator}{how_far}")
+            }
             Failure::At(place, inner) => write!(f, "{place}: {inner}"),
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
@@ -223,5 +247,7 @@ mod tests {
         let read_only = |full| Failure::from(Error::ReadOnly { why: String::new(), full });
         assert_eq!((read_only(true).exit_code(), read_only(true).is_retryable()), (code::BUSY, true));
         assert_eq!((read_only(false).exit_code(), read_only(false).is_retryable()), (code::FAILURE, false));
+        let interrupted = Failure::Interrupted { signal: 15, how_far: String::new() };
+        assert_eq!((interrupted.exit_code(), &*interrupted.to_string()), (143, "interrupted by SIGTERM"));
     }
 }
