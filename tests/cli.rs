@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -134,6 +135,12 @@ fn until(mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "it never comes to be");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Folders of ours in a folder.
+fn folders(within: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(within).unwrap().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(prefix)).map(|entry| entry.path()).collect()
 }
 
 const AWKWARD: &[u8] = b"first\n\n\n  blanks \t\r\nn\xc3\xa4her \xff\xfe\0binary\nlast without newline";
@@ -623,6 +630,63 @@ fn demo_reads_back_what_it_put_in() {
     assert_eq!((&one["log"], &two["log"]), (&"demo".into(), &"demo-2".into()), "a named store keeps the logs");
     place.fails(&["demo", "no-such-file"], 4);
     place.fails(&["demo", &place.file("empty", b"")], 2);
+}
+
+#[test]
+fn demo_that_is_interrupted_leaves_nothing_and_one_that_is_killed_what_the_next_removes() {
+    let place = Place::new();
+    let file = place.file("log", &b"2026-11-20 status installed thing\n".repeat(2_000_000));
+    let dir = place.dir.path();
+    let demo = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+        command.arg("demo").args(args).env("TMPDIR", dir).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let child = demo(&[&file]);
+        until(|| !folders(dir, "braidlog-demo-").is_empty());
+        signal(&child, name);
+        let output = wait(child);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{said}");
+        assert!(said.ends_with(&format!("braidlog: interrupted by SIG{name}\n")), "{said}");
+        assert!(folders(dir, "braidlog-demo-").is_empty());
+    }
+    let mut killed = demo(&[&file]);
+    until(|| !folders(dir, "braidlog-demo-").is_empty());
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(folders(dir, "braidlog-demo-").len(), 1);
+    assert_eq!(wait(demo(&[&place.file("short", b"line\n")])).status.code(), Some(0));
+    assert!(folders(dir, "braidlog-demo-").is_empty());
+}
+
+#[test]
+fn bench_removes_what_a_killed_run_left_and_nothing_else() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let bench = |seconds: &str| {
+        let args = ["bench", "append", "--dir", dir.to_str().unwrap(), "--bytes", "1GiB", "--seconds", seconds];
+        place.command(&args).spawn().unwrap()
+    };
+    let foreign = ["braidlog-bench-", "braidlog-bench-notes", "braidlog-bench-1-2-3", "braidlog-bench-7-0"];
+    for name in foreign {
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let is_foreign = |path: &PathBuf| foreign.contains(&path.file_name().unwrap().to_str().unwrap());
+    let ours = || folders(dir, "braidlog-bench-").into_iter().filter(|path| !is_foreign(path)).collect::<Vec<_>>();
+    let mut running = bench("600");
+    until(|| !ours().is_empty());
+    let at_work = ours();
+    assert_eq!(wait(bench("0.05")).status.code(), Some(0));
+    assert_eq!(ours(), at_work, "one that is at work stays");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(ours(), at_work);
+    assert_eq!(wait(bench("0.05")).status.code(), Some(0));
+    assert!(ours().is_empty());
+    assert_eq!(folders(dir, "braidlog-bench-").len(), foreign.len(), "a folder that others may enter is not ours");
 }
 
 #[test]
