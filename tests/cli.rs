@@ -8,9 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use braidlog::{LogOptions, RecordParts, Store};
+use braidlog::env::Env;
+use braidlog::env::sim::ManualClock;
+use braidlog::stream::StreamOptions;
+use braidlog::{Engine, EngineOptions, LogOptions, RecordParts, Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -532,6 +536,85 @@ fn follow_goes_on_with_what_later_owners_append() {
         stdout.read_line(&mut line).unwrap();
         assert_eq!(line, text);
     }
+    assert_eq!(wait(child).status.code(), Some(0));
+}
+
+/// A store whose clock is set.
+fn at(place: &Place, wall_ms: u64) -> Env {
+    Env { clock: Arc::new(ManualClock::at(wall_ms)), ..Env::system(&place.store()).unwrap() }
+}
+
+const TO_COME_MS: u64 = 4_000_000_000_000;
+
+#[test]
+fn follow_since_a_time_to_come_prints_what_arrives_from_then_on() {
+    for start in ["--since", "--from"] {
+        let place = Place::new();
+        let append = |text: &str, wall_ms: u64| {
+            let store = Store::open_in(at(&place, wall_ms), StoreOptions::new()).unwrap();
+            let log = store.log("notes").or_else(|_| store.create_log("notes", LogOptions::new())).unwrap();
+            log.append(text).unwrap();
+            drop(log);
+            store.close().unwrap();
+        };
+        let now_ms = TO_COME_MS - 10_000;
+        append("before", now_ms);
+        let args = ["cat", "notes", "--follow", start, "@4000000000", "--raw", "--count", "3"];
+        let mut child = place.command(&args).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        for n in 1..4 {
+            // Whether it begins to look before this or after: it is not what was asked for.
+            std::thread::sleep(Duration::from_millis(150));
+            append("too early", now_ms + n);
+        }
+        append("in time", TO_COME_MS);
+        append("later", TO_COME_MS + 1);
+        append("last", TO_COME_MS + 2);
+        let mut printed = String::new();
+        stdout.read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, "in time\nlater\nlast\n", "{start}");
+        assert_eq!(wait(child).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_time_to_come_without_follow_or_behind_the_end_is_told_of() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\n"));
+    let empty = place.run(&["cat", "notes", "--since", "@4000000000"]);
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("--follow waits for it"));
+    assert!(succeeded(empty).is_empty());
+    let error = place.fails(&["cat", "notes", "-f", "--since", "@4000000000", "--until", "@3999999999"], 2);
+    assert!(error.contains("--until is not after"), "{error}");
+}
+
+#[test]
+fn follow_of_a_stream_since_a_time_to_come_prints_what_arrives_from_then_on() {
+    let place = Place::new();
+    let append = |data: &str, wall_ms: u64| {
+        let engine = Engine::open_in(at(&place, wall_ms), EngineOptions::new()).unwrap();
+        let made = engine.stream("clicks").or_else(|_| engine.create_stream("clicks", StreamOptions::new().shards(3)));
+        let stream = made.unwrap();
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            stream.put_record(key, data.as_bytes()).unwrap();
+        }
+        drop(stream);
+        engine.close().unwrap();
+    };
+    let now_ms = TO_COME_MS - 10_000;
+    append("before", now_ms);
+    let args = ["cat", "--stream", "clicks", "--follow", "--since", "@4000000000", "--raw", "--count", "12"];
+    let mut child = place.command(&args).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    for n in 1..4 {
+        std::thread::sleep(Duration::from_millis(150));
+        append("too early", now_ms + n);
+    }
+    append("in time", TO_COME_MS);
+    append("later", TO_COME_MS + 1);
+    let mut printed = String::new();
+    stdout.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "in time\n".repeat(6) + &"later\n".repeat(6));
     assert_eq!(wait(child).status.code(), Some(0));
 }
 
