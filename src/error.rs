@@ -250,10 +250,12 @@ pub enum Error {
         /// What is full, with figures.
         why: String,
     },
-    /// The store is open for reading only.
+    /// The store is open for reading only. Nothing was done.
     ReadOnly {
         /// Why.
         why: String,
+        /// Whether nothing but room on the disk is missing: make some and reopen it.
+        full: bool,
     },
     /// The store stopped taking writes after a fault, and must be reopened. Nothing of this call was done.
     Stopped {
@@ -351,7 +353,7 @@ impl fmt::Display for Error {
             }
             Error::Busy { what, retry_after } => write!(f, "{what} is busy; retry after {retry_after:?}"),
             Error::Full { why } => write!(f, "no room: {why}; appends resume by themselves once there is room"),
-            Error::ReadOnly { why } => write!(f, "the store is read-only: {why}"),
+            Error::ReadOnly { why, .. } => write!(f, "the store is read-only: {why}"),
             Error::Stopped { cause } => write!(f, "the store stopped taking writes and must be reopened: {cause}"),
             Error::OutcomeUnknown { cause } if cause.kind == io::ErrorKind::TimedOut => {
                 write!(f, "the write may still become durable, or not: {cause}")

@@ -22,6 +22,8 @@ pub enum Health {
     ReadOnly {
         /// Why.
         why: String,
+        /// Whether nothing but room on the disk is missing: make some and reopen it.
+        full: bool,
     },
     /// A fault stopped it for writes; reads go on. Reopen it.
     Stopped {
@@ -35,7 +37,7 @@ impl std::fmt::Display for Health {
         match self {
             Health::Ok => f.write_str("ok"),
             Health::Full { why } => write!(f, "full: {why}"),
-            Health::ReadOnly { why } => write!(f, "read-only: {why}"),
+            Health::ReadOnly { why, .. } => write!(f, "read-only: {why}"),
             Health::Stopped { cause } => write!(f, "stopped: {cause}"),
         }
     }

@@ -758,13 +758,13 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         // The older manifest's journal is gone with the newer manifest: what was between them can't be told.
         return Err(damage);
     }
-    let read_only = match report.read_only_because() {
-        None => keep_damaged(&*disk, &files, &damaged_files)?,
-        why => why,
+    let (read_only, full) = match report.read_only_because() {
+        None => (keep_damaged(&*disk, &files, &damaged_files)?, true),
+        why => (why, false),
     };
     if let Some(why) = read_only {
         let ring = Ring::inert(disk.clone(), identity.journal_file_bytes);
-        let parts = parts(manifest, ring, Health::ReadOnly { why }, env);
+        let parts = parts(manifest, ring, Health::ReadOnly { why, full }, env);
         return Ok(Opened { parts, queue, generation: 0, end, lock, report });
     }
     let unproven: Vec<&FramePlace> = plan.frames.iter().filter(|f| f.header.frame > plan.proven).collect();
@@ -813,7 +813,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         Ok(ring) => (ring, Health::Ok),
         Err(Error::Io(fault)) if fault.is_no_space() => {
             let why = format!("there is no room on the disk to go on ({fault}); make some and reopen it");
-            (Ring::inert(disk.clone(), file_bytes), Health::ReadOnly { why })
+            (Ring::inert(disk.clone(), file_bytes), Health::ReadOnly { why, full: true })
         }
         Err(error) => return Err(error),
     };
@@ -908,7 +908,7 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
         leftovers: Vec::new(),
         pending_bytes,
         first_segment,
-        health: Health::ReadOnly { why: "it was opened for inspection".to_owned() },
+        health: Health::ReadOnly { why: "it was opened for inspection".to_owned(), full: false },
         threaded: false,
         env,
     };

@@ -4,11 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use braidlog::{LogOptions, RecordParts, Store};
+use braidlog::env::Env;
+use braidlog::env::sim::ManualClock;
+use braidlog::stream::StreamOptions;
+use braidlog::{Engine, EngineOptions, LogOptions, RecordParts, Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -118,6 +124,27 @@ fn wait(mut child: Child) -> Output {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let killed = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn until(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < end, "it never comes to be");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Folders of ours in a folder.
+fn folders(within: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(within).unwrap().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(prefix)).map(|entry| entry.path()).collect()
 }
 
 const AWKWARD: &[u8] = b"first\n\n\n  blanks \t\r\nn\xc3\xa4her \xff\xfe\0binary\nlast without newline";
@@ -422,6 +449,67 @@ fn put_tail_prints_what_is_durable_while_the_input_goes_on() {
 }
 
 #[test]
+fn put_that_is_interrupted_says_up_to_where_the_input_is_in() {
+    let place = Place::new();
+    for (n, (name, number)) in [("INT", 2), ("TERM", 15)].into_iter().enumerate() {
+        let mut child = place.command(&["put", "notes", "--tail", "--raw"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdin.write_all(b"one\nthree\nunfinished").unwrap();
+        let mut printed = String::new();
+        stdout.read_line(&mut printed).unwrap();
+        stdout.read_line(&mut printed).unwrap();
+        assert_eq!(printed, "one\nthree\n");
+        // It waits for the rest of the line by now, or is about to.
+        signal(&child, name);
+        let output = wait(child);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{said}");
+        let expected = format!(
+            "braidlog: interrupted by SIG{name}: 2 records (8 B) acknowledged in log \"notes\"; \
+             what was read is in up to line 2 of standard input, its first 10 bytes"
+        );
+        assert_eq!(said.lines().last(), Some(&*expected));
+        drop(stdin);
+        assert_eq!(place.text(&["cat", "notes", "--raw"]), "one\nthree\n".repeat(n + 1));
+        assert!(place.text(&["info"]).contains("clean"));
+    }
+}
+
+#[test]
+fn put_that_is_interrupted_at_full_speed_has_acknowledged_what_it_says() {
+    let place = Place::new();
+    for (target, shown) in [(&["notes"][..], &["notes"][..]), (&["--stream", "clicks"], &["--stream", "clicks"])] {
+        let args = [&["put"], target, &["--json", "--batch", "10"]].concat();
+        let mut child = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || {
+            let lines = b"0123456\n".repeat(1000);
+            while stdin.write_all(&lines).is_ok() {}
+        });
+        until(|| place.run(&["ls"]).status.code() == Some(5));
+        signal(&child, "INT");
+        let output = wait(child);
+        writer.join().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(2), "{said}");
+        let error: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((&error["error"]["kind"], &error["error"]["exit_code"]), (&"interrupted".into(), &130.into()));
+        let put: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let records = put["records"].as_u64().unwrap();
+        if records > 0 {
+            let reached = &put["interrupted"];
+            assert_eq!((&reached["line"], &reached["bytes"]), (&records.into(), &(records * 8).into()), "{put}");
+            assert_eq!((&reached["input"], &reached["whole_line"]), (&"standard input".into(), &true.into()));
+        }
+        if place.run(&["ls"]).status.code() == Some(0) {
+            let cat = [&["cat", "--raw"], shown].concat();
+            assert_eq!(place.text(&cat).lines().count() as u64, records);
+        }
+    }
+}
+
+#[test]
 fn put_goes_on_when_nobody_reads_its_tail() {
     let place = Place::new();
     let mut child = place.command(&["put", "notes", "--tail"]).stdin(Stdio::piped()).spawn().unwrap();
@@ -448,6 +536,85 @@ fn follow_goes_on_with_what_later_owners_append() {
         stdout.read_line(&mut line).unwrap();
         assert_eq!(line, text);
     }
+    assert_eq!(wait(child).status.code(), Some(0));
+}
+
+/// A store whose clock is set.
+fn at(place: &Place, wall_ms: u64) -> Env {
+    Env { clock: Arc::new(ManualClock::at(wall_ms)), ..Env::system(&place.store()).unwrap() }
+}
+
+const TO_COME_MS: u64 = 4_000_000_000_000;
+
+#[test]
+fn follow_since_a_time_to_come_prints_what_arrives_from_then_on() {
+    for start in ["--since", "--from"] {
+        let place = Place::new();
+        let append = |text: &str, wall_ms: u64| {
+            let store = Store::open_in(at(&place, wall_ms), StoreOptions::new()).unwrap();
+            let log = store.log("notes").or_else(|_| store.create_log("notes", LogOptions::new())).unwrap();
+            log.append(text).unwrap();
+            drop(log);
+            store.close().unwrap();
+        };
+        let now_ms = TO_COME_MS - 10_000;
+        append("before", now_ms);
+        let args = ["cat", "notes", "--follow", start, "@4000000000", "--raw", "--count", "3"];
+        let mut child = place.command(&args).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        for n in 1..4 {
+            // Whether it begins to look before this or after: it is not what was asked for.
+            std::thread::sleep(Duration::from_millis(150));
+            append("too early", now_ms + n);
+        }
+        append("in time", TO_COME_MS);
+        append("later", TO_COME_MS + 1);
+        append("last", TO_COME_MS + 2);
+        let mut printed = String::new();
+        stdout.read_to_string(&mut printed).unwrap();
+        assert_eq!(printed, "in time\nlater\nlast\n", "{start}");
+        assert_eq!(wait(child).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_time_to_come_without_follow_or_behind_the_end_is_told_of() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\n"));
+    let empty = place.run(&["cat", "notes", "--since", "@4000000000"]);
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("--follow waits for it"));
+    assert!(succeeded(empty).is_empty());
+    let error = place.fails(&["cat", "notes", "-f", "--since", "@4000000000", "--until", "@3999999999"], 2);
+    assert!(error.contains("--until is not after"), "{error}");
+}
+
+#[test]
+fn follow_of_a_stream_since_a_time_to_come_prints_what_arrives_from_then_on() {
+    let place = Place::new();
+    let append = |data: &str, wall_ms: u64| {
+        let engine = Engine::open_in(at(&place, wall_ms), EngineOptions::new()).unwrap();
+        let made = engine.stream("clicks").or_else(|_| engine.create_stream("clicks", StreamOptions::new().shards(3)));
+        let stream = made.unwrap();
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            stream.put_record(key, data.as_bytes()).unwrap();
+        }
+        drop(stream);
+        engine.close().unwrap();
+    };
+    let now_ms = TO_COME_MS - 10_000;
+    append("before", now_ms);
+    let args = ["cat", "--stream", "clicks", "--follow", "--since", "@4000000000", "--raw", "--count", "12"];
+    let mut child = place.command(&args).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    for n in 1..4 {
+        std::thread::sleep(Duration::from_millis(150));
+        append("too early", now_ms + n);
+    }
+    append("in time", TO_COME_MS);
+    append("later", TO_COME_MS + 1);
+    let mut printed = String::new();
+    stdout.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "in time\n".repeat(6) + &"later\n".repeat(6));
     assert_eq!(wait(child).status.code(), Some(0));
 }
 
@@ -549,6 +716,63 @@ fn demo_reads_back_what_it_put_in() {
 }
 
 #[test]
+fn demo_that_is_interrupted_leaves_nothing_and_one_that_is_killed_what_the_next_removes() {
+    let place = Place::new();
+    let file = place.file("log", &b"2026-11-20 status installed thing\n".repeat(2_000_000));
+    let dir = place.dir.path();
+    let demo = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_braidlog"));
+        command.arg("demo").args(args).env("TMPDIR", dir).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let child = demo(&[&file]);
+        until(|| !folders(dir, "braidlog-demo-").is_empty());
+        signal(&child, name);
+        let output = wait(child);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{said}");
+        assert!(said.ends_with(&format!("braidlog: interrupted by SIG{name}\n")), "{said}");
+        assert!(folders(dir, "braidlog-demo-").is_empty());
+    }
+    let mut killed = demo(&[&file]);
+    until(|| !folders(dir, "braidlog-demo-").is_empty());
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(folders(dir, "braidlog-demo-").len(), 1);
+    assert_eq!(wait(demo(&[&place.file("short", b"line\n")])).status.code(), Some(0));
+    assert!(folders(dir, "braidlog-demo-").is_empty());
+}
+
+#[test]
+fn bench_removes_what_a_killed_run_left_and_nothing_else() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let bench = |seconds: &str| {
+        let args = ["bench", "append", "--dir", dir.to_str().unwrap(), "--bytes", "1GiB", "--seconds", seconds];
+        place.command(&args).spawn().unwrap()
+    };
+    let foreign = ["braidlog-bench-", "braidlog-bench-notes", "braidlog-bench-1-2-3", "braidlog-bench-7-0"];
+    for name in foreign {
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let is_foreign = |path: &PathBuf| foreign.contains(&path.file_name().unwrap().to_str().unwrap());
+    let ours = || folders(dir, "braidlog-bench-").into_iter().filter(|path| !is_foreign(path)).collect::<Vec<_>>();
+    let mut running = bench("600");
+    until(|| !ours().is_empty());
+    let at_work = ours();
+    assert_eq!(wait(bench("0.05")).status.code(), Some(0));
+    assert_eq!(ours(), at_work, "one that is at work stays");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(ours(), at_work);
+    assert_eq!(wait(bench("0.05")).status.code(), Some(0));
+    assert!(ours().is_empty());
+    assert_eq!(folders(dir, "braidlog-bench-").len(), foreign.len(), "a folder that others may enter is not ours");
+}
+
+#[test]
 fn bench_measures_the_engine_and_the_limits_in_one_run() {
     let place = Place::new();
     let dir = place.dir.path().display().to_string();
@@ -575,6 +799,23 @@ fn bench_measures_the_engine_and_the_limits_in_one_run() {
     }
     let table = place.text(&["bench", "append", "--dir", &dir, "--seconds", "0.05", "--bytes", "1MiB"]);
     assert!(table.contains("p99.9") && table.contains("limit: durable write") && table.contains("its rate"), "{table}");
+    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn bench_refuses_calls_that_no_append_takes_before_it_takes_memory_for_them() {
+    let place = Place::new();
+    let dir = place.dir.path().display().to_string();
+    let append = |batch: &'static str, record_bytes: &'static str| {
+        let sizes = ["--batch", batch, "--record-bytes", record_bytes, "--bytes", "64MiB", "--seconds", "0.05"];
+        [&["bench", "append", "--dir", &dir][..], &sizes].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |args: Vec<String>| place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = failed(run(append("1000000", "10MiB")), 2);
+    assert!(error.contains("9.5 TiB in one call") && error.contains("at most 14.0 MiB"), "{error}");
+    failed(run(append("2", "10MiB")), 2);
+    succeeded(run(append("1", "10MiB")));
+    succeeded(run(append("13", "1MiB")));
     assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
 

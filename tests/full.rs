@@ -300,4 +300,60 @@ fn a_store_on_a_full_disk_is_backed_up() {
         copy.log("a").unwrap().append(record(next).as_str()).unwrap();
         copy.close().unwrap();
     }
+
+/// Runs the program on a store: its exit code, and what it said.
+#[cfg(feature = "cli")]
+fn program(store: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_braidlog"));
+    let output = command.args(args).arg("--store").arg(store).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// Once the trim is durable it counts, whatever becomes of the checkpoint that closing takes.
+#[cfg(feature = "cli")]
+#[test]
+fn the_program_tells_that_a_trim_counts_though_closing_finds_no_room() {
+    let Some(mounted) = mount("tmpfs", 80) else { return };
+    let root = mounted.point().join("store");
+    {
+        // What is in the journal alone is more than the room that is kept, and the next owner has to write it.
+        let store = Store::open(&root).unwrap();
+        let log = store.create_log("a", LogOptions::new()).unwrap();
+        for _ in 0..120 {
+            log.append(&vec![1; 64 << 10][..]).unwrap();
+        }
+    }
+    stuff(&mounted.point());
+    let free = fs::File::options().write(true).open(mounted.point().join("stuffing")).unwrap();
+    // Opening takes a manifest, and a file of the journal if none is left.
+    free.set_len(free.metadata().unwrap().len() - (256 << 10)).unwrap();
+    let (code, said) = program(&root, &["trim", "a", "--before", "2"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("2 records trimmed") && said.contains("the disk is full"), "{said}");
+    let (code, said) = program(&root, &["info", "a", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"horizon\":2"), "{said}");
+}
+
+/// A store that has no room even for what opening writes is full as one is that fills up later.
+#[cfg(feature = "cli")]
+#[test]
+fn the_program_ends_with_the_code_of_a_full_disk_where_opening_finds_no_room() {
+    let Some(mounted) = mount("tmpfs", 4) else { return };
+    let root = mounted.point().join("store");
+    let input = mounted.point().join("input");
+    fs::write(&input, "line\n").unwrap();
+    let put = ["put", "a", input.to_str().unwrap()];
+    for args in [&put[..], &["create", "a"], &["stream", "create", "s"]] {
+        let (code, said) = program(&root, args);
+        assert!(said.contains("there is no room on the disk"), "{args:?}: {said}");
+        assert_eq!(code, Some(5), "{args:?}: {said}");
+    }
+    let (_, said) = program(&root, &["create", "a", "--json"]);
+    assert!(said.contains("\"exit_code\":5") && said.contains("\"retryable\":true"), "{said}");
+    let Err(Error::ReadOnly { full, .. }) = Store::open(&root).unwrap().create_log("a", LogOptions::new()) else {
+        panic!("it is not read-only");
+    };
+    assert!(full);
 }

@@ -31,11 +31,32 @@ pub fn directory() -> PathBuf {
     std::env::var_os("BRAIDLOG_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
 }
 
-/// A fresh directory, removed in the end. Nothing written before is still on its way to the disk.
+/// A fresh directory in `braidlog-benches`, removed in the end; what a killed run left there, in the beginning. Nothing written before
+/// is still on its way to the disk.
 pub fn scratch(within: &Path) -> Result<tempfile::TempDir> {
-    std::fs::create_dir_all(within)?;
+    let all = within.join("braidlog-benches");
+    std::fs::create_dir_all(&all)?;
+    remove_left(&all)?;
     settle(within)?;
-    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(within)?)
+    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(&all)?)
+}
+
+/// Removes what is in there, unless another run is at work in it.
+fn remove_left(all: &Path) -> Result<()> {
+    /// Held to the end of the process: shared by all that are at work.
+    static AT_WORK: std::sync::OnceLock<std::fs::File> = std::sync::OnceLock::new();
+    if AT_WORK.get().is_some() {
+        return Ok(());
+    }
+    let folder = std::fs::File::open(all)?;
+    if folder.try_lock().is_ok() {
+        for left in std::fs::read_dir(all)? {
+            std::fs::remove_dir_all(left?.path())?;
+        }
+    }
+    folder.lock_shared()?;
+    let _ = AT_WORK.set(folder);
+    Ok(())
 }
 
 /// Waits until the file system has nothing left to write, so that no figure pays for the one before.

@@ -19,7 +19,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let report = store.backup(&args.dest);
     bar.finish_and_clear();
     let report = report?;
-    store.close()?;
+    context.closed(store.close())?;
     let dest = args.dest.display().to_string();
     let json = json!({
         "dest": dest,

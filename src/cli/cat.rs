@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// The sequence number of a stream's record says which shard it is of: that one is read, and what comes of it.
     #[arg(long, value_name = "WHERE", group = "start", value_parser = parse_from)]
     from: Option<Begin>,
-    /// Start with the first record that arrived at or after this time
+    /// Start with the first record that arrived at or after this time; with --follow it may be one to come
     #[arg(long, value_name = "TIME", value_parser = time::parse, group = "start")]
     since: Option<Moment>,
     /// Start with the last N records
@@ -64,6 +64,22 @@ pub(crate) struct Args {
     follow: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+impl Args {
+    /// The time to start at, if it is one.
+    fn begins(&self) -> Option<Moment> {
+        match self.from {
+            Some(Begin::Time(moment)) => Some(moment),
+            _ => self.since,
+        }
+    }
+
+    /// Whether what arrived then lies before what was asked for. A time to start at that was yet to come is no place in a log: what is
+    /// appended before it comes behind the end as well.
+    fn is_before(&self, arrival_ms: u64) -> bool {
+        self.begins().is_some_and(|since| arrival_ms < since.0)
+    }
 }
 
 /// What `--from` says.
@@ -100,6 +116,17 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     if args.from == Some(Begin::Latest) && !args.follow {
         return Err(Failure::Usage("--from latest is for what comes: use it with --follow".to_owned()));
     }
+    if let (Some(since), Some(until), true) = (args.begins(), args.until, args.follow)
+        && until.0 <= since.0
+    {
+        return Err(Failure::Usage(
+            "--until is not after the time to start at: no record can be between them".to_owned(),
+        ));
+    }
+    // Not refused: a clock may have been ahead when the records arrived.
+    if args.begins().is_some_and(|since| since.0 > time::now_ms()) && !args.follow {
+        context.warn("the time to start at is yet to come; --follow waits for it");
+    }
     match &args.stream {
         None if args.shard.is_some() || args.deaggregate => {
             Err(Failure::Usage("--shard and --deaggregate are for a stream: use them with --stream".to_owned()))
@@ -118,7 +145,10 @@ fn run_stream(context: &mut Context, args: &Args, name: &str) -> Result<(), Fail
             return Err(Failure::Usage(why.to_owned()));
         }
         (Some(Begin::Sequence(number)), _) => Start::Sequence(number),
-        (Some(Begin::Time(moment)), _) | (_, Some(moment)) => Start::Time(moment.as_system_time()),
+        // No shard starts at a time to come; what arrives before that is passed over.
+        (Some(Begin::Time(moment)), _) | (_, Some(moment)) => {
+            Start::Time(Moment(moment.0.min(time::now_ms())).as_system_time())
+        }
         (Some(Begin::Latest), _) => Start::Latest,
         _ if args.latest => Start::Latest,
         _ => Start::Trim,
@@ -167,6 +197,9 @@ fn print_stream(
 ) -> Result<bool, Failure> {
     while *left > 0 {
         let Some(record) = merge.next(stream)? else { return Ok(false) };
+        if args.is_before(record.1.arrival_ms) {
+            continue;
+        }
         if args.until.is_some_and(|until| record.1.arrival_ms >= until.0) {
             return Ok(true);
         }
@@ -267,6 +300,9 @@ fn print(
         };
         let Some(batch) = batch else { break };
         for record in batch.iter() {
+            if args.is_before(record.arrival_ms) {
+                continue;
+            }
             let beyond = args.to.is_some_and(|to| record.sequence_number >= to)
                 || args.until.is_some_and(|until| record.arrival_ms >= until.0);
             if beyond {

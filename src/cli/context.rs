@@ -70,6 +70,20 @@ impl Context {
         Ok(store)
     }
 
+    /// After a store was closed. What was done was durable before, and a checkpoint that finds no room takes nothing of it back; it is
+    /// told of, for without one the space of what was given up comes back later, and opening has more to read.
+    pub(crate) fn closed(&self, outcome: crate::Result<()>) -> Result<(), Failure> {
+        match outcome {
+            Err(Error::Io(fault)) if fault.is_no_space() => {
+                self.warn(&format!(
+                    "what was done is durable, but the disk is full: {fault}; space is given back once there is some for a checkpoint"
+                ));
+                Ok(())
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
     /// Says what opening found that its owner should know.
     pub(crate) fn warn_of(&self, store: &Store) {
         let report = store.open_report();

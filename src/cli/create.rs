@@ -24,6 +24,6 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let log = store.create_log(&args.log, options)?;
     let json = json!({ "log": log.name(), "id": log.id().to_string(), "options": options::to_json(&log.options()) });
     drop(log);
-    store.close()?;
+    context.closed(store.close())?;
     context.answer(json, &format!("made log {:?}, {}", args.log, args.durability.word()))
 }

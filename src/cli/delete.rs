@@ -17,7 +17,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let records = log.end().saturating_sub(log.horizon()?);
     drop(log);
     store.delete_log(&args.log)?;
-    store.close()?;
+    context.closed(store.close())?;
     let line = format!("deleted log {:?} with {}", args.log, units::counted(records, "record"));
     context.answer(json!({ "deleted": args.log, "records": records }), &line)
 }

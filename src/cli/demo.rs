@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::bench::{Latency, Percentiles};
+use super::interrupt::Interrupts;
 use super::lines::{Lines, Next};
 use super::pump::{Pump, Target};
 use super::scratch::{Scratch, file_system};
@@ -47,10 +48,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
+    let interrupts = Interrupts::listen(context.json)?;
     let mut input = Input::find(args.file.as_deref())?;
     // Only the option counts here: a store that the environment names for daily work is no place for a demonstration.
     let scratch = if context.store_named { None } else { Some(Scratch::new(&std::env::temp_dir(), "demo")?) };
     let root = scratch.as_ref().map_or(context.store.clone(), |scratch| scratch.path().join("store"));
+    if let Some(scratch) = &scratch {
+        let left = format!("{} is left; the next demo removes it, too", scratch.path().display());
+        interrupts.last_words(move || left.clone());
+    }
     let store = context::open_as_owner(&root)?;
     context.say(&format!(
         "reading {} ({}), line by line, into {}",
@@ -60,16 +66,16 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     ))?;
     context.out.flush()?;
     let name = free_name(&store)?;
-    let put = ingest(context, &store, &name, &mut input)?;
-    let single = one_at_a_time(&store, &name, &mut input)?;
+    let put = ingest(context, &interrupts, &store, &name, &mut input)?;
+    let single = one_at_a_time(&interrupts, &store, &name, &mut input)?;
     store.close()?;
 
     let started = Instant::now();
     let store = context::open_as_owner(&root)?;
     let reopen = started.elapsed();
     let log = store.log(&name)?;
-    let read = compare(&log, &mut input)?;
-    let seek = seeks(&log)?;
+    let read = compare(&interrupts, &log, &mut input)?;
+    let seek = seeks(&interrupts, &log)?;
     store.close()?;
     let figures = Figures { put, single, reopen, read, seek };
     figures.tell(context, &input, &name, &root)
@@ -155,7 +161,13 @@ struct Put {
 }
 
 /// All of the input, many lines a call, several calls on their way.
-fn ingest(context: &Context, store: &Store, name: &str, input: &mut Input) -> Result<Put, Failure> {
+fn ingest(
+    context: &Context,
+    interrupts: &Interrupts,
+    store: &Store,
+    name: &str,
+    input: &mut Input,
+) -> Result<Put, Failure> {
     let log = store.create_log(name, LogOptions::new())?;
     let bar = context.progress(Some(input.len), "appending");
     let before = store.stats();
@@ -166,6 +178,7 @@ fn ingest(context: &Context, store: &Store, name: &str, input: &mut Input) -> Re
     let started = Instant::now();
     let mut pump = Pump::new(Target::Log(&log), LINES_PER_CALL).on_ack(|ns| latency.record(ns));
     loop {
+        interrupts.check()?;
         let (data, start) = pump.begin();
         if lines.next(data).map_err(|error| Failure::io(format!("read {file_name}"))(error))? == Next::End {
             break;
@@ -191,7 +204,7 @@ struct Single {
 }
 
 /// The first lines again, into another log, each waited for: what a sync costs a lone caller.
-fn one_at_a_time(store: &Store, name: &str, input: &mut Input) -> Result<Single, Failure> {
+fn one_at_a_time(interrupts: &Interrupts, store: &Store, name: &str, input: &mut Input) -> Result<Single, Failure> {
     let scratch_name = format!("{name}-one-by-one");
     let log = store.create_log(&scratch_name, LogOptions::new())?;
     let mut latency = Latency::new()?;
@@ -201,6 +214,7 @@ fn one_at_a_time(store: &Store, name: &str, input: &mut Input) -> Result<Single,
     let mut line = Vec::new();
     let mut n = 0;
     while n < SINGLE_LINES_MAX && started.elapsed() < SINGLE_LINES_FOR {
+        interrupts.check()?;
         line.clear();
         if lines.next(&mut line).map_err(|error| Failure::io(format!("read {file_name}"))(error))? == Next::End {
             break;
@@ -217,7 +231,7 @@ fn one_at_a_time(store: &Store, name: &str, input: &mut Input) -> Result<Single,
 }
 
 /// Reads the log and the file side by side. Returns how long the whole took.
-fn compare(log: &Log, input: &mut Input) -> Result<Duration, Failure> {
+fn compare(interrupts: &Interrupts, log: &Log, input: &mut Input) -> Result<Duration, Failure> {
     let (name, len) = (input.name.clone(), input.len);
     let mut file = std::io::BufReader::with_capacity(256 << 10, input.read()?);
     let mut reader = log.read(StartAt::TrimHorizon)?;
@@ -225,6 +239,7 @@ fn compare(log: &Log, input: &mut Input) -> Result<Duration, Failure> {
     let mut at = 0u64;
     let started = Instant::now();
     while let Some(batch) = reader.next_batch()? {
+        interrupts.check()?;
         for record in batch.iter() {
             expected.clear();
             let wanted = record.data.len();
@@ -244,12 +259,13 @@ fn compare(log: &Log, input: &mut Input) -> Result<Duration, Failure> {
 }
 
 /// Finds records here and there, by number.
-fn seeks(log: &Log) -> Result<Percentiles, Failure> {
+fn seeks(interrupts: &Interrupts, log: &Log) -> Result<Percentiles, Failure> {
     let mut latency = Latency::new()?;
     let end = log.end();
     let mut reader = log.read(StartAt::TrimHorizon)?;
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..SEEKS {
+        interrupts.check()?;
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let number = (random >> 16) % end.max(1);
         let at = Instant::now();

@@ -41,6 +41,13 @@ pub(crate) enum Failure {
     NotFound(String),
     /// Anything else.
     Other(String),
+    /// It was asked to end before it was done.
+    Interrupted {
+        /// By which signal.
+        signal: i32,
+        /// What is done; empty if there is nothing to say.
+        how_far: String,
+    },
     /// A failure with a word about where: `"notes.txt:17"`.
     At(String, Box<Failure>),
     /// Whoever read our output has had enough. Not an error: `braidlog cat clicks | head` is everyday use.
@@ -72,6 +79,8 @@ impl Failure {
             Failure::Usage(_) => code::USAGE,
             Failure::Damage(_) => code::DAMAGE,
             Failure::NotFound(_) => code::NOT_FOUND,
+            // As shells count it.
+            Failure::Interrupted { signal, .. } => 128u8.saturating_add(u8::try_from(*signal).unwrap_or(0)),
             Failure::At(_, inner) => inner.exit_code(),
             Failure::OutputClosed => 0,
         }
@@ -86,14 +95,26 @@ impl Failure {
             Failure::Damage(_) => "damaged",
             Failure::NotFound(_) => "not_found",
             Failure::Other(_) => "failed",
+            Failure::Interrupted { .. } => "interrupted",
             Failure::At(_, inner) => inner.kind(),
             Failure::OutputClosed => "output_closed",
         }
     }
 
+    /// The signal that asked for the end, if one did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        match self {
+            Failure::Interrupted { signal, .. } => Some(*signal),
+            Failure::At(_, inner) => inner.signal(),
+            _ => None,
+        }
+    }
+
     fn is_retryable(&self) -> bool {
         match self {
-            Failure::Engine(error) => error.is_retryable() || matches!(error, Error::Locked { .. }),
+            // Whoever runs the program again opens the store again.
+            Failure::Engine(Error::Locked { .. } | Error::ReadOnly { full: true, .. }) => true,
+            Failure::Engine(error) => error.is_retryable(),
             Failure::At(_, inner) => inner.is_retryable(),
             _ => false,
         }
@@ -125,6 +146,8 @@ fn engine_code(error: &Error) -> u8 {
         | Error::Trimmed { .. }
         | Error::BeyondEnd { .. } => code::NOT_FOUND,
         Error::Locked { .. } | Error::Busy { .. } | Error::Full { .. } => code::BUSY,
+        // Opened where there was not even room to begin: as full as a store that fills up later.
+        Error::ReadOnly { full: true, .. } => code::BUSY,
         Error::ResourceNotFound { .. } => code::NOT_FOUND,
         Error::ThroughputExceeded { .. } => code::BUSY,
         Error::InvalidName { .. } | Error::InvalidOption { .. } | Error::InvalidArgument { .. } => code::USAGE,
@@ -133,6 +156,8 @@ fn engine_code(error: &Error) -> u8 {
         {
             code::BUSY
         }
+        // Nobody waits longer for it than the append deadline: the disk hangs, or what is on its way waits for room.
+        Error::OutcomeUnknown { cause } if cause.kind == io::ErrorKind::TimedOut => code::BUSY,
         _ => code::FAILURE,
     }
 }
@@ -179,6 +204,11 @@ impl fmt::Display for Failure {
             Failure::Usage(what) | Failure::Damage(what) | Failure::NotFound(what) | Failure::Other(what) => {
                 f.write_str(what)
             }
+            Failure::Interrupted { signal, how_far } => {
+                let name = signal_hook::low_level::signal_name(*signal).unwrap_or("a signal");
+                let separator = if how_far.is_empty() { "" } else { ": " };
+                write!(f, "interrupted by {name}{separator}{how_far}")
+            }
             Failure::At(place, inner) => write!(f, "{place}: {inner}"),
             Failure::OutputClosed => f.write_str("the output was closed"),
         }
@@ -199,5 +229,25 @@ impl From<io::Error> for Failure {
         } else {
             Failure::Io { during: "write to standard output".to_owned(), source }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+
+    #[test]
+    fn exit_codes_tell_what_may_be_tried_again_from_what_may_not() {
+        let fault = |kind: io::ErrorKind| Fault::new("trim", "log \"a\"", &io::Error::from(kind));
+        let unknown = |kind| Failure::from(Error::OutcomeUnknown { cause: fault(kind) }).at("somewhere").exit_code();
+        assert_eq!(unknown(io::ErrorKind::TimedOut), code::BUSY, "the disk hangs, or has no room");
+        assert_eq!(unknown(io::ErrorKind::StorageFull), code::BUSY);
+        assert_eq!(unknown(io::ErrorKind::Other), code::FAILURE, "the store stopped");
+        let read_only = |full| Failure::from(Error::ReadOnly { why: String::new(), full });
+        assert_eq!((read_only(true).exit_code(), read_only(true).is_retryable()), (code::BUSY, true));
+        assert_eq!((read_only(false).exit_code(), read_only(false).is_retryable()), (code::FAILURE, false));
+        let interrupted = Failure::Interrupted { signal: 15, how_far: String::new() };
+        assert_eq!((interrupted.exit_code(), &*interrupted.to_string()), (143, "interrupted by SIGTERM"));
     }
 }

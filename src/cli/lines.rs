@@ -21,6 +21,7 @@ pub(crate) struct Lines<R> {
     bytes_max: usize,
     keep_newline: bool,
     number: u64,
+    consumed: u64,
     inside: bool,
 }
 
@@ -28,12 +29,17 @@ impl<R: Read> Lines<R> {
     /// Lines of `source`; no piece is longer than `bytes_max`. Without `keep_newline` the newline is left out.
     pub(crate) fn new(source: R, bytes_max: usize, keep_newline: bool) -> Lines<R> {
         let source = BufReader::with_capacity(BUFFER_BYTES, source);
-        Lines { source, bytes_max, keep_newline, number: 0, inside: false }
+        Lines { source, bytes_max, keep_newline, number: 0, consumed: 0, inside: false }
     }
 
     /// Number of the line that was read last, from 1.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Bytes of the source up to the end of what was read last.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// Whether reading on may wait for whoever writes the other end: what was read before should be on its way by then.
@@ -47,6 +53,7 @@ impl<R: Read> Lines<R> {
         if n == 0 {
             return Ok(Next::End);
         }
+        self.consumed += n as u64;
         if !self.inside {
             self.number += 1;
         }
@@ -65,6 +72,7 @@ impl<R: Read> Lines<R> {
             None => Ok(Next::Line),
             Some(b'\n') if !self.keep_newline => {
                 self.source.consume(1);
+                self.consumed += 1;
                 Ok(Next::Line)
             }
             Some(_) => {
@@ -116,6 +124,9 @@ mod tests {
     fn pieces_put_together_are_the_input() {
         let input = b"ab\n\nabcdefgh\nabcdefg\nabcd\n\n\nxyz";
         for bytes_max in 1..10 {
+            let mut lines = Lines::new(&input[..], bytes_max, false);
+            while lines.next(&mut Vec::new()).unwrap() != Next::End {}
+            assert_eq!(lines.consumed(), input.len() as u64, "at most {bytes_max}");
             let whole: Vec<u8> = cut(input, bytes_max, true).into_iter().flat_map(|(line, ..)| line).collect();
             assert_eq!(whole, input, "at most {bytes_max}");
         }

@@ -6,7 +6,8 @@
 //!    `--json` the result is JSON, one value a line.
 //! 2. Who only looks opens the store read-only: `cat`, `ls`, `info`, `stream list` change nothing, not even a lock's text.
 //! 3. The exit code says what kind of failure it was: 0 none, 1 it failed, 2 called wrongly, 3 damage found, 4 no such store,
-//!    log, file or position, 5 locked, busy or full. A reader that closes our output, like `head`, is no failure.
+//!    log, file or position, 5 locked, busy or full. A command that SIGINT or SIGTERM ends before it is done ends by that signal,
+//!    once it has said how far it got. A reader that closes our output, like `head`, is no failure.
 
 mod agent;
 mod backup;
@@ -27,6 +28,7 @@ mod health;
 #[cfg(feature = "server")]
 mod http;
 mod info;
+mod interrupt;
 mod keys;
 mod lines;
 mod ls;
@@ -67,6 +69,7 @@ Exit codes:
   3  damage found
   4  no such store, log, file or position
   5  locked, busy or full: worth trying again
+  130, 143  ended by SIGINT or SIGTERM before it was done, as shells count it
 
 Times are 2026-11-20T12:00:00Z (parts may be left out from the right), @UNIX-SECONDS, or how long ago: 15m, 2h, 7d.
 Sizes are 4096, 64KiB (or 64k), 1MB. Durations are 500ms, 30s, 15m, 12h, 7d.";
@@ -172,6 +175,9 @@ fn run(args: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report(context.json);
+            if let Some(signal) = failure.signal() {
+                interrupt::end_by(signal);
+            }
             ExitCode::from(failure.exit_code())
         }
     }

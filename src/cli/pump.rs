@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Failure;
@@ -78,7 +79,7 @@ pub(crate) struct Pump<'a> {
     keys: Vec<u8>,
     records: Vec<(Range<usize>, Option<Range<usize>>)>,
     on_their_way: VecDeque<Batch>,
-    totals: Totals,
+    totals: Arc<Mutex<Totals>>,
     on_ack: Option<OnAck<'a>>,
 }
 
@@ -103,7 +104,7 @@ impl<'a> Pump<'a> {
             keys: Vec::new(),
             records: Vec::new(),
             on_their_way: VecDeque::new(),
-            totals: Totals::default(),
+            totals: Arc::default(),
             on_ack: None,
         }
     }
@@ -231,16 +232,18 @@ impl<'a> Pump<'a> {
             let waiting = match batch.sent {
                 Sent::Log(ticket) if !wait && ticket.try_get().is_none() => Some(Sent::Log(ticket)),
                 Sent::Log(ticket) => {
-                    self.totals.log(ticket.wait()?, batch.records, &batch.bytes);
+                    let appended = ticket.wait()?;
+                    lock(&self.totals).log(appended, batch.records, &batch.bytes);
                     None
                 }
                 Sent::Stream(ticket) if wait => {
-                    self.totals.stream(ticket.wait(), &batch.bytes)?;
+                    let put = ticket.wait();
+                    lock(&self.totals).stream(put, &batch.bytes)?;
                     None
                 }
                 Sent::Stream(ticket) => match ticket.try_get() {
                     Ok(put) => {
-                        self.totals.stream(put, &batch.bytes)?;
+                        lock(&self.totals).stream(put, &batch.bytes)?;
                         None
                     }
                     Err(ticket) => Some(Sent::Stream(ticket)),
@@ -265,8 +268,18 @@ impl<'a> Pump<'a> {
 
     /// What was acknowledged so far.
     pub(crate) fn totals(&self) -> Totals {
-        self.totals
+        *lock(&self.totals)
     }
+
+    /// The same for another thread, that does not wait for this one.
+    pub(crate) fn watch_totals(&self) -> impl Fn() -> Totals + Send + 'static {
+        let totals = self.totals.clone();
+        move || *lock(&totals)
+    }
+}
+
+fn lock(totals: &Mutex<Totals>) -> std::sync::MutexGuard<'_, Totals> {
+    totals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn put(stream: &Stream, parts: &[RecordParts<'_>]) -> Result<PutTicket, Error> {

@@ -1,10 +1,11 @@
 //! `braidlog put`: the lines of files, or of standard input, become records of a log or of a stream.
 //!
 //! A pipe that pauses must not hold records back: before reading on could wait, everything read is sent. A failure halfway
-//! says how many records are in the log, so that the caller knows where to go on.
+//! says how many records are in the log, so that the caller knows where to go on; a signal, up to where in the input they are.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::context::tell;
+use super::interrupt::Interrupts;
 use super::keys::{KeyArgs, KeyRule, partition_key};
 use super::lines::{Lines, Next};
 use super::options::{DurabilityName, KeepArgs};
@@ -29,6 +31,9 @@ const SHOWN_EVERY: u64 = 64 << 10;
 
 /// Arguments of `braidlog put`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+SIGINT and SIGTERM end it once all lines that were read are acknowledged; it says how many records that is, and up to which line and
+byte of the input. To go on from there: tail -c +BYTES FILE | braidlog put LOG, with BYTES one more than it says.")]
 pub(crate) struct Args {
     /// The log, made if there is none; with --stream, this is the first of the files already
     #[arg(required_unless_present = "stream")]
@@ -156,6 +161,8 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
         let first_file = args.log.take().map(PathBuf::from);
         args.files = first_file.into_iter().chain(std::mem::take(&mut args.files)).collect();
     }
+    // Before anything is opened: what comes while it is ends it, too.
+    let interrupts = Interrupts::listen(context.json)?;
     let name = args.stream.clone().or_else(|| args.log.clone()).unwrap_or_default();
     let into = format!("{} {name:?}", if args.stream.is_some() { "stream" } else { "log" });
     // A file that can't be opened, and a name that can't be, is told of before the first record is in.
@@ -170,8 +177,15 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
     let tail = if args.tail { Some(Tail { follow: opened.tail()?, render, closed: false }) } else { None };
     let started = Instant::now();
     let mut pump = Pump::new(opened.target(), args.batch as usize);
+    let so_far = {
+        let (totals, into) = (pump.watch_totals(), into.clone());
+        move || acknowledged(totals(), &into)
+    };
+    interrupts.last_words(move || format!("{}; more may be on its way", so_far()));
     let mut feed = Feed {
         context,
+        interrupts: &interrupts,
+        reached: None,
         args: &args,
         name: &name,
         keys,
@@ -185,16 +199,71 @@ pub(crate) fn run(context: &mut Context, mut args: Args) -> Result<(), Failure> 
     let settled = pump.settle();
     let printed = feed.print_tail();
     let totals = pump.totals();
-    let outcome = outcome.and(settled).and(printed);
+    let reached = feed.reached.take();
     drop(feed);
     drop(pump);
     let seconds = started.elapsed().as_secs_f64();
-    if let Err(failure) = outcome {
+    let interrupted = match outcome {
+        Err(Failure::Interrupted { signal, .. }) => Some(signal),
+        _ => None,
+    };
+    let outcome = if interrupted.is_some() { Ok(()) } else { outcome };
+    if let Err(failure) = outcome.and(settled).and(printed) {
         let _ = opened.close();
         return Err(failure.at(format!("after {} in {into}", units::counted(totals.records, "record"))));
     }
-    opened.close()?;
-    summarize(context, &args, &into, totals, seconds)
+    context.closed(opened.close())?;
+    let end = interrupted.map(|signal| End { signal, reached });
+    summarize(context, &args, &into, totals, seconds, end.as_ref())?;
+    // All that was read whole is acknowledged by now.
+    end.map_or(Ok(()), |end| {
+        let how_far = format!("{}; {}", acknowledged(totals, &into), end.place());
+        Err(Failure::Interrupted { signal: end.signal, how_far })
+    })
+}
+
+fn acknowledged(totals: Totals, into: &str) -> String {
+    let (records, bytes) = (units::counted(totals.records, "record"), units::bytes(totals.bytes));
+    format!("{records} ({bytes}) acknowledged in {into}")
+}
+
+/// How far the input was put when a signal came.
+struct End {
+    signal: i32,
+    reached: Option<Reached>,
+}
+
+/// The end of the last record that was put.
+struct Reached {
+    input: String,
+    /// Number of the line, from 1.
+    line: u64,
+    /// Bytes of the input up to there.
+    bytes: u64,
+    /// Whether it is the end of the line, not of a piece of it.
+    is_whole: bool,
+}
+
+impl End {
+    fn place(&self) -> String {
+        let Some(Reached { input, line, bytes, is_whole }) = &self.reached else {
+            return "nothing was read".to_owned();
+        };
+        let (line, bytes) = (units::count(*line), units::counted(*bytes, "byte"));
+        let upto = if *is_whole { "" } else { "a part of " };
+        format!("what was read is in up to {upto}line {line} of {input}, its first {bytes}")
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let reached = self.reached.as_ref();
+        json!({
+            "signal": self.signal,
+            "input": reached.map(|reached| &reached.input),
+            "line": reached.map(|reached| reached.line),
+            "bytes": reached.map(|reached| reached.bytes),
+            "whole_line": reached.map(|reached| reached.is_whole),
+        })
+    }
 }
 
 enum Source {
@@ -270,6 +339,9 @@ impl Follow {
 
 struct Feed<'a> {
     context: &'a mut Context,
+    interrupts: &'a Interrupts,
+    /// The end of what was given to the pump.
+    reached: Option<Reached>,
     args: &'a Args,
     name: &'a str,
     keys: KeyRule,
@@ -290,26 +362,28 @@ impl Feed<'_> {
         } else {
             self.context.progress(known, self.name)
         };
-        for input in inputs {
-            match input {
-                Source::Stdin => {
-                    if io::stdin().is_terminal() {
-                        self.context.warn("reading standard input; end it with Ctrl-D");
-                    }
-                    self.one("standard input", io::stdin().lock(), pump, &bar)?;
+        let outcome = inputs.into_iter().try_for_each(|input| match input {
+            Source::Stdin => {
+                if io::stdin().is_terminal() {
+                    self.context.warn("reading standard input; end it with Ctrl-D");
                 }
-                Source::File(path, _) => self.one(&path.display().to_string(), open(&path)?, pump, &bar)?,
+                // Past the buffer of the standard library: whether there is something to read shows on the file alone.
+                let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::io("read standard input"))?;
+                self.one("standard input", File::from(stdin), pump, &bar)
             }
-        }
+            Source::File(path, _) => self.one(&path.display().to_string(), open(&path)?, pump, &bar),
+        });
         bar.finish_and_clear();
-        Ok(())
+        outcome
     }
 
-    fn one(&mut self, name: &str, input: impl Read, pump: &mut Pump<'_>, bar: &ProgressBar) -> Result<(), Failure> {
-        let mut lines = Lines::new(input, self.line_bytes_max, self.args.with_newline);
+    fn one(&mut self, name: &str, input: File, pump: &mut Pump<'_>, bar: &ProgressBar) -> Result<(), Failure> {
+        let mut lines = Lines::new(self.interrupts.reader(input), self.line_bytes_max, self.args.with_newline);
+        let mut is_first = true;
         let (mut key, mut has_key, mut unshown) = (Vec::new(), false, 0);
         let mut in_pieces = false;
         loop {
+            self.interrupts.check()?;
             if lines.may_wait() {
                 pump.send()?;
                 if self.tail.is_some() {
@@ -318,7 +392,14 @@ impl Feed<'_> {
                 }
             }
             let (data, start) = pump.begin();
-            let next = lines.next(data).map_err(|error| Failure::io(format!("read {name}"))(error))?;
+            let next = match lines.next(data) {
+                Ok(next) => next,
+                Err(error) => {
+                    pump.take_back(start);
+                    self.interrupts.check()?;
+                    return Err(Failure::io(format!("read {name}"))(error));
+                }
+            };
             let place = |failure: Failure| failure.at(format!("{name}:{}", lines.number()));
             // A bar looks at the clock each time, which a line is too short for.
             unshown += pump.pending(start).len() as u64 + u64::from(!self.args.with_newline);
@@ -368,6 +449,12 @@ impl Feed<'_> {
                 has_key
             })?;
             in_pieces = next == Next::Piece;
+            let input = match self.reached.take() {
+                Some(reached) if !is_first => reached.input,
+                _ => name.to_owned(),
+            };
+            is_first = false;
+            self.reached = Some(Reached { input, line: lines.number(), bytes: lines.consumed(), is_whole: !in_pieces });
         }
     }
 
@@ -384,7 +471,14 @@ impl Feed<'_> {
     }
 }
 
-fn summarize(context: &mut Context, args: &Args, into: &str, totals: Totals, seconds: f64) -> Result<(), Failure> {
+fn summarize(
+    context: &mut Context,
+    args: &Args,
+    into: &str,
+    totals: Totals,
+    seconds: f64,
+    interrupted: Option<&End>,
+) -> Result<(), Failure> {
     let rate = totals.records as f64 / seconds;
     let json = json!({
         "log": args.log,
@@ -395,6 +489,7 @@ fn summarize(context: &mut Context, args: &Args, into: &str, totals: Totals, sec
         "last": totals.last,
         "seconds": seconds,
         "records_per_second": rate,
+        "interrupted": interrupted.map(End::to_json),
     });
     let numbers = match (totals.first, totals.last) {
         (Some(first), Some(last)) => format!(", numbers {first} to {last}"),

@@ -23,7 +23,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     log.set_options(args.keep.apply(log.options()))?;
     let kept = log.options();
     drop(log);
-    store.close()?;
+    context.closed(store.close())?;
     let line = format!(
         "log {:?}: retention {}, segments of {}",
         args.log,

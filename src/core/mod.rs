@@ -288,7 +288,7 @@ impl Core {
         match self.health.get() {
             _ if self.is_closed() => Error::Closed,
             Health::Full { why } => Error::Full { why },
-            Health::ReadOnly { why } => Error::ReadOnly { why },
+            Health::ReadOnly { why, full } => Error::ReadOnly { why, full },
             Health::Stopped { cause } => Error::Stopped { cause },
             Health::Ok => Error::Busy { what: self.env.disk.root(), retry_after: Duration::from_millis(10) },
         }

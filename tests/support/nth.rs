@@ -160,7 +160,7 @@ pub fn start_packing(mode: ReadMode) -> Verdict<Run> {
 pub fn says_full(error: &Error) -> bool {
     match error {
         Error::Full { .. } | Error::Busy { .. } => true,
-        Error::ReadOnly { why } => why.contains("no room"),
+        Error::ReadOnly { full, .. } => *full,
         Error::Io(fault) | Error::Stopped { cause: fault } | Error::OutcomeUnknown { cause: fault } => {
             fault.is_no_space()
         }

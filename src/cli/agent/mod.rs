@@ -189,7 +189,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let closed = engine.close();
     let so_far = format!("after {} in stream {:?}", units::counted(records, "record"), args.stream);
     outcome.map_err(|failure| failure.at(so_far))?;
-    closed?;
+    context.closed(closed)?;
     let json =
         json!({ "stream": args.stream, "files": files, "records": records, "bytes": bytes, "unparsed": unparsed });
     let line = format!(

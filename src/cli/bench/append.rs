@@ -16,6 +16,7 @@ use crate::cli::scratch::file_system;
 use crate::cli::units::{self, parse_bytes};
 use crate::cli::{Context, Failure, context};
 use crate::format::batch;
+use crate::limits::APPEND_BYTES_MAX;
 use crate::{Error, Log, LogOptions, RecordParts, Stats, Store, Ticket};
 
 /// A buffered append takes less than reading the clock twice: of those, one in so many is timed.
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     /// Logs they append to in turn
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     logs: u32,
-    /// Records in one call
+    /// Records in one call; together at most 14 MiB, headers included
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     batch: u32,
     /// When an append is acknowledged
@@ -56,9 +57,27 @@ impl Args {
         let default = if self.durability == DurabilityName::Durable { 1 } else { 64 };
         self.tickets.unwrap_or(default) as usize
     }
+
+    /// Before memory is taken for calls: what the engine would refuse can be more than the machine has.
+    fn check(&self) -> Result<(), Failure> {
+        let record_bytes = self.common.record_bytes.saturating_add(batch::RECORD_HEADER_BYTES as u64);
+        let call_bytes = record_bytes.saturating_mul(u64::from(self.batch));
+        if self.batch == 1 || call_bytes <= APPEND_BYTES_MAX as u64 {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "--batch {} of --record-bytes {} is {} in one call, headers included; a call takes at most {}",
+            units::count(u64::from(self.batch)),
+            units::bytes(self.common.record_bytes),
+            units::bytes(call_bytes),
+            units::bytes(APPEND_BYTES_MAX as u64),
+        )))
+    }
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
+    args.common.check()?;
+    args.check()?;
     let scratch = place(&args.common, args.bytes)?;
     let record = args.common.record();
     let bar = context.progress(None, "appending");
@@ -126,9 +145,11 @@ struct Run {
 fn measure(args: &Args, logs: &[Log], record: &[u8], time: Duration, bytes: u64) -> Result<Run, Failure> {
     let calls_max = (bytes / (record.len().max(1) as u64 * u64::from(args.batch))).max(1);
     let calls = AtomicU64::new(0);
+    let parts = vec![RecordParts { data: record, key: None, attributes: None }; args.batch as usize];
     let started = Instant::now();
+    let until = started + time;
     let worker = |thread: u32| {
-        let worker = Worker { args, logs, record, thread, started, until: started + time, calls: &calls, calls_max };
+        let worker = Worker { args, logs, parts: &parts, thread, started, until, calls: &calls, calls_max };
         worker.run()
     };
     let runs: Vec<Result<Run, Failure>> = std::thread::scope(|scope| {
@@ -154,7 +175,8 @@ fn measure(args: &Args, logs: &[Log], record: &[u8], time: Duration, bytes: u64)
 struct Worker<'a> {
     args: &'a Args,
     logs: &'a [Log],
-    record: &'a [u8],
+    /// The records of a call: the same ones each time, and for all threads.
+    parts: &'a [RecordParts<'a>],
     thread: u32,
     started: Instant,
     until: Instant,
@@ -164,12 +186,11 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn run(&self) -> Result<Run, Failure> {
-        let args = self.args;
-        let parts = vec![RecordParts { data: self.record, key: None, attributes: None }; args.batch as usize];
+        let (args, parts) = (self.args, self.parts);
         let in_flight_max = args.tickets();
         let sample = if args.durability == DurabilityName::Durable { 1 } else { BUFFERED_SAMPLE };
         let interval = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.batch) / rate as f64));
-        let mut in_flight: VecDeque<(Ticket, Option<Instant>)> = VecDeque::with_capacity(in_flight_max);
+        let mut in_flight: VecDeque<(Ticket, Option<Instant>)> = VecDeque::new();
         let mut latency = Latency::new()?;
         let (mut calls, mut records) = (0u64, 0u64);
         let mut finish = |(ticket, due): (Ticket, Option<Instant>)| -> Result<(), Failure> {
@@ -200,7 +221,7 @@ impl Worker<'_> {
             let timed = calls.is_multiple_of(sample).then(|| due.unwrap_or_else(Instant::now));
             let ticket = match parts.len() {
                 1 => log.append_ticket(parts[0])?,
-                _ => log.append_batch_ticket(&parts)?,
+                _ => log.append_batch_ticket(parts)?,
             };
             calls += 1;
             in_flight.push_back((ticket, timed));

@@ -42,7 +42,7 @@ enum What {
 /// What all of them take.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// A folder on the disk to measure; a folder is made in it and removed again
+    /// A folder on the disk to measure; a folder braidlog-bench-... is made in it and removed again, with those that killed runs left
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// Bytes of data in a record

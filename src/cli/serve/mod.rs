@@ -51,8 +51,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         break;
     }
     server.stop();
-    opened.engine.clone().close()?;
-    Ok(())
+    context.closed(opened.engine.clone().close())
 }
 
 /// New handshakes go by what the files have now, if that is a certificate that can be used.

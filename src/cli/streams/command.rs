@@ -154,7 +154,7 @@ fn create(context: &mut Context, args: Create) -> Result<(), Failure> {
     let stream = engine.create_stream(&args.name, options)?;
     let (json, shards) = (to_json(&stream)?, stream.open_shards().len() as u64);
     drop(stream);
-    engine.close()?;
+    context.closed(engine.close())?;
     context.answer(json, &format!("made stream {:?} with {}", args.name, units::counted(shards, "shard")))
 }
 
@@ -270,7 +270,7 @@ fn reshard(
     drop(stream);
     let closed = engine.close();
     outcome?;
-    closed?;
+    context.closed(closed)?;
     let ids: Vec<String> = open.iter().map(|shard| shard.shard_id.index().to_string()).collect();
     let shards = units::counted(open.len() as u64, "open shard");
     let which = if ids.len() <= 16 { format!(": {}", ids.join(", ")) } else { String::new() };
@@ -281,7 +281,7 @@ fn delete(context: &mut Context, name: &str, enforce_consumer_deletion: bool) ->
     let engine = super::own(context, false)?;
     let records = super::record_count(&engine.stream(name)?)?;
     engine.delete_stream(name, enforce_consumer_deletion)?;
-    engine.close()?;
+    context.closed(engine.close())?;
     let line = format!("deleted stream {name:?} with {}", units::counted(records, "record"));
     context.answer(json!({ "deleted": name, "records": records }), &line)
 }
