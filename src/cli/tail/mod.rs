@@ -334,9 +334,9 @@ fn read(record: api::Record) -> Outcome<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Engine;
     use crate::server::Server;
-    use crate::stream::{HashKey, StreamOptions};
+    use crate::stream::{HashKey, StartingPosition, StreamOptions, ThroughputLimits};
+    use crate::{Engine, EngineOptions};
 
     #[test]
     fn splits_and_merges_are_followed() {
@@ -416,6 +416,77 @@ mod tests {
                 count += 1;
             }
         }
+        server.stop();
+    }
+
+    /// What splits and merges made of one shard in turn has more ways back to it than anybody can go.
+    #[test]
+    fn a_long_lineage_is_looked_through_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let server = Server::start(engine).unwrap();
+        let endpoint = server.endpoint();
+        let mut parents = BTreeMap::new();
+        for round in (0..150).step_by(3) {
+            let [split, left, right, merged] = [0, 1, 2, 3].map(|n| ShardId(round + n));
+            parents.insert(left, vec![split]);
+            parents.insert(right, vec![split]);
+            parents.insert(merged, vec![left, right]);
+        }
+        let (done, looked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let client = Client::new(&endpoint).unwrap();
+            let stream = "clicks".to_owned();
+            let mut tail = Tail { client, stream, shards: BTreeMap::new(), done: BTreeSet::new(), parents };
+            // As after `--from latest`: nothing of what was before is read.
+            let before = tail.comes(ShardId(150));
+            tail.add(ShardId(0), From::Trim.position());
+            done.send((before, tail.comes(ShardId(150))))
+        });
+        assert_eq!(looked.recv_timeout(Duration::from_secs(10)), Ok((false, true)));
+        server.stop();
+    }
+
+    #[test]
+    fn a_look_that_the_limits_refuse_is_not_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EngineOptions::new().throughput_limits(ThroughputLimits::Enforce);
+        let engine = Engine::open_with(dir.path(), options).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1)).unwrap();
+        clicks.put_record("k", b"1").unwrap();
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(From::Trim, None).unwrap();
+        // Others read it, too: what is allowed in a second is used up.
+        let iterator = clicks.shard_iterator(ShardId(0), StartingPosition::TrimHorizon).unwrap();
+        while engine.get_records(&iterator, 1).is_ok() {}
+        let Ok((records, more)) = tail.look() else { panic!("a look was refused") };
+        assert!(!records.is_empty() || more, "with --no-follow this would be taken for the end");
+        server.stop();
+    }
+
+    /// A client that slept for longer than iterators live, say.
+    #[test]
+    fn what_comes_while_an_iterator_expires_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let lifetime = Duration::from_millis(500);
+        let engine = Engine::open_with(dir.path(), EngineOptions::new().iterator_lifetime(lifetime)).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1)).unwrap();
+        clicks.put_record("k", b"before").unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(From::Latest, None).unwrap();
+        let mut look = || tail.look().map(|(records, _)| records).unwrap_or_else(|_| panic!("a look was refused"));
+        assert!(look().is_empty());
+        clicks.put_record("k", b"after").unwrap();
+        std::thread::sleep(2 * lifetime);
+        let found: Vec<_> = (0..3).flat_map(|_| look()).map(|(_, record)| record.data).collect();
+        assert_eq!(found, ["after"]);
         server.stop();
     }
 
