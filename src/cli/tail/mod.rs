@@ -161,6 +161,8 @@ struct Cursor {
     iterator: Option<String>,
     /// Where to ask for one.
     position: (&'static str, Option<Timestamp>),
+    /// When it began.
+    since: Moment,
     /// The last record that was got: what an iterator that expired is replaced by.
     last: Option<String>,
 }
@@ -220,7 +222,8 @@ impl Tail {
 
     fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
         if !self.done.contains(&shard) {
-            self.shards.entry(shard).or_insert(Cursor { iterator: None, position, last: None });
+            let since = Moment(time::now_ms());
+            self.shards.entry(shard).or_insert(Cursor { iterator: None, position, since, last: None });
         }
     }
 
@@ -230,7 +233,11 @@ impl Tail {
         for shard in self.shards.keys().copied().collect::<Vec<_>>() {
             let got = match self.get(shard) {
                 Ok(Some(got)) => got,
-                Ok(None) => continue,
+                // It was not looked at: that is no end.
+                Ok(None) => {
+                    more = true;
+                    continue;
+                }
                 // What was got already is not to be lost: the next look meets the same, or does not.
                 Err(_) if !found.is_empty() => break,
                 Err(refused) => return Err(refused),
@@ -263,9 +270,17 @@ impl Tail {
 
     /// Whether a shard is being read, or will be when what it came of has been.
     fn comes(&self, shard: ShardId) -> bool {
-        self.shards.contains_key(&shard)
-            || !self.done.contains(&shard)
-                && self.parents.get(&shard).is_some_and(|parents| parents.iter().any(|parent| self.comes(*parent)))
+        // From what was split and merged again and again, ever more ways lead back to one shard: each is looked at once.
+        let (mut seen, mut left) = (BTreeSet::new(), vec![shard]);
+        while let Some(shard) = left.pop() {
+            if self.shards.contains_key(&shard) {
+                return true;
+            }
+            if !self.done.contains(&shard) && seen.insert(shard) {
+                left.extend(self.parents.get(&shard).into_iter().flatten());
+            }
+        }
+        false
     }
 
     /// Begins with the children whose parents are all read, or are not read here.
@@ -315,10 +330,17 @@ impl Tail {
             Err(Refused::Said { code, .. }) if code == "ExpiredIteratorException" => {
                 if let Some(cursor) = self.shards.get_mut(&shard) {
                     cursor.iterator = None;
+                    // Of nothing that came: the newest record is another one by now.
+                    if cursor.position.0 == From::Latest.position().0 {
+                        cursor.position = From::Time(cursor.since).position();
+                    }
                 }
                 Ok(None)
             }
-            Err(Refused::Said { code, .. }) if code == "ProvisionedThroughputExceededException" => Ok(None),
+            Err(Refused::Said { code, .. }) if code == "ProvisionedThroughputExceededException" => {
+                std::thread::sleep(LOOK_EVERY);
+                Ok(None)
+            }
             Err(other) => Err(other),
         }
     }
