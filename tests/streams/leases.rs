@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use braidlog::env::sim::{ManualClock, SimDisk, Tape};
@@ -313,9 +314,10 @@ fn a_lease_that_is_handed_over_to_somebody_busy_is_read_by_another() {
     let mut first = group.worker("first", |_| |_: &mut RecordBatch<'_>| Ok(())).unwrap();
     while first.step().unwrap() {}
     assert_eq!(first.shards().len(), 4);
-    let (first, began) = (std::sync::Mutex::new(first), std::sync::Mutex::new(None));
+    let (first, batches) = (std::sync::Mutex::new(first), AtomicU32::new(0));
     let busy = |batch: &mut RecordBatch<'_>| {
-        if began.lock().unwrap().replace(batch.shard_id()).is_some() {
+        // With the second it has asked for another lease.
+        if batches.fetch_add(1, Ordering::Relaxed) != 1 {
             return Ok(());
         }
         put(&stream, 140..210);
@@ -330,11 +332,9 @@ fn a_lease_that_is_handed_over_to_somebody_busy_is_read_by_another() {
         Ok(())
     };
     let mut second = group.worker("second", |_| busy).unwrap();
-    while began.lock().unwrap().is_none() {
-        second.step().unwrap();
+    while batches.load(Ordering::Relaxed) < 2 {
         put(&stream, 70..140);
-        if began.lock().unwrap().is_none() {
-            first.lock().unwrap().step().unwrap();
-        }
+        second.step().unwrap();
+        first.lock().unwrap().step().unwrap();
     }
 }
