@@ -71,7 +71,7 @@ pub(super) async fn respond<S: Service>(
         (Route::Clock, true) => Ok(own(StatusCode::OK, JSON, clock_state(clock_of(room)?))),
         (Route::Clock, false) if head.method == Method::POST => {
             let clock = clock_of(room)?;
-            let (body, _share) = read(room, body).await?;
+            let body = read(room, body).await?;
             move_clock(room, clock, &body).await
         }
         (route, _) => {

@@ -101,14 +101,13 @@ async fn respond<S: Service>(
         Ok(admitted) => admitted,
         Err(refusal) => return Ok(closing(*refusal)),
     };
-    // The share is held until the answer is there: as long as the service has the body.
-    let (body, _share) = read(room, body).await?;
+    let body = read(room, body).await?;
     let request = ApiRequest { body, peer, budget: room.budget.clone() };
     Ok(room.service.call(request, admitted).await)
 }
 
 /// Reads the body of a request.
-pub(super) async fn read<S>(room: &Room<S>, body: Incoming) -> Result<(Bytes, body::Share), Refused> {
+pub(super) async fn read<S>(room: &Room<S>, body: Incoming) -> Result<Bytes, Refused> {
     let limits = &room.options.limits;
     body::read(body, limits, &room.budget).await.map_err(|unread| Refused::unread(unread, limits))
 }

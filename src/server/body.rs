@@ -197,8 +197,8 @@ impl Unread {
     }
 }
 
-/// Reads a body whole. The share is held as long as the bytes are.
-pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -> Result<(Bytes, Share), Unread> {
+/// Reads a body whole. It holds its share as long as anybody has it: a client that leaves does not end what is done with it.
+pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -> Result<Bytes, Unread> {
     let declared = body.size_hint();
     if declared.lower() > limits.body_bytes as u64 {
         return Err(Unread::TooLarge);
@@ -239,7 +239,8 @@ pub(super) async fn read(mut body: Incoming, limits: &Limits, budget: &Budget) -
             }
         }
     }
-    Ok((first.unwrap_or_else(|| rest.freeze()), share))
+    let bytes = first.unwrap_or_else(|| rest.freeze());
+    Ok(Bytes::from_owner(Held { bytes, _share: share }))
 }
 
 /// An answer goes into an HTTP/2 stream in pieces: the next is asked for when its client takes one.

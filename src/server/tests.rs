@@ -52,7 +52,8 @@ impl Service for Play {
                 self.gate.acquire().await.unwrap().forget();
                 Response::new(ApiBody::Whole(Bytes::from_static(b"through")))
             }
-            _ => Response::new(ApiBody::Whole(request.body)),
+            // A copy: the body itself holds its share as long as it is there.
+            _ => Response::new(ApiBody::Whole(Bytes::copy_from_slice(&request.body))),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::format::stream::ConsumerRow;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 use super::Stream;
@@ -238,7 +239,10 @@ impl Subscription {
     }
 
     fn check(&self) -> Result<()> {
-        if !self.seat.ended.load(Ordering::SeqCst) {
+        // Who removed the consumer may have given up before it was, and has ended nothing then.
+        let is_its = |row: &ConsumerRow| row.created_ms == self.seat.consumer_ms;
+        let consumers = self.reader.stream().state.consumers();
+        if !self.seat.ended.load(Ordering::SeqCst) && consumers.get(&self.consumer).is_some_and(is_its) {
             return Ok(());
         }
         let what = format!("subscription of consumer {} to {}", self.consumer, self.shard_id());

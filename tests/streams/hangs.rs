@@ -8,6 +8,7 @@ use braidlog::env::sim::{ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
     GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, StartingPosition, Stream, StreamOptions,
+    SubscriptionOptions,
 };
 use braidlog::{Engine, Error, LogOptions, StartAt, Transaction};
 
@@ -84,6 +85,29 @@ fn a_control_operation_gives_up_and_the_next_builds_on_what_came_of_it() {
     assert!(is_unknown(&while_it_hangs(|| stream.consumer_group("copiers", GroupOptions::new()))));
     stream.consumer_group("copiers", GroupOptions::new()).unwrap();
     assert_eq!(stream.consumer_groups(), ["copiers"]);
+}
+
+#[test]
+fn a_consumer_that_is_removed_while_nobody_waits_gets_no_more_events() {
+    let mut rig = Rig::new();
+    let stream = rig.stream();
+    let subscribe =
+        || stream.subscribe("billing", id(0), StartingPosition::Latest, SubscriptionOptions::new()).unwrap();
+    stream.register_consumer("billing", NONE).unwrap();
+    let mut subscription = subscribe();
+    assert!(is_unknown(&while_it_hangs(|| stream.deregister_consumer("billing"))));
+    rig.settle();
+    assert!(matches!(stream.consumer("billing"), Err(Error::ResourceNotFound { .. })));
+    stream.put_record("key", b"1").unwrap();
+    let event = subscription.next_event(Some(Duration::ZERO));
+    assert!(matches!(event, Err(Error::ResourceInUse { .. })), "{event:?}");
+    // Nor does it by a namesake.
+    stream.register_consumer("billing", NONE).unwrap();
+    let mut other = subscribe();
+    stream.put_record("key", b"2").unwrap();
+    assert_eq!(other.next_event(Some(Duration::ZERO)).unwrap().unwrap().records.len(), 1);
+    let event = subscription.next_event(Some(Duration::ZERO));
+    assert!(matches!(event, Err(Error::ResourceInUse { .. })), "{event:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use braidlog::env::sim::{ManualClock, SimDisk, Tape};
@@ -302,4 +303,38 @@ fn a_lease_that_was_handed_over_for_nothing_is_taken_by_another() {
     let held: Vec<usize> = [&a, &b, &d, &e].map(|worker| worker.shards().len()).to_vec();
     assert_eq!(held.iter().sum::<usize>(), 6, "{held:?}");
     assert!(held.iter().all(|held| (1..=2).contains(held)), "{held:?}");
+}
+
+#[test]
+fn a_lease_that_is_handed_over_to_somebody_busy_is_read_by_another() {
+    let rig = Rig::new(options());
+    let stream = rig.stream(4);
+    put(&stream, 0..70);
+    let group = stream.consumer_group("g", GroupOptions::new()).unwrap();
+    let mut first = group.worker("first", |_| |_: &mut RecordBatch<'_>| Ok(())).unwrap();
+    while first.step().unwrap() {}
+    assert_eq!(first.shards().len(), 4);
+    let (first, batches) = (std::sync::Mutex::new(first), AtomicU32::new(0));
+    let busy = |batch: &mut RecordBatch<'_>| {
+        // With the second it has asked for another lease.
+        if batches.fetch_add(1, Ordering::Relaxed) != 1 {
+            return Ok(());
+        }
+        put(&stream, 140..210);
+        for _ in 0..100 {
+            rig.clock.advance(SECOND);
+            batch.heartbeat();
+            while first.lock().unwrap().step().unwrap() {}
+        }
+        for shard in group.progress().unwrap() {
+            assert!(shard.shard_id == batch.shard_id() || shard.records_behind == 0, "nobody reads it: {shard:?}");
+        }
+        Ok(())
+    };
+    let mut second = group.worker("second", |_| busy).unwrap();
+    while batches.load(Ordering::Relaxed) < 2 {
+        put(&stream, 70..140);
+        second.step().unwrap();
+        first.lock().unwrap().step().unwrap();
+    }
 }

@@ -161,6 +161,8 @@ struct Cursor {
     iterator: Option<String>,
     /// Where to ask for one.
     position: (&'static str, Option<Timestamp>),
+    /// When it began.
+    since: Moment,
     /// The last record that was got: what an iterator that expired is replaced by.
     last: Option<String>,
 }
@@ -220,7 +222,8 @@ impl Tail {
 
     fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
         if !self.done.contains(&shard) {
-            self.shards.entry(shard).or_insert(Cursor { iterator: None, position, last: None });
+            let since = Moment(time::now_ms());
+            self.shards.entry(shard).or_insert(Cursor { iterator: None, position, since, last: None });
         }
     }
 
@@ -230,7 +233,11 @@ impl Tail {
         for shard in self.shards.keys().copied().collect::<Vec<_>>() {
             let got = match self.get(shard) {
                 Ok(Some(got)) => got,
-                Ok(None) => continue,
+                // It was not looked at: that is no end.
+                Ok(None) => {
+                    more = true;
+                    continue;
+                }
                 // What was got already is not to be lost: the next look meets the same, or does not.
                 Err(_) if !found.is_empty() => break,
                 Err(refused) => return Err(refused),
@@ -263,9 +270,17 @@ impl Tail {
 
     /// Whether a shard is being read, or will be when what it came of has been.
     fn comes(&self, shard: ShardId) -> bool {
-        self.shards.contains_key(&shard)
-            || !self.done.contains(&shard)
-                && self.parents.get(&shard).is_some_and(|parents| parents.iter().any(|parent| self.comes(*parent)))
+        // From what was split and merged again and again, ever more ways lead back to one shard: each is looked at once.
+        let (mut seen, mut left) = (BTreeSet::new(), vec![shard]);
+        while let Some(shard) = left.pop() {
+            if self.shards.contains_key(&shard) {
+                return true;
+            }
+            if !self.done.contains(&shard) && seen.insert(shard) {
+                left.extend(self.parents.get(&shard).into_iter().flatten());
+            }
+        }
+        false
     }
 
     /// Begins with the children whose parents are all read, or are not read here.
@@ -315,10 +330,17 @@ impl Tail {
             Err(Refused::Said { code, .. }) if code == "ExpiredIteratorException" => {
                 if let Some(cursor) = self.shards.get_mut(&shard) {
                     cursor.iterator = None;
+                    // Of nothing that came: the newest record is another one by now.
+                    if cursor.position.0 == From::Latest.position().0 {
+                        cursor.position = From::Time(cursor.since).position();
+                    }
                 }
                 Ok(None)
             }
-            Err(Refused::Said { code, .. }) if code == "ProvisionedThroughputExceededException" => Ok(None),
+            Err(Refused::Said { code, .. }) if code == "ProvisionedThroughputExceededException" => {
+                std::thread::sleep(LOOK_EVERY);
+                Ok(None)
+            }
             Err(other) => Err(other),
         }
     }
@@ -334,9 +356,9 @@ fn read(record: api::Record) -> Outcome<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Engine;
     use crate::server::Server;
-    use crate::stream::{HashKey, StreamOptions};
+    use crate::stream::{HashKey, StartingPosition, StreamOptions, ThroughputLimits};
+    use crate::{Engine, EngineOptions};
 
     #[test]
     fn splits_and_merges_are_followed() {
@@ -416,6 +438,77 @@ mod tests {
                 count += 1;
             }
         }
+        server.stop();
+    }
+
+    /// What splits and merges made of one shard in turn has more ways back to it than anybody can go.
+    #[test]
+    fn a_long_lineage_is_looked_through_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let server = Server::start(engine).unwrap();
+        let endpoint = server.endpoint();
+        let mut parents = BTreeMap::new();
+        for round in (0..150).step_by(3) {
+            let [split, left, right, merged] = [0, 1, 2, 3].map(|n| ShardId(round + n));
+            parents.insert(left, vec![split]);
+            parents.insert(right, vec![split]);
+            parents.insert(merged, vec![left, right]);
+        }
+        let (done, looked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let client = Client::new(&endpoint).unwrap();
+            let stream = "clicks".to_owned();
+            let mut tail = Tail { client, stream, shards: BTreeMap::new(), done: BTreeSet::new(), parents };
+            // As after `--from latest`: nothing of what was before is read.
+            let before = tail.comes(ShardId(150));
+            tail.add(ShardId(0), From::Trim.position());
+            done.send((before, tail.comes(ShardId(150))))
+        });
+        assert_eq!(looked.recv_timeout(Duration::from_secs(10)), Ok((false, true)));
+        server.stop();
+    }
+
+    #[test]
+    fn a_look_that_the_limits_refuse_is_not_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = EngineOptions::new().throughput_limits(ThroughputLimits::Enforce);
+        let engine = Engine::open_with(dir.path(), options).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1).max_record_kib(10 << 10)).unwrap();
+        clicks.put_record("k", &[b'x'; (10 << 20) - 1]).unwrap();
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(From::Trim, None).unwrap();
+        // Others read it, too: for five seconds the shard gives nothing more.
+        let iterator = clicks.shard_iterator(ShardId(0), StartingPosition::TrimHorizon).unwrap();
+        assert_eq!(engine.get_records(&iterator, 1).unwrap().records.len(), 1);
+        let Ok((records, more)) = tail.look() else { panic!("a look was refused") };
+        assert!(!records.is_empty() || more, "with --no-follow this would be taken for the end");
+        server.stop();
+    }
+
+    /// A client that slept for longer than iterators live, say.
+    #[test]
+    fn what_comes_while_an_iterator_expires_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let lifetime = Duration::from_secs(2);
+        let engine = Engine::open_with(dir.path(), EngineOptions::new().iterator_lifetime(lifetime)).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1)).unwrap();
+        clicks.put_record("k", b"before").unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(From::Latest, None).unwrap();
+        let mut look = || tail.look().map(|(records, _)| records).unwrap_or_else(|_| panic!("a look was refused"));
+        assert!(look().is_empty());
+        clicks.put_record("k", b"after").unwrap();
+        std::thread::sleep(lifetime + Duration::from_secs(1));
+        let found: Vec<_> = (0..3).flat_map(|_| look()).map(|(_, record)| record.data).collect();
+        assert_eq!(found, ["after"]);
         server.stop();
     }
 

@@ -25,6 +25,7 @@ mod subscribe;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -85,14 +86,14 @@ impl Kinesis {
         self: &Arc<Self>,
         operation: Operation,
         protocol: Protocol,
-        body: &[u8],
+        body: &Bytes,
         budget: &Budget,
         about: &mut About,
     ) -> Outcome<Reply> {
         let call = Call { kinesis: self, operation, protocol, body, budget, about };
         match operation {
-            Operation::PutRecord => call.put::<api::PutRecordInput>(self).await,
-            _ => call.put::<api::PutRecordsInput>(self).await,
+            Operation::PutRecord => call.put::<api::PutRecordInput>(self, body).await,
+            _ => call.put::<api::PutRecordsInput>(self, body).await,
         }
     }
 
@@ -261,9 +262,9 @@ impl Call<'_> {
         kinesis.reply(protocol, budget, &output)
     }
 
-    async fn put<I: Put>(self, kinesis: &Arc<Kinesis>) -> Outcome<Reply> {
+    async fn put<I: Put>(self, kinesis: &Arc<Kinesis>, body: &Bytes) -> Outcome<Reply> {
         let Call { protocol, budget, .. } = self;
-        let output = kinesis.put_async(self.read::<I>()?).await?;
+        let output = kinesis.put_async(self.read::<I>()?, body).await?;
         kinesis.reply(protocol, budget, &output)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -156,8 +157,8 @@ impl Kinesis {
         part.go_on(&input.entries(self)?).map_err(|error| self.error(error))
     }
 
-    /// Puts without holding up the thread, unless there is no room in memory.
-    pub(super) async fn put_async<I: Put>(self: &Arc<Self>, input: I) -> Outcome<I::Output> {
+    /// Puts without holding up the thread, unless there is no room in memory. `body` is what the input was read from.
+    pub(super) async fn put_async<I: Put>(self: &Arc<Self>, input: I, body: &Bytes) -> Outcome<I::Output> {
         let (stream, begun) = self.begin(&input)?;
         let ticket = match begun {
             Begun::All(ticket) => {
@@ -166,8 +167,13 @@ impl Kinesis {
                 ticket
             }
             Begun::Part(part) => {
-                let kinesis = self.clone();
-                blocking(I::OPERATION.name(), move || kinesis.go_on(&input, part)).await??
+                // With the share that stands for the input, too.
+                let (kinesis, body) = (self.clone(), body.clone());
+                let go_on = move || {
+                    let _body = body;
+                    kinesis.go_on(&input, part)
+                };
+                blocking(I::OPERATION.name(), go_on).await??
             }
         };
         I::output(self, &stream, ticket.await)

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Server, ServerOptions, rest};
+use super::{Limits, Server, ServerOptions, rest};
 use crate::EngineOptions;
 use crate::env::Env;
 use crate::env::sim::{ManualClock, SeededRandom, SimDisk, Tape};
@@ -84,4 +84,49 @@ fn puts_that_wait_for_a_reshard_hold_up_nobody_else() {
     let mut all = stream.shards().iter().flat_map(read).collect::<Vec<_>>();
     all.sort();
     assert_eq!(all, [b"1", b"2", b"3"]);
+}
+
+#[test]
+fn a_body_counts_as_long_as_somebody_has_it() {
+    // What a client that left had sent was not counted any more, and was in memory until the disk went on.
+    let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+    let env = Env { disk: Arc::new(disk), clock, random: Arc::new(SeededRandom::new(1)) };
+    let mut manual = ManualEngine::open(env, EngineOptions::new()).unwrap();
+    let limits = Limits::new().body_bytes(1 << 20).bodies_bytes(4 << 20);
+    let server = Server::start_with(manual.engine().clone(), ServerOptions::new().limits(limits)).unwrap();
+    let create = |name: u32| {
+        let rest = "x".repeat(1_000_000);
+        request("CreateStream", &format!(r#"{{"StreamName":"s{name}","ShardCount":1,"Rest":"{rest}"}}"#))
+    };
+    let in_flight =
+        |count: u32| get(&server, "/metrics").contains(&format!("braidlog_http_requests_in_flight {count}\n"));
+    for name in 0..3 {
+        let stream = send(&server, &create(name));
+        // The one that asks, too.
+        while !in_flight(2) {
+            assert!(is_unanswered(&stream));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        drop(stream);
+        while !in_flight(1) {
+            std::thread::yield_now();
+        }
+    }
+    let refused = send(&server, &create(3));
+    refused.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let refused = rest(refused);
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    // When they are done all of it is free.
+    while manual.engine().list_streams(None, 10).stream_names.len() < 3 {
+        manual.machines().settle();
+        std::thread::yield_now();
+    }
+    manual.machines().settle();
+    let created = send(&server, &create(3));
+    while is_unanswered(&created) {
+        manual.machines().settle();
+        std::thread::yield_now();
+    }
+    let created = rest(created);
+    assert!(created.starts_with("HTTP/1.1 200"), "{created}");
 }

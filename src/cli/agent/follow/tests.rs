@@ -801,3 +801,36 @@ fn whatever_happens_each_line_comes_once() {
         assert!(!got.iter().any(|line| line.ends_with("un")), "seed {seed}: {got:?}");
     }
 }
+
+#[test]
+fn a_file_that_differs_from_another_only_in_its_middle_is_no_copy_of_it() {
+    let text = |middle: &str| {
+        let lines = |count: usize| "the same line in both of them\n".repeat(count);
+        format!("{}{middle}\n{}", lines(50), lines(50))
+    };
+    for while_down in [false, true] {
+        let mut run = Run::new("app");
+        run.folder.write("app.log", &text("one"));
+        assert_eq!(run.got().len(), 101);
+        if while_down {
+            run.restart();
+        }
+        run.folder.write("app-2.log", &text("two"));
+        let got = run.got();
+        assert!(got.contains(&"two".to_owned()), "{while_down}: {} lines", got.len());
+        run.folder.write("app-2.log", "more\n");
+        assert_eq!(run.got(), ["more"]);
+    }
+}
+
+#[test]
+fn a_copy_is_none_the_less_one_when_its_original_is_renamed() {
+    let mut run = Run::new("app");
+    run.folder.write("app.log", "1\n2\n");
+    assert_eq!(run.got(), ["1", "2"]);
+    run.folder.copy("app.log", "app.log.bak");
+    assert!(run.got().is_empty());
+    run.folder.rename("app.log", "app.log.1");
+    run.folder.write("app.log", "3\n");
+    assert_eq!(run.got(), ["3"]);
+}
