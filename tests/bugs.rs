@@ -45,9 +45,16 @@ fn seeded_bugs_are_found() {
         (PreviousLapAccepted, &[histories, short]),
         (PackShownUnsynced, &[("short histories of packs", hunts::packs)]),
     ];
-    // Two are races, found by the models in `tests/loom`, and three by the histories in `tests/shuttle`; one is of streams, found in
+    // Two are races, found by the models in `tests/loom`, and four by the histories in `tests/shuttle`; one is of streams, found in
     // `tests/streams`.
-    let races = [LostWakeUp, PoisonUnseenByLateWaiter, ListedBeforeEffect, FrameShownInParts, ListTakenBeforeFrame];
+    let races = [
+        LostWakeUp,
+        PoisonUnseenByLateWaiter,
+        ListedBeforeEffect,
+        FrameShownInParts,
+        ListTakenBeforeFrame,
+        OlderRowReplayed,
+    ];
     let elsewhere = [&races[..], &[SplitInTwoRecords]].concat();
     for bug in SeededBug::ALL {
         let named =

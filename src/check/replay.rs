@@ -293,7 +293,7 @@ impl Replay<'_> {
                 claim.beyond = claim.beyond.max(row.end);
                 if skipped {
                     claim.stranded_row = Some(row);
-                } else {
+                } else if row.end > claim.row.segments.last().map_or(0, |segment| segment.end) {
                     let given_up = claim.row.segments.iter().map(|segment| segment.id);
                     given_up_by_settle.extend(given_up.filter(|id| row.segments.iter().all(|kept| kept.id != *id)));
                     claim.pending.retain(|batch| batch.header.end() > row.end);

@@ -492,10 +492,17 @@ impl LogState {
         Some(freed)
     }
 
-    /// Recovery only: the log's segments and end become what a row says, and batches that they hold go. Returns their bytes.
+    /// Number after the last record that is in a segment.
+    pub(crate) fn segments_end(&self) -> SequenceNumber {
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        view.segments.last().map_or(0, |segment| segment.end())
+    }
+
+    /// Recovery only: the log's segments and end become what a row says that has more of the log than they, and batches that they hold
+    /// go. Returns their bytes.
     ///
-    /// A row of the journal may be older than the manifest, and name segments that were trimmed and forgotten since: their files are
-    /// gone, or about to be.
+    /// A row of the journal may be older than the manifest all the same, and name segments that were trimmed and forgotten since: their
+    /// files are gone, or about to be.
     pub(crate) fn replace_segments(&self, row: &LogRow) -> u64 {
         let horizon = self.trimmed();
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());

@@ -87,6 +87,8 @@ seeded_bugs! {
     FrameShownInParts = 37,
     /// A checkpoint chooses its frame after it took the list of logs.
     ListTakenBeforeFrame = 38,
+    /// A row of the journal takes from a log what a newer one of the manifest gave it.
+    OlderRowReplayed = 39,
 }
 
 impl SeededBug {

@@ -58,6 +58,11 @@ fn a_list_that_is_taken_before_the_frame_is_chosen_is_found() {
 }
 
 #[test]
+fn an_older_row_that_is_replayed_is_found() {
+    finds(SeededBug::OlderRowReplayed, 300.0);
+}
+
+#[test]
 fn whatever_is_acknowledged_is_there_in_any_interleaving() {
     let (runs, crashes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let history = {

@@ -277,7 +277,7 @@ impl Caller {
 
     fn data(&mut self) -> (u64, Vec<u8>) {
         let tag = self.tag();
-        let len = match self.tape.choose("len", 6) {
+        let len = match self.tape.choose("len", 3) {
             0 => 4100 + self.tape.choose("large", 5000),
             _ => 20 + self.tape.choose("small", 300),
         };
