@@ -45,7 +45,7 @@ fn seeded_bugs_are_found() {
         (PreviousLapAccepted, &[histories, short]),
         (PackShownUnsynced, &[("short histories of packs", hunts::packs)]),
     ];
-    // Two are races, found by the models in `tests/loom`, and four by the histories in `tests/shuttle`; one is of streams, found in
+    // Two are races, found by the models in `tests/loom`, and five by the histories in `tests/shuttle`; one is of streams, found in
     // `tests/streams`.
     let races = [
         LostWakeUp,
@@ -54,6 +54,7 @@ fn seeded_bugs_are_found() {
         FrameShownInParts,
         ListTakenBeforeFrame,
         OlderRowReplayed,
+        EndReadBehindView,
     ];
     let elsewhere = [&races[..], &[SplitInTwoRecords]].concat();
     for bug in SeededBug::ALL {

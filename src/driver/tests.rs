@@ -114,3 +114,24 @@ fn a_turn_that_is_put_back_into_a_lane_that_refuses_is_answered() {
     lane.put_back(taken);
     assert_eq!(turn.wait_for(Duration::ZERO), Some(Err(Error::Closed)));
 }
+
+/// Found by filling a small disk over and over: what became durable while a checkpoint took a row was neither in a segment nor in
+/// memory when that looked, and below the end that the row was given. Replay passed over it.
+#[test]
+fn a_row_ends_where_what_it_names_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let log = store.create_log("log", LogOptions::new()).unwrap();
+    let state = log.state.clone();
+    let row = std::thread::scope(|scope| {
+        // As a caller that appends has it.
+        let appending = state.appender.lock();
+        let row = scope.spawn(|| state.row());
+        // By now that has looked at what waits in memory. If not, this shows nothing.
+        std::thread::sleep(Duration::from_millis(100));
+        state.set_high(1);
+        drop(appending);
+        row.join().unwrap()
+    });
+    assert_eq!(row.end, 0);
+}

@@ -89,6 +89,8 @@ seeded_bugs! {
     ListTakenBeforeFrame = 38,
     /// A row of the journal takes from a log what a newer one of the manifest gave it.
     OlderRowReplayed = 39,
+    /// A log's row is given an end that was read later than what waits in memory was.
+    EndReadBehindView = 40,
 }
 
 impl SeededBug {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use braidlog::env::sim::bugs::{SeededBug, activate};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 /// How many switches a thread that should wait is let go on for, at most.
@@ -32,34 +32,39 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 /// Whether a planted bug is found, by a history that fails.
-fn finds(bug: SeededBug, seconds: f64) {
+fn finds(bug: SeededBug, scheduler: impl Scheduler + std::panic::UnwindSafe + 'static, seconds: f64) {
     let _planted = activate(bug);
     let mut config = config(seconds);
     config.failure_persistence = FailurePersistence::None;
     let found = std::panic::catch_unwind(|| {
-        Runner::new(RandomScheduler::new_from_seed(1, usize::MAX), config).run(|| drop(model::history()));
+        Runner::new(scheduler, config).run(|| drop(model::history()));
     });
     assert!(found.is_err(), "{bug} is not found");
 }
 
 #[test]
 fn a_log_that_is_listed_before_a_frame_took_effect_is_found() {
-    finds(SeededBug::ListedBeforeEffect, 300.0);
+    finds(SeededBug::ListedBeforeEffect, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
 }
 
 #[test]
 fn a_frame_that_is_shown_in_parts_is_found() {
-    finds(SeededBug::FrameShownInParts, 300.0);
+    finds(SeededBug::FrameShownInParts, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
 }
 
 #[test]
 fn a_list_that_is_taken_before_the_frame_is_chosen_is_found() {
-    finds(SeededBug::ListTakenBeforeFrame, 300.0);
+    finds(SeededBug::ListTakenBeforeFrame, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
 }
 
 #[test]
 fn an_older_row_that_is_replayed_is_found() {
-    finds(SeededBug::OlderRowReplayed, 300.0);
+    finds(SeededBug::OlderRowReplayed, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
+}
+
+#[test]
+fn an_end_that_is_read_behind_the_view_is_found() {
+    finds(SeededBug::EndReadBehindView, PctScheduler::new_from_seed(1, 4, usize::MAX), 400.0);
 }
 
 #[test]
