@@ -1,6 +1,6 @@
 //! A worker of a consumer group: takes leases, hands their shards' records to processors, keeps checkpoints.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 use crate::transaction::Transaction;
 
 use super::balance::{self, View};
-use super::{ConsumerGroup, LeaseChange, is_alive};
+use super::{ConsumerGroup, LeaseChange, Member, is_within};
 use crate::stream::Stream;
 use crate::stream::read::{Record, ShardReader};
 use crate::stream::sequence_number::SequenceNumber;
@@ -319,11 +319,13 @@ impl ConsumerGroup {
         }
         let now_ms = self.stream.shared.monotonic_ms();
         let mut members = self.state.members.lock();
-        if members.heard_ms.get(name).is_some_and(|at| is_alive(*at, now_ms, self.options.failover)) {
+        let before = members.workers.get(name);
+        if before.is_some_and(|member| is_within(member.heard_ms, now_ms, self.options.failover)) {
             let why = "it was heard of within the failover time".to_owned();
             return Err(Error::ResourceInUse { what: format!("worker {name} of group {}", self.name()), why });
         }
-        members.heard_ms.insert(name.to_owned(), now_ms);
+        // It is about to.
+        members.looks(name, now_ms);
         drop(members);
         self.state.ring();
         let bell: Arc<Bell> = Arc::default();
@@ -459,7 +461,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// Takes, asks for and hands over leases.
     fn balance(&mut self, now_ms: u64) -> Result<bool> {
         let handed_over = self.hand_over()?;
-        let (workers, views) = self.look(now_ms)?;
+        let (workers, views) = self.look(now_ms);
         let moves = balance::moves(&self.name, &workers, &views);
         let moved = !moves.take.is_empty() || moves.ask.is_some();
         self.take(&moves.take)?;
@@ -524,16 +526,19 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         }
     }
 
-    /// The workers that live, and the leases as balancing sees them.
-    fn look(&self, now_ms: u64) -> Result<(BTreeSet<String>, Vec<View>)> {
+    /// The workers that live, with whether they look for leases, too, and the leases as balancing sees them.
+    fn look(&self, now_ms: u64) -> (BTreeMap<String, bool>, Vec<View>) {
         let failover = self.group.options.failover;
         let map = self.group.stream.state.shards();
         let mut members = self.group.state.members.lock();
-        members.heard_ms.retain(|_, at| is_alive(*at, now_ms, failover));
-        let alive: BTreeSet<String> = members.heard_ms.keys().cloned().collect();
-        // Who asked and died does not ask any more.
+        members.looks(&self.name, now_ms);
+        members.workers.retain(|_, member| is_within(member.heard_ms, now_ms, failover));
+        let looks = |member: &Member| member.looked_ms.is_some_and(|at| is_within(at, now_ms, failover));
+        let workers: BTreeMap<String, bool> =
+            members.workers.iter().map(|(name, member)| (name.clone(), looks(member))).collect();
+        // Who asked and died does not ask any more, and who is busy since would not see what it was handed.
         for lease in members.leases.values_mut() {
-            if lease.wanted.as_ref().is_some_and(|(by, _)| !alive.contains(by)) {
+            if lease.wanted.as_ref().is_some_and(|(by, _)| !workers.get(by).copied().unwrap_or(false)) {
                 lease.wanted = None;
             }
         }
@@ -546,7 +551,9 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
                 counter: lease.row.counter,
                 // What a namesake had in an earlier life is nobody's.
                 owner: Some(&lease.row.owner)
-                    .filter(|owner| alive.contains(*owner) && (**owner != self.name || self.held.contains_key(id)))
+                    .filter(|owner| {
+                        workers.contains_key(*owner) && (**owner != self.name || self.held.contains_key(id))
+                    })
                     .cloned(),
                 // One that was handed over is for who asked for it.
                 ready: !lease.row.finished && !free && shard.parents().iter().all(finished),
@@ -554,7 +561,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             })
         });
         let views = views.collect();
-        Ok((alive, views))
+        (workers, views)
     }
 
     /// Takes leases that were found to be for the taking when their counters were these. They share a sync.
@@ -629,7 +636,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     }
 
     fn release_all(&mut self) -> Result<()> {
-        self.group.state.members.lock().heard_ms.remove(&self.name);
+        self.group.state.members.lock().workers.remove(&self.name);
         self.release(&self.shards())?;
         self.group.state.ring();
         Ok(())
@@ -766,7 +773,7 @@ fn is_unsettled(error: &Error) -> bool {
 /// Its leases are free at once.
 impl<P, F> Drop for Worker<P, F> {
     fn drop(&mut self) {
-        self.group.state.members.lock().heard_ms.remove(&self.name);
+        self.group.state.members.lock().workers.remove(&self.name);
         self.group.state.ring();
     }
 }
