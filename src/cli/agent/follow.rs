@@ -21,8 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{FileId, Files, Stat, Troubles, compression};
 use super::followed::{
-    Followed, Room, Rules, WINDOW, is_prefix, is_unseen, known_before, open, path_of, read, read_one, unseen, windows,
-    windows_at,
+    Followed, Room, Rules, WINDOW, is_prefix, is_unseen, known_before, open, path_of, read, read_one, unseen, windows_at,
 };
 use super::originals::{self, Names, Originals, is_named_after, may_take_over};
 use crate::format::agent::{FIRST_RUN, FileRow};
@@ -505,13 +504,8 @@ impl<F: Files> Follower<F> {
         let Some(file) = original.file.as_ref().or(opened.as_ref()) else { return Ok(Likeness::Unclear) };
         let read_to = original.read_to();
         let before = self.copies.get(&stat.id).filter(|copy| copy.original == original_id && copy.stat.len <= stat.len);
-        let has_position =
-            || Ok::<_, io::Error>(windows(&self.files, open_copy, &original.row(0), stat.len)?.is_some());
-        let seen = match before {
-            Some(before) => before.stat.len,
-            None if original.position > 0 && original.position <= stat.len && has_position()? => original.position,
-            None => 0,
-        };
+        // Of what was never compared all is: a file that differs only in its middle is no copy, and what is not read of it is lost.
+        let seen = before.map_or(0, |before| before.stat.len);
         let is_copy = is_prefix(&self.files, file, open_copy, (seen, stat.len), stop)?;
         // Cut off meanwhile: the next look finds out, and whether the copy takes over.
         let is_there = original.is_unchanged(&self.files, file, self.files.stat(file)?.len)?;
