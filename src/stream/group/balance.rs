@@ -1,6 +1,6 @@
 //! Who should take which lease. Pure: what there is in, decisions out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::shard::ShardId;
 
@@ -29,17 +29,27 @@ pub(super) struct Moves {
     pub(super) content: bool,
 }
 
-/// What `me` should do so that every live worker ends with as many leases as any other, give or take one.
-pub(super) fn moves(me: &str, workers: &BTreeSet<String>, leases: &[View]) -> Moves {
-    let mut counts: BTreeMap<&str, usize> = workers.iter().map(|worker| (worker.as_str(), 0)).collect();
+/// What `me`, who looks for leases, should do so that every live worker ends with as many leases as any other, give or take one.
+/// Of each live worker it is said whether it looks for leases, too: those that don't keep what they have, and the rest share what
+/// is left, so that no lease waits for somebody who is busy.
+pub(super) fn moves(me: &str, workers: &BTreeMap<String, bool>, leases: &[View]) -> Moves {
+    let mut counts: BTreeMap<&str, usize> = workers.keys().map(|worker| (worker.as_str(), 0)).collect();
     counts.entry(me).or_default();
     let ready = || leases.iter().filter(|lease| lease.ready);
     for owner in ready().filter_map(|lease| lease.owner.as_deref()) {
         *counts.entry(owner).or_default() += 1;
     }
-    let (mine, share) = (counts[me], ready().count().div_ceil(counts.len()));
+    let all = ready().count();
+    let (mine, share) = (counts[me], all.div_ceil(counts.len()));
+    let is_busy = |worker: &str| worker != me && workers.get(worker) != Some(&true);
+    let (mut looking, mut with_busy) = (0, 0);
+    for (worker, count) in &counts {
+        if is_busy(worker) { with_busy += count } else { looking += 1 }
+    }
+    // More than its share only of what would be left to the busy ones.
+    let most_to_have = share.max((all - with_busy).div_ceil(looking));
     let free = ready().filter(|lease| lease.owner.is_none()).map(|lease| (lease.shard, lease.counter));
-    let take: Vec<(ShardId, u64)> = free.take(share.saturating_sub(mine)).collect();
+    let take: Vec<(ShardId, u64)> = free.take(most_to_have.saturating_sub(mine)).collect();
     let content = mine + take.len() >= share;
     if !take.is_empty() || ready().any(|lease| lease.owner.is_none()) {
         return Moves { take, ask: None, content };
@@ -61,11 +71,47 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn workers(count: usize) -> BTreeSet<String> {
-        (0..count).map(|i| format!("w{i}")).collect()
+    fn workers(count: usize) -> BTreeMap<String, bool> {
+        (0..count).map(|i| (format!("w{i}"), true)).collect()
+    }
+
+    /// Shards `0..` with these owners.
+    fn leases(owners: impl IntoIterator<Item = Option<usize>>) -> Vec<View> {
+        let view = |(owner, i): (Option<usize>, u32)| View {
+            shard: ShardId(i),
+            counter: 0,
+            owner: owner.map(|owner| format!("w{owner}")),
+            ready: true,
+            wanted: false,
+        };
+        owners.into_iter().zip(0..).map(view).collect()
     }
 
     proptest! {
+        /// What nobody has is taken by those who look for leases, whoever else is alive, and nobody who is busy loses any.
+        #[test]
+        fn nothing_waits_for_who_is_busy(
+            busy in proptest::collection::vec(any::<bool>(), 1..6),
+            owners in proptest::collection::vec(proptest::option::of(0usize..6), 1..40),
+        ) {
+            let count = busy.len() + 1;
+            let mut workers = workers(count);
+            for (worker, busy) in busy.iter().enumerate() {
+                workers.insert(format!("w{worker}"), !busy);
+            }
+            let mut leases = leases(owners.into_iter().map(|owner| owner.filter(|o| *o < count)));
+            let before = leases.clone();
+            for (me, _) in workers.iter().filter(|(_, looks)| **looks) {
+                for (shard, _) in moves(me, &workers, &leases).take {
+                    leases[shard.0 as usize].owner = Some(me.clone());
+                }
+            }
+            for (before, lease) in before.iter().zip(&leases) {
+                prop_assert!(lease.owner.is_some(), "{:?}", lease);
+                prop_assert!(before.owner.is_none() || before.owner == lease.owner);
+            }
+        }
+
         /// From any distribution, whoever moves when, the workers end within one lease of each other, and then rest.
         #[test]
         fn workers_end_with_equal_shares(
@@ -74,17 +120,7 @@ mod tests {
             order in proptest::collection::vec(0usize..6, 400),
         ) {
             let workers = workers(count);
-            let mut leases: Vec<View> = owners
-                .iter()
-                .zip(0..)
-                .map(|(owner, i)| View {
-                    shard: ShardId(i),
-                    counter: 0,
-                    owner: owner.filter(|o| *o < count).map(|o| format!("w{o}")),
-                    ready: true,
-                    wanted: false,
-                })
-                .collect();
+            let mut leases = leases(owners.into_iter().map(|owner| owner.filter(|o| *o < count)));
             let mut step = |me: usize| {
                 let me = format!("w{me}");
                 let moves = moves(&me, &workers, &leases);
@@ -100,7 +136,7 @@ mod tests {
             }
             prop_assert_eq!((0..count).map(&mut step).sum::<usize>(), 0);
             let shares: Vec<usize> = workers
-                .iter()
+                .keys()
                 .map(|w| leases.iter().filter(|l| l.owner.as_ref() == Some(w)).count())
                 .collect();
             let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());

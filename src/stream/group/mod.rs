@@ -13,6 +13,8 @@
 //!    it leases for the children in its own frame. A shard that expires takes its lease with it.
 //! 4. A shard is read when all of its parents are finished, or have no lease: those came before where the group began, or have
 //!    expired.
+//! 5. A worker that is heard of keeps its leases, also while it is busy with a batch. Leases that nobody has are for those who look
+//!    for some: whoever has not done so within the failover time is not waited for.
 
 mod balance;
 mod worker;
@@ -161,8 +163,32 @@ pub(crate) struct Lease {
 #[derive(Default)]
 pub(crate) struct Members {
     leases: BTreeMap<ShardId, Lease>,
-    /// When each worker was last heard of, by the monotonic clock.
-    heard_ms: BTreeMap<String, u64>,
+    workers: BTreeMap<String, Member>,
+}
+
+/// A worker, as the others know of it. Times are of the monotonic clock.
+struct Member {
+    /// When it was last heard of.
+    heard_ms: u64,
+    /// When it last looked for leases: one that is busy with a long batch is alive, and takes none.
+    looked_ms: Option<u64>,
+}
+
+impl Members {
+    /// A worker of this name is alive.
+    fn heard_of(&mut self, worker: &str, now_ms: u64) {
+        match self.workers.get_mut(worker) {
+            Some(member) => member.heard_ms = now_ms,
+            None => {
+                self.workers.insert(worker.to_owned(), Member { heard_ms: now_ms, looked_ms: None });
+            }
+        }
+    }
+
+    /// It looks for leases.
+    fn looks(&mut self, worker: &str, now_ms: u64) {
+        self.workers.insert(worker.to_owned(), Member { heard_ms: now_ms, looked_ms: Some(now_ms) });
+    }
 }
 
 pub(crate) struct GroupState {
@@ -488,9 +514,9 @@ impl ConsumerGroup {
         let failover = self.options.failover;
         let members = self.state.members.lock();
         members
-            .heard_ms
+            .workers
             .iter()
-            .filter(|(_, at)| is_alive(**at, now_ms, failover))
+            .filter(|(_, member)| is_within(member.heard_ms, now_ms, failover))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -498,11 +524,7 @@ impl ConsumerGroup {
     /// A worker of this name is alive.
     fn heard_of(&self, worker: &str) {
         let now_ms = self.stream.shared.monotonic_ms();
-        let mut members = self.state.members.lock();
-        match members.heard_ms.get_mut(worker) {
-            Some(at) => *at = now_ms,
-            None => drop(members.heard_ms.insert(worker.to_owned(), now_ms)),
-        }
+        self.state.members.lock().heard_of(worker, now_ms);
     }
 
     /// A worker wants no lease of others any more, and what was handed over to it is for whoever does. Whether it wanted one.
@@ -515,17 +537,6 @@ impl ConsumerGroup {
             self.state.ring();
         }
         wished.is_some()
-    }
-
-    /// Changes the row of a lease, and waits until that is durable. Answers with what it became.
-    fn change_lease(
-        &self,
-        transaction: Transaction,
-        shard: ShardId,
-        counter: u64,
-        update: impl FnOnce(&mut LeaseRow) + Send + 'static,
-    ) -> Result<LeaseRow> {
-        self.begin_lease_change(transaction, shard, counter, update)?.wait()
     }
 
     /// Says that all up to `done`, a number and user records of it, is done.
@@ -593,7 +604,7 @@ struct LeaseChange {
 
 impl LeaseChange {
     /// Blocks until it is durable or refused, no longer than a blocking append may take. Answers with what the row became.
-    fn wait(self) -> Result<LeaseRow> {
+    fn wait(&self) -> Result<LeaseRow> {
         self.pending.wait_within(self.patience, "commit", "lease")?;
         let row = self.became.lock().clone();
         Ok(row)
@@ -617,6 +628,7 @@ fn first_lease(group: &GroupRow) -> LeaseRow {
     LeaseRow { counter: group.created_ms << 20, ..LeaseRow::default() }
 }
 
-fn is_alive(heard_ms: u64, now_ms: u64, failover: Duration) -> bool {
-    u128::from(now_ms.saturating_sub(heard_ms)) < failover.as_millis()
+/// Whether something that was at `at_ms` is not longer ago than the failover time.
+fn is_within(at_ms: u64, now_ms: u64, failover: Duration) -> bool {
+    u128::from(now_ms.saturating_sub(at_ms)) < failover.as_millis()
 }

@@ -1,6 +1,6 @@
 //! A worker of a consumer group: takes leases, hands their shards' records to processors, keeps checkpoints.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering};
 use crate::transaction::Transaction;
 
 use super::balance::{self, View};
-use super::{ConsumerGroup, LeaseChange, is_alive};
+use super::{ConsumerGroup, LeaseChange, Member, is_within};
 use crate::stream::Stream;
 use crate::stream::read::{Record, ShardReader};
 use crate::stream::sequence_number::SequenceNumber;
@@ -222,6 +222,10 @@ struct Held<P> {
     processed: Option<u64>,
     /// Of the batch before, on its way to the disk while the next one is read and processed.
     checkpoint: Option<LeaseChange>,
+    /// The processor was told of the shard's end, and agreed.
+    has_ended: bool,
+    /// That the shard is finished, where it was not known in time whether that is durable.
+    finishing: Option<LeaseChange>,
 }
 
 impl<P> Held<P> {
@@ -319,11 +323,13 @@ impl ConsumerGroup {
         }
         let now_ms = self.stream.shared.monotonic_ms();
         let mut members = self.state.members.lock();
-        if members.heard_ms.get(name).is_some_and(|at| is_alive(*at, now_ms, self.options.failover)) {
+        let before = members.workers.get(name);
+        if before.is_some_and(|member| is_within(member.heard_ms, now_ms, self.options.failover)) {
             let why = "it was heard of within the failover time".to_owned();
             return Err(Error::ResourceInUse { what: format!("worker {name} of group {}", self.name()), why });
         }
-        members.heard_ms.insert(name.to_owned(), now_ms);
+        // It is about to.
+        members.looks(name, now_ms);
         drop(members);
         self.state.ring();
         let bell: Arc<Bell> = Arc::default();
@@ -459,7 +465,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// Takes, asks for and hands over leases.
     fn balance(&mut self, now_ms: u64) -> Result<bool> {
         let handed_over = self.hand_over()?;
-        let (workers, views) = self.look(now_ms)?;
+        let (workers, views) = self.look(now_ms);
         let moves = balance::moves(&self.name, &workers, &views);
         let moved = !moves.take.is_empty() || moves.ask.is_some();
         self.take(&moves.take)?;
@@ -519,21 +525,27 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     }
 
     fn lose(&mut self, shard: ShardId) {
-        if let Some(mut held) = self.held.remove(&shard) {
+        if let Some(mut held) = self.held.remove(&shard)
+            // It was finished meanwhile: nobody has it.
+            && !held.finishing.is_some_and(|finishing| finishing.wait().is_ok())
+        {
             held.processor.lease_lost(shard);
         }
     }
 
-    /// The workers that live, and the leases as balancing sees them.
-    fn look(&self, now_ms: u64) -> Result<(BTreeSet<String>, Vec<View>)> {
+    /// The workers that live, with whether they look for leases, too, and the leases as balancing sees them.
+    fn look(&self, now_ms: u64) -> (BTreeMap<String, bool>, Vec<View>) {
         let failover = self.group.options.failover;
         let map = self.group.stream.state.shards();
         let mut members = self.group.state.members.lock();
-        members.heard_ms.retain(|_, at| is_alive(*at, now_ms, failover));
-        let alive: BTreeSet<String> = members.heard_ms.keys().cloned().collect();
-        // Who asked and died does not ask any more.
+        members.looks(&self.name, now_ms);
+        members.workers.retain(|_, member| is_within(member.heard_ms, now_ms, failover));
+        let looks = |member: &Member| member.looked_ms.is_some_and(|at| is_within(at, now_ms, failover));
+        let workers: BTreeMap<String, bool> =
+            members.workers.iter().map(|(name, member)| (name.clone(), looks(member))).collect();
+        // Who asked and died does not ask any more, and who is busy since would not see what it was handed.
         for lease in members.leases.values_mut() {
-            if lease.wanted.as_ref().is_some_and(|(by, _)| !alive.contains(by)) {
+            if lease.wanted.as_ref().is_some_and(|(by, _)| !workers.get(by).copied().unwrap_or(false)) {
                 lease.wanted = None;
             }
         }
@@ -546,7 +558,9 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
                 counter: lease.row.counter,
                 // What a namesake had in an earlier life is nobody's.
                 owner: Some(&lease.row.owner)
-                    .filter(|owner| alive.contains(*owner) && (**owner != self.name || self.held.contains_key(id)))
+                    .filter(|owner| {
+                        workers.contains_key(*owner) && (**owner != self.name || self.held.contains_key(id))
+                    })
                     .cloned(),
                 // One that was handed over is for who asked for it.
                 ready: !lease.row.finished && !free && shard.parents().iter().all(finished),
@@ -554,7 +568,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             })
         });
         let views = views.collect();
-        Ok((alive, views))
+        (workers, views)
     }
 
     /// Takes leases that were found to be for the taking when their counters were these. They share a sync.
@@ -591,6 +605,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             rests_until_ms: 0,
             processed: None,
             checkpoint: None,
+            has_ended: false,
+            finishing: None,
         };
         self.held.insert(shard, held);
         Ok(())
@@ -629,7 +645,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     }
 
     fn release_all(&mut self) -> Result<()> {
-        self.group.state.members.lock().heard_ms.remove(&self.name);
+        self.group.state.members.lock().workers.remove(&self.name);
         self.release(&self.shards())?;
         self.group.state.ring();
         Ok(())
@@ -707,18 +723,34 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// Every record of a shard was processed.
     fn finish(&mut self, shard: ShardId, now_ms: u64) -> Result<bool> {
         let Some(held) = self.held.get_mut(&shard) else { return Ok(false) };
-        if let Err(error) = held.processor.shard_ended(shard) {
+        // Once: where the row can't be written, or nobody knows whether it is, only that is tried again.
+        if !held.has_ended
+            && let Err(error) = held.processor.shard_ended(shard)
+        {
             self.failed(shard, error, now_ms)?;
             return Ok(true);
         }
-        let (counter, next) = (held.counter, held.reader(&self.group.stream)?.next_number());
-        let finished = self.group.change_lease(Transaction::new(), shard, counter, move |row| {
-            *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
-        });
-        match finished {
+        held.has_ended = true;
+        let finishing = match held.finishing.take() {
+            Some(finishing) if !finishing.is_decided() => {
+                held.finishing = Some(finishing);
+                return Ok(false);
+            }
+            Some(finishing) => finishing,
+            None => {
+                let (counter, next) = (held.counter, held.reader(&self.group.stream)?.next_number());
+                self.group.begin_lease_change(Transaction::new(), shard, counter, move |row| {
+                    *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
+                })?
+            }
+        };
+        match finishing.wait() {
             Ok(_) => drop(self.held.remove(&shard)),
             Err(Error::Conflict { .. }) => self.lose(shard),
-            Err(error) => return Err(error),
+            Err(error) => {
+                held.finishing = Some(finishing).filter(|finishing| !finishing.is_decided());
+                return Err(error);
+            }
         }
         Ok(true)
     }
@@ -748,6 +780,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         match row {
             Some(row) if row.counter == held.counter => {
                 held.reader = None;
+                // Records may come again, and then their end.
+                held.has_ended = false;
                 held.from = (row.next, row.next_sub);
                 held.rests_until_ms = now_ms + self.group.options.retry_after.as_millis() as u64;
             }
@@ -766,7 +800,7 @@ fn is_unsettled(error: &Error) -> bool {
 /// Its leases are free at once.
 impl<P, F> Drop for Worker<P, F> {
     fn drop(&mut self) {
-        self.group.state.members.lock().heard_ms.remove(&self.name);
+        self.group.state.members.lock().workers.remove(&self.name);
         self.group.state.ring();
     }
 }
