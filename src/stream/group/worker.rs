@@ -527,7 +527,7 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     fn lose(&mut self, shard: ShardId) {
         if let Some(mut held) = self.held.remove(&shard)
             // It was finished meanwhile: nobody has it.
-            && !held.finishing.is_some_and(|finishing| finishing.wait().is_ok())
+            && held.finishing.is_none_or(|finishing| finishing.wait().is_err())
         {
             held.processor.lease_lost(shard);
         }
