@@ -7,14 +7,18 @@
 
 mod model;
 
+use std::panic::UnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use braidlog::env::sim::bugs::{SeededBug, activate};
+use model::starving::StarvingScheduler;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
+/// Each planted bug is found in seconds or minutes.
+const FOUND_WITHIN_SECONDS: f64 = 900.0;
 /// How many switches a thread that should wait is let go on for, at most.
 const STEPS_MAX: usize = 5_000_000;
 
@@ -32,9 +36,9 @@ fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
 }
 
 /// Whether a planted bug is found, by a history that fails.
-fn finds(bug: SeededBug, scheduler: impl Scheduler + std::panic::UnwindSafe + 'static, seconds: f64) {
+fn finds(bug: SeededBug, scheduler: impl Scheduler + UnwindSafe + 'static) {
     let _planted = activate(bug);
-    let mut config = config(seconds);
+    let mut config = config(FOUND_WITHIN_SECONDS);
     config.failure_persistence = FailurePersistence::None;
     let found = std::panic::catch_unwind(|| {
         Runner::new(scheduler, config).run(|| drop(model::history()));
@@ -44,27 +48,27 @@ fn finds(bug: SeededBug, scheduler: impl Scheduler + std::panic::UnwindSafe + 's
 
 #[test]
 fn a_log_that_is_listed_before_a_frame_took_effect_is_found() {
-    finds(SeededBug::ListedBeforeEffect, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
+    finds(SeededBug::ListedBeforeEffect, RandomScheduler::new_from_seed(1, usize::MAX));
 }
 
 #[test]
 fn a_frame_that_is_shown_in_parts_is_found() {
-    finds(SeededBug::FrameShownInParts, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
+    finds(SeededBug::FrameShownInParts, RandomScheduler::new_from_seed(1, usize::MAX));
 }
 
 #[test]
 fn a_list_that_is_taken_before_the_frame_is_chosen_is_found() {
-    finds(SeededBug::ListTakenBeforeFrame, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
+    finds(SeededBug::ListTakenBeforeFrame, RandomScheduler::new_from_seed(1, usize::MAX));
 }
 
 #[test]
 fn an_older_row_that_is_replayed_is_found() {
-    finds(SeededBug::OlderRowReplayed, RandomScheduler::new_from_seed(1, usize::MAX), 300.0);
+    finds(SeededBug::OlderRowReplayed, RandomScheduler::new_from_seed(1, usize::MAX));
 }
 
 #[test]
 fn an_end_that_is_read_behind_the_view_is_found() {
-    finds(SeededBug::EndReadBehindView, PctScheduler::new_from_seed(1, 4, usize::MAX), 400.0);
+    finds(SeededBug::EndReadBehindView, StarvingScheduler::new_from_seed(1));
 }
 
 #[test]
@@ -82,11 +86,10 @@ fn whatever_is_acknowledged_is_there_in_any_interleaving() {
     }
     let seconds: f64 = from_environment("BRAIDLOG_SHUTTLE_SECONDS").unwrap_or(20.0);
     let seed: u64 = from_environment("BRAIDLOG_SHUTTLE_SEED").unwrap_or(1);
-    // One that goes on anywhere, and one that goes on with whom it is at, but for a few switches: they find different things.
-    let random = RandomScheduler::new_from_seed(seed, usize::MAX);
-    Runner::new(random, config(seconds / 2.0)).run(history.clone());
-    let few_switches = PctScheduler::new_from_seed(seed, 5, usize::MAX);
-    Runner::new(few_switches, config(seconds / 2.0)).run(history);
+    // Anybody goes on; one doesn't, for a while; one goes on but for a few switches. They find different things.
+    Runner::new(RandomScheduler::new_from_seed(seed, usize::MAX), config(seconds / 3.0)).run(history.clone());
+    Runner::new(StarvingScheduler::new_from_seed(seed), config(seconds / 3.0)).run(history.clone());
+    Runner::new(PctScheduler::new_from_seed(seed, 5, usize::MAX), config(seconds / 3.0)).run(history);
     let (runs, crashes) = (runs.load(Ordering::Relaxed), crashes.load(Ordering::Relaxed));
     println!("figures: {runs} interleavings with {crashes} crashes, none wrong");
     assert!(runs > 0);

@@ -1,6 +1,7 @@
 //! One history: who does what, and what must be true of what is found.
 
 mod known;
+pub mod starving;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
