@@ -7,11 +7,15 @@
 //! 2. A position moves when its record is handed out, and never before. What is committed with a batch of records are
 //!    the positions as of these records, see [`Follower::take_changes`].
 //! 3. A file that begins with all that is in a new one beside it, which has a name like its own, is the original of a copy. Nothing
-//!    of the copy is read while the original is there. A file that holds anything else than its original is no copy, however much
-//!    they have in common.
+//!    of the copy is read while the original is there, under whatever name. A file that holds anything else than its original is no
+//!    copy, however much they have in common.
 //! 4. Once what was read of a file is not in it any more, its copy takes over the position, if it has what was read: so what was
 //!    written between the last read and the cut is read from the copy, and nothing twice. There is only the copy to go by then. What
 //!    is in the file from now on is new, be it the file's own or, under an inode that is used again, a copy of another.
+//! 5. A copy whose original is renamed, gone or cut off stands for itself: it is followed from where its original was read to. So
+//!    its position is kept, and nothing of it is repeated later. This goes for one that held all that had been read of its original
+//!    when it was first seen: what is shorter may as well be a file of its own that begins as the other, and is read rather twice
+//!    than never.
 //!
 //! Nothing here waits or looks at a clock.
 
@@ -21,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 use super::files::{FileId, Files, Stat, Troubles, compression};
 use super::followed::{
-    Followed, Room, Rules, WINDOW, is_prefix, is_unseen, known_before, open, path_of, read, read_one, unseen, windows_at,
+    Followed, Room, Rules, WINDOW, is_prefix, is_unseen, known_before, open, path_of, read, read_one, unseen,
+    windows_at,
 };
 use super::originals::{self, Names, Originals, is_named_after, may_take_over};
 use crate::format::agent::{FIRST_RUN, FileRow};
@@ -55,6 +60,10 @@ struct Copy {
     original_stat: Stat,
     /// Everything that it holds was read from the original: if that is cut off, it shows.
     is_read: bool,
+    /// How far its original had been read when it was first seen.
+    appeared_at: u64,
+    /// How far its original was read in all, once that content is over.
+    over_at: Option<u64>,
 }
 
 /// Whether one file is a copy of another.
@@ -294,7 +303,13 @@ impl<F: Files> Follower<F> {
             ended.push(file);
         }
         for file in ended {
-            match self.taker(&file, fresh, folders) {
+            let taker = self.taker(&file, fresh, folders);
+            // What was not read of it is read from the copy that takes over, and from no other.
+            let over_at = if taker.is_some() || file.done { u64::MAX } else { file.position };
+            for copy in self.copies.values_mut().filter(|copy| copy.original == file.stat.id) {
+                copy.over_at.get_or_insert(over_at);
+            }
+            match taker {
                 Some((id, copy)) => {
                     fresh.remove(&id);
                     self.troubles.notes.push(format!(
@@ -353,6 +368,8 @@ impl<F: Files> Follower<F> {
     /// came into it since it was compared must be known to be from there.
     fn was_read(&self, file: &Followed<F::File>, copy: &F::File, stat: &Stat) -> bool {
         let before = self.copies.get(&stat.id).filter(|copy| copy.original == file.stat.id && copy.is_read);
+        // A file of its own may begin so, too.
+        let before = before.filter(|before| before.appeared_at <= stat.len);
         let Some(before) = before.filter(|before| before.stat.len <= stat.len && stat.len <= file.position) else {
             return false;
         };
@@ -420,10 +437,25 @@ impl<F: Files> Follower<F> {
             return before == stat;
         }
         let Some(copy) = self.copies.get(&stat.id).filter(|copy| copy.stat == *stat) else { return false };
-        let original = self.known.get(&copy.original).filter(|original| !original.moved);
-        original.is_some_and(|original| {
+        if copy.over_at.is_some() || self.settled(stat).is_some() {
+            return false;
+        }
+        self.known.get(&copy.original).is_some_and(|original| {
             copy.is_read || original.stat == copy.original_stat && original.read_to() < stat.len
         })
+    }
+
+    /// Where a copy is to be read from that stands for itself: its original is renamed and read as far as the copy goes, or is gone, or
+    /// its content is over.
+    fn settled(&self, stat: &Stat) -> Option<u64> {
+        let copy = self.copies.get(&stat.id).filter(|copy| copy.stat == *stat && copy.appeared_at <= stat.len)?;
+        let read = match (copy.over_at, self.known.get(&copy.original)) {
+            (Some(read), _) => read,
+            (None, Some(original)) if original.moved && original.position >= stat.len => original.position,
+            (None, Some(_)) => return None,
+            (None, None) => self.absent.get(&copy.original)?.offset,
+        };
+        Some(read.min(stat.len))
     }
 
     /// The followed files that new ones of these names could be copies of. `None` if it was told to stop.
@@ -469,6 +501,16 @@ impl<F: Files> Follower<F> {
             self.troubles.notes.push(format!("{} is compressed ({how}): nothing is read of it", path.display()));
             return Ok(None);
         }
+        if let Some(position) = self.settled(&stat) {
+            let (front, back) = windows_at(&self.files, &open, position)?;
+            // As one that takes over: nobody writes to it.
+            let copy =
+                Followed { position, front, back, file: Some(open), moved: true, matches, ..Followed::new(path, stat) };
+            return Ok(Some(copy));
+        }
+        if self.copies.get(&stat.id).is_some_and(|copy| copy.over_at.is_some()) {
+            self.copies.remove(&stat.id);
+        }
         let before = self.copies.get(&stat.id).map(|copy| copy.original);
         let like = if matches { originals.of(&path, &front) } else { Vec::new() };
         for original in before.into_iter().chain(like) {
@@ -498,7 +540,10 @@ impl<F: Files> Follower<F> {
         original_id: FileId,
         stop: &mut dyn FnMut() -> bool,
     ) -> io::Result<Likeness> {
-        let original = self.known.get(&original_id).filter(|file| !file.moved && is_named_after(path, &file.path));
+        // One that was compared is a copy whatever they are called since.
+        let was_compared = self.copies.get(&stat.id).is_some_and(|copy| copy.original == original_id);
+        let is_named = |file: &Followed<F::File>| !file.moved && is_named_after(path, &file.path);
+        let original = self.known.get(&original_id).filter(|file| was_compared || is_named(file));
         let Some(original) = original else { return Ok(Likeness::Other) };
         let opened = if original.file.is_some() { None } else { open(&self.files, &original.path, original_id)? };
         let Some(file) = original.file.as_ref().or(opened.as_ref()) else { return Ok(Likeness::Unclear) };
@@ -516,6 +561,8 @@ impl<F: Files> Follower<F> {
                     stat: *stat,
                     original_stat: original.stat,
                     is_read: read_to >= stat.len,
+                    appeared_at: before.map_or(read_to, |before| before.appeared_at),
+                    over_at: None,
                 };
                 let (path, original) = (path.display(), original.path.display());
                 self.troubles.notes.push(format!("{path} is a copy of {original} so far: nothing is read of it"));

@@ -833,4 +833,96 @@ fn a_copy_is_none_the_less_one_when_its_original_is_renamed() {
     run.folder.rename("app.log", "app.log.1");
     run.folder.write("app.log", "3\n");
     assert_eq!(run.got(), ["3"]);
+    // It has a position of its own now.
+    run.restart();
+    run.folder.remove("app.log.1");
+    assert!(run.got().is_empty());
+    run.folder.write("app.log.bak", "4\n");
+    assert_eq!(run.got(), ["4"]);
+}
+
+#[test]
+fn a_copy_with_more_than_was_read_waits_for_its_renamed_original() {
+    for restarts in [false, true] {
+        let mut run = Run::new("app");
+        run.folder.write("app.log", "1\n2\n");
+        assert_eq!(run.got(), ["1", "2"]);
+        run.folder.write("app.log", "3\n4\nhalf");
+        run.folder.copy("app.log", "app.log.bak");
+        run.look();
+        run.batch(1);
+        run.folder.rename("app.log", "app.log.1");
+        assert_eq!(run.got(), ["3", "4"]);
+        run.folder.write("app.log.1", " and whole\n5\n");
+        assert_eq!(run.got(), ["half and whole", "5"]);
+        if restarts {
+            run.poll();
+            run.restart();
+        }
+        run.wait(IDLE_MS);
+        assert!(run.got().is_empty());
+    }
+}
+
+#[test]
+fn copies_of_a_file_that_goes_away_while_it_is_not_open_go_on_where_it_was_left() {
+    for is_read in [true, false] {
+        let mut run = Run::new("app");
+        run.folder.write("app.log", "1\n2\n");
+        assert_eq!(run.got(), ["1", "2"]);
+        if !is_read {
+            run.folder.write("app.log", "3\n");
+        }
+        run.folder.copy("app.log", "app.log.bak");
+        // Seen, and nothing read yet.
+        run.look();
+        run.follower.known.values_mut().for_each(Followed::close);
+        run.folder.remove("app.log");
+        assert_eq!(run.got(), if is_read { &[][..] } else { &["3"] });
+        run.restart();
+        assert!(run.got().is_empty());
+    }
+}
+
+#[test]
+fn of_several_copies_of_a_content_that_is_over_one_is_read_on() {
+    for is_deleted in [false, true] {
+        let mut run = Run::new("app");
+        run.folder.write("app.log", "1\n2\n");
+        assert_eq!(run.got(), ["1", "2"]);
+        run.folder.write("app.log", "3\n");
+        run.folder.copy("app.log", "app.log.1");
+        run.folder.copy("app.log", "app.log.bak");
+        run.look();
+        run.folder.cut_to("app.log", 0);
+        run.folder.write("app.log", "4\n");
+        if is_deleted {
+            run.folder.remove("app.log");
+        }
+        let mut got = run.got();
+        got.sort();
+        assert_eq!(got, ["3", "4"]);
+        run.restart();
+        assert!(run.got().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_only_begins_as_another_is_read_once_that_is_gone() {
+    let mut run = Run::new("app");
+    run.folder.write("app.log", "started\n1\n");
+    assert_eq!(run.got(), ["started", "1"]);
+    run.folder.write("app-err.log", "started\n");
+    assert!(run.got().is_empty());
+    run.folder.rename("app.log", "app.log.1");
+    run.poll();
+    run.folder.write("app-err.log", "2\n");
+    assert_eq!(run.got(), ["started", "2"]);
+    run.folder.write("app.log", "started\n3\n");
+    assert_eq!(run.got(), ["started", "3"]);
+    run.folder.write("app-2.log", "started\n");
+    assert!(run.got().is_empty());
+    run.folder.remove("app.log");
+    run.wait(IDLE_MS);
+    assert_eq!(run.got(), ["started"]);
 }
