@@ -300,6 +300,7 @@ fn a_store_on_a_full_disk_is_backed_up() {
         copy.log("a").unwrap().append(record(next).as_str()).unwrap();
         copy.close().unwrap();
     }
+}
 
 /// Runs the program on a store: its exit code, and what it said.
 #[cfg(feature = "cli")]
