@@ -340,7 +340,7 @@ impl<T> Pending<T> {
     }
 
     /// As [`Pending::wait`], but not for longer than a caller may have to.
-    pub(crate) fn wait_within(self, patience: Duration, what: &'static str, place: &str) -> Result<T> {
+    pub(crate) fn wait_within(&self, patience: Duration, what: &'static str, place: &str) -> Result<T> {
         match self.turn.wait_for(patience) {
             Some(outcome) => self.answer(outcome),
             None => Err(late(what, patience, place.to_owned())),

@@ -1,14 +1,14 @@
 //! A disk that hangs: nobody waits for longer than a blocking append may take, and what comes after builds on what came of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use braidlog::env::sim::{ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
-    GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, StartingPosition, Stream, StreamOptions,
-    SubscriptionOptions,
+    GroupOptions, HashKey, ProcessError, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, StartingPosition,
+    Stream, StreamOptions, SubscriptionOptions,
 };
 use braidlog::{Engine, Error, LogOptions, StartAt, Transaction};
 
@@ -190,4 +190,46 @@ fn a_worker_whose_commit_hangs_does_its_records_once() {
         assert_eq!(copy.read(StartAt::TrimHorizon).unwrap().count(), 5, "told {told}");
         assert_eq!(group.progress().unwrap()[0].records_behind, 0);
     }
+}
+
+#[test]
+fn a_shard_whose_end_hangs_ends_once() {
+    #[derive(Default)]
+    struct Told {
+        ended: AtomicU32,
+        lost: AtomicU32,
+    }
+    struct Ends<'a>(&'a Told);
+    impl RecordProcessor for Ends<'_> {
+        fn process(&mut self, _: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+            Ok(())
+        }
+        fn shard_ended(&mut self, _: ShardId) -> Result<(), ProcessError> {
+            self.0.ended.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        fn lease_lost(&mut self, _: ShardId) {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (mut rig, told) = (Rig::new(), Told::default());
+    let stream = rig.stream();
+    stream.put_record("key", b"1").unwrap();
+    stream.split_shard(id(0), HALF).unwrap();
+    let group = stream.consumer_group("readers", GroupOptions::new()).unwrap();
+    let mut worker = group.worker("worker", |_| Ends(&told)).unwrap();
+    let counts = || (told.ended.load(Ordering::Relaxed), told.lost.load(Ordering::Relaxed));
+    assert!(worker.step().unwrap());
+    // Its last checkpoint is durable.
+    rig.settle();
+    assert_eq!(counts(), (0, 0));
+    assert!(is_unknown(&while_it_hangs(|| worker.step())));
+    for _ in 0..3 {
+        assert!(!while_it_hangs(|| worker.step()).unwrap());
+    }
+    assert!(!group.progress().unwrap()[0].finished);
+    rig.settle();
+    while worker.step().unwrap() {}
+    assert!(group.progress().unwrap()[0].finished);
+    assert_eq!((counts(), worker.shards()), ((1, 0), vec![id(1), id(2)]));
 }

@@ -539,17 +539,6 @@ impl ConsumerGroup {
         wished.is_some()
     }
 
-    /// Changes the row of a lease, and waits until that is durable. Answers with what it became.
-    fn change_lease(
-        &self,
-        transaction: Transaction,
-        shard: ShardId,
-        counter: u64,
-        update: impl FnOnce(&mut LeaseRow) + Send + 'static,
-    ) -> Result<LeaseRow> {
-        self.begin_lease_change(transaction, shard, counter, update)?.wait()
-    }
-
     /// Says that all up to `done`, a number and user records of it, is done.
     fn begin_checkpoint(
         &self,
@@ -615,7 +604,7 @@ struct LeaseChange {
 
 impl LeaseChange {
     /// Blocks until it is durable or refused, no longer than a blocking append may take. Answers with what the row became.
-    fn wait(self) -> Result<LeaseRow> {
+    fn wait(&self) -> Result<LeaseRow> {
         self.pending.wait_within(self.patience, "commit", "lease")?;
         let row = self.became.lock().clone();
         Ok(row)

@@ -222,6 +222,10 @@ struct Held<P> {
     processed: Option<u64>,
     /// Of the batch before, on its way to the disk while the next one is read and processed.
     checkpoint: Option<LeaseChange>,
+    /// The processor was told of the shard's end, and agreed.
+    has_ended: bool,
+    /// That the shard is finished, where it was not known in time whether that is durable.
+    finishing: Option<LeaseChange>,
 }
 
 impl<P> Held<P> {
@@ -521,7 +525,10 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     }
 
     fn lose(&mut self, shard: ShardId) {
-        if let Some(mut held) = self.held.remove(&shard) {
+        if let Some(mut held) = self.held.remove(&shard)
+            // It was finished meanwhile: nobody has it.
+            && held.finishing.is_none_or(|finishing| finishing.wait().is_err())
+        {
             held.processor.lease_lost(shard);
         }
     }
@@ -598,6 +605,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             rests_until_ms: 0,
             processed: None,
             checkpoint: None,
+            has_ended: false,
+            finishing: None,
         };
         self.held.insert(shard, held);
         Ok(())
@@ -714,18 +723,34 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
     /// Every record of a shard was processed.
     fn finish(&mut self, shard: ShardId, now_ms: u64) -> Result<bool> {
         let Some(held) = self.held.get_mut(&shard) else { return Ok(false) };
-        if let Err(error) = held.processor.shard_ended(shard) {
+        // Once: where the row can't be written, or nobody knows whether it is, only that is tried again.
+        if !held.has_ended
+            && let Err(error) = held.processor.shard_ended(shard)
+        {
             self.failed(shard, error, now_ms)?;
             return Ok(true);
         }
-        let (counter, next) = (held.counter, held.reader(&self.group.stream)?.next_number());
-        let finished = self.group.change_lease(Transaction::new(), shard, counter, move |row| {
-            *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
-        });
-        match finished {
+        held.has_ended = true;
+        let finishing = match held.finishing.take() {
+            Some(finishing) if !finishing.is_decided() => {
+                held.finishing = Some(finishing);
+                return Ok(false);
+            }
+            Some(finishing) => finishing,
+            None => {
+                let (counter, next) = (held.counter, held.reader(&self.group.stream)?.next_number());
+                self.group.begin_lease_change(Transaction::new(), shard, counter, move |row| {
+                    *row = LeaseRow { finished: true, counter: counter + 1, next, next_sub: 0, owner: String::new() };
+                })?
+            }
+        };
+        match finishing.wait() {
             Ok(_) => drop(self.held.remove(&shard)),
             Err(Error::Conflict { .. }) => self.lose(shard),
-            Err(error) => return Err(error),
+            Err(error) => {
+                held.finishing = Some(finishing).filter(|finishing| !finishing.is_decided());
+                return Err(error);
+            }
         }
         Ok(true)
     }
@@ -755,6 +780,8 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
         match row {
             Some(row) if row.counter == held.counter => {
                 held.reader = None;
+                // Records may come again, and then their end.
+                held.has_ended = false;
                 held.from = (row.next, row.next_sub);
                 held.rests_until_ms = now_ms + self.group.options.retry_after.as_millis() as u64;
             }
