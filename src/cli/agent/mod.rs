@@ -185,8 +185,9 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
     let outcome = agent.follow(context, &engine, &args);
     let (records, bytes, unparsed, files) = (agent.records, agent.bytes, agent.unparsed, agent.follower.count());
     let unread = if args.once { some_of(agent.follower.unread().iter().map(|path| &**path)) } else { None };
-    drop(agent);
-    let closed = engine.close();
+    let Agent { mut stop, stream, table, .. } = agent;
+    drop((stream, table));
+    let closed = stop.at_last(|| engine.close());
     let so_far = format!("after {} in stream {:?}", units::counted(records, "record"), args.stream);
     outcome.map_err(|failure| failure.at(so_far))?;
     context.closed(closed)?;
