@@ -57,6 +57,19 @@ impl Budget {
         Draft { bytes: Vec::with_capacity(128), share: Share::default(), budget: self.clone() }
     }
 
+    /// The same, of about so many bytes: it has room for them from the start, or is refused before it holds any. Where it grew as it is
+    /// written, many at a time could hold half of what each needs, and none of them would come to its end.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub(crate) fn draft_of(&self, bytes: usize) -> io::Result<Draft> {
+        let mut draft = self.draft();
+        if bytes > SMALL {
+            draft.grow_by(bytes, bytes)?;
+        }
+        Ok(draft)
+    }
+
     /// An answer that holds its share until it is sent, if it was written without one. A small one has none: it is soon with the
     /// system.
     ///
@@ -124,10 +137,13 @@ impl Draft {
     #[cold]
     fn grow(&mut self, by: usize) -> io::Result<()> {
         let length = self.bytes.len();
-        let mut more = self.bytes.capacity().max(by);
-        if length + by <= SMALL {
-            more = more.min(SMALL - length);
-        }
+        let more = self.bytes.capacity().max(by);
+        self.grow_by(by, if length + by <= SMALL { more.min(SMALL - length) } else { more })
+    }
+
+    /// Makes room for `more` bytes, or for as many as there is room for, `by` at least.
+    fn grow_by(&mut self, by: usize, mut more: usize) -> io::Result<()> {
+        let length = self.bytes.len();
         while !self.may_have(length + more) {
             if more == by {
                 return Err(io::Error::new(io::ErrorKind::OutOfMemory, NO_ROOM));
@@ -358,6 +374,28 @@ mod tests {
         assert_eq!(4 * MIB - free(), MIB + UNIT, "it is counted once");
         drop(body);
         assert_eq!(free(), 4 * MIB);
+    }
+
+    #[test]
+    fn answers_of_a_known_size_do_not_starve_each_other() {
+        let budget = Budget::new(&Limits::default().body_bytes(MIB).bodies_bytes(16 * MIB));
+        let drafts: Vec<_> = (0..20).map(|_| budget.draft_of(2 * MIB - 1)).collect();
+        // All are begun before one is written.
+        let mut refused = 0;
+        for draft in drafts {
+            match draft {
+                Ok(mut draft) => written(&mut draft, 2 * MIB - 1).unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 13, "seven have room, for the last eighth is for what is small");
+        // Small ones, and those that turn out larger, need nothing in advance.
+        let mut draft = budget.draft_of(10).unwrap();
+        written(&mut draft, 2 * MIB).unwrap();
+        assert_eq!(length(&draft.finish()), 2 * MIB);
     }
 
     #[test]

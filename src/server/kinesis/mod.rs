@@ -127,7 +127,7 @@ impl Kinesis {
             Operation::DescribeStreamSummary => call.run(Kinesis::describe_summary),
             Operation::DisableEnhancedMonitoring => call.run(Kinesis::disable_monitoring),
             Operation::EnableEnhancedMonitoring => call.run(Kinesis::enable_monitoring),
-            Operation::GetRecords => call.run(Kinesis::get_records),
+            Operation::GetRecords => call.get_records(),
             Operation::GetResourcePolicy => call.run(Kinesis::get_resource_policy),
             Operation::GetShardIterator => call.run(Kinesis::get_shard_iterator),
             Operation::IncreaseStreamRetentionPeriod => call.quiet(Kinesis::increase_retention),
@@ -226,13 +226,19 @@ impl Kinesis {
 
     /// Writes an answer.
     fn reply(&self, protocol: Protocol, budget: &Budget, output: &impl Serialize) -> Outcome<Reply> {
-        let mut draft = budget.draft();
+        self.reply_in(protocol, budget.draft(), output)
+    }
+
+    /// Writes an answer where there is room for it.
+    fn reply_in(&self, protocol: Protocol, mut draft: Draft, output: &impl Serialize) -> Outcome<Reply> {
         // Of values that all have a form: it is room that is missing.
-        protocol.encode_to(output, &mut draft).map_err(|_| {
-            self.metrics.refused(Refusal::Memory);
-            ApiError::new(503, "ServiceUnavailableException", NO_ROOM)
-        })?;
+        protocol.encode_to(output, &mut draft).map_err(|_| self.no_room())?;
         Ok(Reply::Whole(draft))
+    }
+
+    fn no_room(&self) -> ApiError {
+        self.metrics.refused(Refusal::Memory);
+        ApiError::new(503, "ServiceUnavailableException", NO_ROOM)
     }
 
     /// An engine's error as the service says it.
@@ -260,6 +266,14 @@ impl Call<'_> {
         let Call { kinesis, protocol, budget, .. } = self;
         let output = handler(kinesis, self.read()?)?;
         kinesis.reply(protocol, budget, &output)
+    }
+
+    /// The answer that may be large: it has its room before it is written.
+    fn get_records(self) -> Outcome<Reply> {
+        let Call { kinesis, protocol, budget, .. } = self;
+        let output = kinesis.get_records(self.read()?)?;
+        let draft = budget.draft_of(records::encoded_len(protocol, &output)).map_err(|_| kinesis.no_room())?;
+        kinesis.reply_in(protocol, draft, &output)
     }
 
     async fn put<I: Put>(self, kinesis: &Arc<Kinesis>, body: &Bytes) -> Outcome<Reply> {

@@ -9,17 +9,31 @@ use serde::de::DeserializeOwned;
 use crate::stream::{
     Begun, GetRecords, Part, PutRecord, PutRecords, PutRecordsEntry, PutTicket, SequenceNumber, Stream,
 };
-use crate::wire::ApiError;
 use crate::wire::check::Shape;
 use crate::wire::kinesis as api;
 use crate::wire::kinesis::Operation;
 use crate::wire::scalar::Blob;
+use crate::wire::{ApiError, Protocol};
 
 use super::convert::{child_shards, count, encryption, record};
 use super::streams::limit;
 use super::{Context, Kinesis, Outcome, blocking, dry_run};
 
 const GET_RECORDS_MAX: i32 = 10_000;
+
+/// Beside its data and key a record has a number, a time and the names of all of these.
+const RECORD_BYTES: usize = 192;
+
+/// How long an answer is when it is written, or a little less than this.
+pub(super) fn encoded_len(protocol: Protocol, output: &api::GetRecordsOutput) -> usize {
+    let data = |record: &api::Record| record.data.as_ref().map_or(0, |data| data.0.len());
+    let key = |record: &api::Record| record.partition_key.as_ref().map_or(0, String::len);
+    let record = |record: &api::Record| match protocol {
+        Protocol::Json => data(record).div_ceil(3) * 4 + key(record) + RECORD_BYTES,
+        Protocol::Cbor => data(record) + key(record) + RECORD_BYTES,
+    };
+    1024 + output.records.iter().flatten().map(record).sum::<usize>()
+}
 
 /// The input of a put, of one record or several.
 pub(super) trait Put: DeserializeOwned + Shape + Send + 'static {
