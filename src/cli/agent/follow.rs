@@ -368,6 +368,8 @@ impl<F: Files> Follower<F> {
     /// came into it since it was compared must be known to be from there.
     fn was_read(&self, file: &Followed<F::File>, copy: &F::File, stat: &Stat) -> bool {
         let before = self.copies.get(&stat.id).filter(|copy| copy.original == file.stat.id && copy.is_read);
+        // A file of its own may begin so, too.
+        let before = before.filter(|before| before.appeared_at <= stat.len);
         let Some(before) = before.filter(|before| before.stat.len <= stat.len && stat.len <= file.position) else {
             return false;
         };
