@@ -1,25 +1,25 @@
 //! A copy of a store while it is being used.
 //!
-//! A checkpoint names one frame. From then on until the copy is done no segment file is removed; each is copied up to its
-//! end as of that frame. The manifest comes after the segments and `STORE` comes last, so half a copy is no store. The copy
-//! has an id of its own and starts a life of its own.
+//! It is what a crash at one moment would have left. The journal and the manifest are copied first, while upkeep rests: nothing is
+//! freed and no manifest written meanwhile, and a checkpoint right before leaves little in the journal. Then upkeep goes on, but
+//! that no file which a manifest names no more is removed until the segments are copied, too; what they have beyond the journal
+//! nobody believes. Frames that were not durable when the copy began are left out: of those that come while a file is read, one
+//! might be missed that a later one relies on. A copy of the segments with the manifest's rows alone would be of no one moment, for
+//! a row may have more than the frame it is named for.
 //!
-//! Where there can be no checkpoint, for the store is read-only or its disk is full, or a page of the manifest can't be read, the
-//! files are copied as they are, the journal too, while nothing but appends goes on. The copy is what a crash at that moment would
-//! have left: the journal comes first, for what segments have beyond it nobody believes.
-//!
-//! What opening withheld of a damaged journal (`aside`) goes along with either.
+//! `STORE` comes last, so half a copy is no store. The copy has an id of its own and starts a life of its own. What opening withheld
+//! of a damaged journal (`aside`) goes along.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use crate::env::{Access, Disk, Pace};
+use crate::core::Core;
+use crate::env::{Access, Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::format::manifest::{LogRow, Root};
+use crate::format::journal::FRAME_ALIGNMENT;
 use crate::format::store::StoreFile;
-use crate::id::{SegmentId, StoreId};
-use crate::manifest::Manifest;
+use crate::id::{FrameNumber, StoreId};
+use crate::journal::{journal_path, survey};
 use crate::recovery;
-use crate::segment::segment_path;
 use crate::store::Store;
 use crate::withheld::ASIDE;
 
@@ -58,83 +58,58 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     // From here on files that a checkpoint retires stay until the copy is done.
     let _kept = core.keep_files();
     match store.checkpoint() {
-        Err(Error::ReadOnly { .. } | Error::Full { .. }) => return copy_as_it_is(store, &*target),
-        Err(Error::Io(fault)) if fault.is_no_space() => return copy_as_it_is(store, &*target),
+        // Then the copy has what waits in the journal.
+        Err(Error::ReadOnly { .. } | Error::Full { .. }) => {}
+        Err(Error::Io(fault)) if fault.is_no_space() => {}
         checkpoint => checkpoint?,
     }
-    let (root, rows) = {
-        let manifest = core.manifest.lock();
-        (manifest.root.clone(), manifest.rows().collect::<Result<Vec<_>>>())
-    };
-    let rows: Vec<LogRow> = match rows {
-        Err(Error::Damaged { .. }) => return copy_as_it_is(store, &*target),
-        rows => rows?.into_iter().flatten().collect(),
-    };
-    let mut report = BackupReport { frame: root.frame, logs: rows.len() as u64, ..BackupReport::default() };
     recovery::make_folders(&*target)?;
-    let mut folders = std::collections::BTreeSet::new();
-    // Of a pack up to the last piece that is named.
-    let mut ends: BTreeMap<SegmentId, u64> = BTreeMap::new();
-    for segment in rows.iter().flat_map(|row| &row.segments) {
-        let end = ends.entry(segment.id).or_default();
-        *end = segment.bytes.max(*end);
+    let mut report = copy_what_changes(core, &*target)?;
+    for folder in ["segments", ASIDE] {
+        copy_folder(&*core.env.disk, &*target, folder, &mut report)?;
     }
-    for (id, bytes) in ends {
-        let path = segment_path(id);
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        if folders.insert(folder.clone()) {
-            target.create_dir(&folder).map_err(Error::io("make folder", &folder))?;
-        }
-        copy(&*core.env.disk, &*target, &path, bytes)?;
-        report.segments += 1;
-        report.bytes += bytes;
-    }
-    for folder in folders.iter().map(String::as_str).chain(["segments"]) {
-        target.sync_dir(folder).map_err(Error::io("sync folder", folder))?;
-    }
-    if !core.env.disk.list(ASIDE).unwrap_or_default().is_empty() {
-        copy_folder(&*core.env.disk, &*target, ASIDE, &mut BackupReport::default())?;
-    }
-    let generation = root.generations.last().map_or(0, |g| g.0) + 1;
-    let copied = Root {
-        generations: vec![(generation, root.frame + 1)],
-        clean: true,
-        retired: Vec::new(),
-        touched: Vec::new(),
-        packs: Vec::new(),
-        stored_bytes: report.bytes,
-        pages: Vec::new(),
-        chain: 0,
-        ..root
-    };
-    let mut manifest = Manifest::create(target.clone(), core.identity.origin, copied.clone())?;
-    manifest.write(copied, &rows.into_iter().collect(), &Pace::none())?;
-    make_store(store, &*target)?;
+    recovery::make_lock(&*target)?;
+    recovery::write_identity(&*target, &StoreFile { id: StoreId(core.env.random_bytes()), ..core.identity })?;
     Ok(report)
 }
 
-/// Makes a store of what was copied: the last step.
-fn make_store(store: &Store, target: &dyn Disk) -> Result<()> {
-    let core = store.core();
-    recovery::make_lock(target)?;
-    recovery::write_identity(target, &StoreFile { id: StoreId(core.env.random_bytes()), ..core.identity })
-}
-
-/// Copies every file as it is: what waits in the journal can't go to segments, and what can't be read by this life may be by another.
-fn copy_as_it_is(store: &Store, target: &dyn Disk) -> Result<BackupReport> {
-    let core = store.core();
-    let _held = core.hold_upkeep();
+/// Copies the journal and the manifest, as of one moment.
+fn copy_what_changes(core: &Core, target: &dyn Disk) -> Result<BackupReport> {
     let disk = &*core.env.disk;
+    let _held = core.hold_upkeep();
+    let frame = core.durable_frame();
     // Of a page that can't be read nobody knows.
     let known = || core.manifest.lock().rows().flatten().map(|rows| rows.len()).sum();
     let logs = core.names().map_or_else(|_| known(), |names| names.len()) as u64;
-    let mut report = BackupReport { frame: core.durable_frame(), logs, ..BackupReport::default() };
-    recovery::make_folders(target)?;
-    for folder in ["journal", "manifest", "segments", ASIDE] {
-        copy_folder(disk, target, folder, &mut report)?;
+    let mut report = BackupReport { frame, logs, ..BackupReport::default() };
+    if core.health.may_write() {
+        let root = core.manifest.lock().root.clone();
+        // What it names must be there; the others have no frame that counts.
+        let files: BTreeSet<u64> = core.ring.files_after(root.frame).into_iter().chain(root.journal_files).collect();
+        for number in files {
+            copy_journal_file(core, target, &journal_path(number), frame)?;
+        }
+        target.sync_dir("journal").map_err(Error::io("sync folder", "journal"))?;
+    } else {
+        copy_folder(disk, target, "journal", &mut report)?;
     }
-    make_store(store, target)?;
+    copy_folder(disk, target, "manifest", &mut report)?;
     Ok(report)
+}
+
+/// Copies a file of the journal without the frames behind `last`.
+fn copy_journal_file(core: &Core, target: &dyn Disk, path: &str, last: FrameNumber) -> Result<()> {
+    let file = core.env.disk.open(path, Access::Read).map_err(Error::io("open", path))?;
+    let len = file.len().map_err(Error::io("measure", path))?;
+    let mut bytes = vec![0; len as usize];
+    read(&*file, &mut bytes, 0, path)?;
+    let later = survey(&bytes, 0, core.identity.origin).into_iter().filter(|place| place.header.frame > last);
+    for place in later {
+        bytes[place.offset..][..FRAME_ALIGNMENT].fill(0);
+    }
+    let copied = target.open(path, Access::CreateNew).map_err(Error::io("create", path))?;
+    copied.write_at(&bytes, 0).map_err(Error::io("write", path))?;
+    copied.sync_data().map_err(Error::io("sync", path))
 }
 
 /// Copies a folder with everything in it; one that is not there is empty.
@@ -168,12 +143,17 @@ fn copy(from: &dyn Disk, to: &dyn Disk, path: &str, bytes: u64) -> Result<()> {
     let mut at = 0;
     while at < bytes {
         let n = buffer.len().min((bytes - at) as usize);
-        let read = source.read_at(&mut buffer[..n], at).map_err(Error::io("read", path))?;
-        if read < n {
-            return Err(Error::damaged(path, at + read as u64)(crate::format::Damage::Short));
-        }
+        read(&*source, &mut buffer[..n], at, path)?;
         target.write_at(&buffer[..n], at).map_err(Error::io("write", path))?;
         at += n as u64;
     }
     target.sync_data().map_err(Error::io("sync", path))
+}
+
+fn read(file: &dyn DiskFile, into: &mut [u8], at: u64, path: &str) -> Result<()> {
+    let read = file.read_at(into, at).map_err(Error::io("read", path))?;
+    match read < into.len() {
+        true => Err(Error::damaged(path, at + read as u64)(crate::format::Damage::Short)),
+        false => Ok(()),
+    }
 }

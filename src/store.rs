@@ -371,9 +371,9 @@ impl Store {
 
     /// Copies the store as of now into the empty directory `path`, while it is being used. The copy is a store of its own.
     ///
-    /// Of a store that is read-only, or whose disk is full, or in whose manifest a page can't be read, every file is copied as it is:
-    /// what is damaged in it is so in the copy, and one that had no room goes on where there is some. Appends to such a store may
-    /// wait for room until the copy is done.
+    /// It is as a crash at one moment of the call would have left the store, with everything that was acknowledged before the call.
+    /// What is damaged in a store is so in the copy, and one that had no room goes on where there is some. A checkpoint comes first,
+    /// and no other while the manifest and what is left in the journal are copied.
     ///
     /// # Errors
     /// [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`],

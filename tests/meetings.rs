@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -10,22 +11,36 @@ use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
 use braidlog::env::{Access, DirEntry, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode, Space, WriteQueue};
 use braidlog::manual::ManualStore;
-use braidlog::{Log, LogOptions, ReadMode, StartAt};
+use braidlog::{Error, Health, Log, LogOptions, ReadMode, StartAt, Store, Transaction};
 use support::{env_of, small};
 
 type Meeting = Box<dyn FnOnce() + Send>;
 
-/// A disk that has something done, once, when a segment is begun.
+/// A disk that has something done when a segment is begun: the next of these each time.
 #[derive(Clone)]
 struct Meets {
     disk: SimDisk,
-    meeting: Arc<Mutex<Option<Meeting>>>,
+    meetings: Arc<Mutex<VecDeque<Meeting>>>,
+}
+
+impl Meets {
+    fn new() -> Meets {
+        Meets { disk: SimDisk::new(Tape::seeded(1)), meetings: Arc::default() }
+    }
+
+    fn meet(&self, meeting: impl FnOnce() + Send + 'static) {
+        self.meetings.lock().unwrap().push_back(Box::new(meeting));
+    }
+
+    fn have_met(&self) -> bool {
+        self.meetings.lock().unwrap().is_empty()
+    }
 }
 
 impl Disk for Meets {
     fn open(&self, path: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         if access == Access::CreateNew && path.starts_with("segments/") {
-            let meeting = self.meeting.lock().unwrap().take();
+            let meeting = self.meetings.lock().unwrap().pop_front();
             meeting.into_iter().for_each(|meeting| meeting());
         }
         self.disk.open(path, access)
@@ -99,7 +114,7 @@ fn append(store: &mut ManualStore, log: &Log, len: usize) {
 #[test]
 fn a_row_of_the_journal_that_is_older_than_the_manifests_takes_nothing_away() {
     for kind in [Crash::Kill, Crash::Power] {
-        let disk = Meets { disk: SimDisk::new(Tape::seeded(1)), meeting: Arc::default() };
+        let disk = Meets::new();
         let clock = Arc::new(ManualClock::new());
         let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
         let mut store = ManualStore::open(env, small(ReadMode::Copy)).unwrap();
@@ -110,15 +125,15 @@ fn a_row_of_the_journal_that_is_older_than_the_manifests_takes_nothing_away() {
         append(&mut store, &other, 100);
         let (mut beside, appended_to) = (store.clone(), log.clone());
         // The first log has been flushed by then.
-        *disk.meeting.lock().unwrap() = Some(Box::new(move || {
+        disk.meet(move || {
             append(&mut beside, &appended_to, 5000);
             append(&mut beside, &appended_to, 100);
             // On its way: what comes before it is in the segment, and its frame is not written.
             drop(appended_to.append_ticket(&[7; 5000][..]).unwrap());
             beside.commit_step_without_waiting();
-        }));
+        });
         store.checkpoint().unwrap();
-        assert!(disk.meeting.lock().unwrap().is_none());
+        assert!(disk.have_met());
         assert_eq!(log.end(), 4);
         let left = disk.disk.crash(kind, &Tape::seeded(2));
         let report = check_in(&env_of(&left, &clock), &CheckOptions::default(), &mut |_| {}).unwrap();
@@ -129,5 +144,86 @@ fn a_row_of_the_journal_that_is_older_than_the_manifests_takes_nothing_away() {
             log.read(StartAt::TrimHorizon).unwrap().map(|record| record.unwrap().data.len()).collect();
         assert_eq!(found, [100, 100, 5000, 100], "{kind:?}");
         assert_eq!(log.end(), 4);
+    }
+}
+
+/// While a flush has a segment grow, what waits in memory is in both.
+#[test]
+fn what_is_on_its_way_to_a_segment_counts_once_for_the_byte_rule() {
+    let disk = Meets::new();
+    let clock = Arc::new(ManualClock::new());
+    let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
+    let mut store = ManualStore::open(env, small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
+    let options = LogOptions::new().segment_bytes_max(16 << 10).retention_bytes(Some(24 << 10));
+    let mut made = store.create_log("log", options).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    for (count, checkpoint) in [(5, true), (8, false), (8, false)] {
+        let ticket = log.try_append_batch(&vec![(&[7; 1000][..]).into(); count]).unwrap();
+        store.settle();
+        ticket.try_get().unwrap().unwrap();
+        if checkpoint {
+            store.checkpoint().unwrap();
+        }
+    }
+    // The segment is full by then, and the next one is begun.
+    let (read, found) = (log.clone(), Arc::new(Mutex::new(None)));
+    let seen = found.clone();
+    disk.meet(move || *seen.lock().unwrap() = Some(read.horizon().unwrap()));
+    store.checkpoint().unwrap();
+    assert_eq!(*found.lock().unwrap(), Some(0));
+    assert_eq!(log.horizon().unwrap(), 0);
+    assert_eq!(log.read(StartAt::TrimHorizon).unwrap().count(), 21);
+}
+
+/// What happens while the checkpoint is taken that a backup begins with is in the copy as a whole, or not at all.
+#[test]
+fn a_backup_is_of_one_moment() {
+    for closes in [false, true] {
+        let disk = Meets::new();
+        let clock = Arc::new(ManualClock::new());
+        let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
+        let store = Store::open_in(env, small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
+        let [parent, rows, first, second] =
+            ["parent", "rows", "first", "second"].map(|name| store.create_log(name, LogOptions::new()).unwrap());
+        parent.append("a record").unwrap();
+        rows.append("a row").unwrap();
+        store.checkpoint().unwrap();
+        first.append("has its first segment in the next checkpoint").unwrap();
+        // A backup waits for two: what it copies is the second one's.
+        let [parent_of_it, rows_of_it] = [parent.clone(), rows.clone()];
+        disk.meet(move || {
+            for log in [parent_of_it, rows_of_it, second] {
+                log.append("for the one behind").unwrap();
+            }
+        });
+        let changed = store.clone();
+        disk.meet(move || {
+            let mut transaction = Transaction::new();
+            transaction.create_log("child", LogOptions::new()).unwrap().append(&rows, "a third").unwrap();
+            if closes {
+                transaction.close_log(&parent).unwrap();
+            } else {
+                transaction.trim(&parent, parent.end());
+            }
+            changed.commit(transaction).unwrap().wait().unwrap();
+        });
+        // One more where an earlier checkpoint was still under way.
+        for name in ["copy", "another-copy"] {
+            store.backup(name).unwrap();
+            let env = Env { disk: disk.disk.sibling(name).unwrap(), ..env_of(&disk.disk, &clock) };
+            let copy = Store::open_in(env, small(ReadMode::Copy)).unwrap();
+            assert_eq!(copy.health(), Health::Ok);
+            let has_child = match copy.log("child") {
+                Ok(_) => true,
+                Err(Error::NoSuchLog { .. }) => false,
+                Err(error) => panic!("{error}"),
+            };
+            let parent = copy.log("parent").unwrap();
+            let changed = if closes { parent.is_closed() } else { parent.horizon().unwrap() > 0 };
+            let has_row = copy.log("rows").unwrap().end() == 3;
+            assert_eq!((changed, has_row), (has_child, has_child), "closes {closes}");
+        }
+        assert!(disk.have_met());
     }
 }

@@ -171,8 +171,9 @@ impl Ring {
         Some(Place { file: file.file.clone(), path: journal_path(active), offset })
     }
 
-    /// A checkpoint covers everything up to `frame`: files wholly below are free, superfluous ones go.
-    pub(crate) fn free_upto(&self, frame: FrameNumber) -> io::Result<()> {
+    /// A checkpoint covers everything up to `frame`: files wholly below are free, superfluous ones go. Those that its manifest names
+    /// stay, for opening would miss them.
+    pub(crate) fn free_upto(&self, frame: FrameNumber, named: &[u64]) -> io::Result<()> {
         let mut superfluous = Vec::new();
         {
             let mut state = self.state.lock();
@@ -184,10 +185,8 @@ impl Ring {
             }
             while state.files.len() > self.files_max {
                 let last = state.files.len() - 1;
-                let Some(at) = state.files[..last].iter().position(|f| f.highest.is_none() && f.number != active)
-                else {
-                    break;
-                };
+                let goes = |f: &JournalFile| f.highest.is_none() && f.number != active && !named.contains(&f.number);
+                let Some(at) = state.files[..last].iter().position(goes) else { break };
                 superfluous.push(state.files.remove(at).number);
             }
         }

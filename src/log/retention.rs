@@ -231,9 +231,18 @@ impl LogState {
                 None => return Ok(first),
             }
         }
-        for segment in segments.iter().rev().filter(|s| s.base < upto) {
+        // Nothing counts twice: since the view was taken, or before it shows, a segment may have come to hold what waits in memory,
+        // and what the segments before it hold.
+        let mut limit = pending.first().map_or(upto, |waiting| waiting.first.min(upto));
+        for segment in segments.iter().rev() {
+            if segment.base >= limit {
+                continue;
+            }
             let start = segment.first_batch();
-            let end = if segment.end() > upto { segment.locate(files, upto)?.position } else { segment.bytes() };
+            // In this order: it may grow.
+            let bytes = segment.bytes();
+            let end = if segment.end() > limit { segment.locate(files, limit)?.position } else { bytes };
+            limit = segment.base;
             let bytes = end.saturating_sub(start);
             match left.checked_sub(bytes) {
                 Some(rest) => (left, first) = (rest, segment.base),

@@ -183,7 +183,8 @@ impl Upkeep {
             let _ = core.env.disk.remove(&segment_path(id));
         }
         // A file that could not be removed is superfluous, not wrong.
-        let _ = core.ring.free_upto(frame);
+        let named = core.manifest.lock().root.journal_files.clone();
+        let _ = core.ring.free_upto(frame, &named);
         add(&core.counters.checkpoints, 1);
         changes.let_go();
         logs.into_iter().enumerate().for_each(|(step, _)| give_way(step));
