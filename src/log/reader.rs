@@ -28,7 +28,8 @@ pub enum StartAt {
     Latest,
     /// The record with this number; the end of the log is allowed, for what is appended next.
     Sequence(SequenceNumber),
-    /// The first record that arrived at or after this time.
+    /// The first record that arrived at or after this time. A record arrives with the system clock's last tick, on Linux 1 to 10 ms
+    /// before the append by the precise clock: what is appended from now on is found by [`StartAt::Latest`].
     Time(SystemTime),
 }
 

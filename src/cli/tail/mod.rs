@@ -23,6 +23,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Shards that are asked about in one page.
 const SHARDS_PAGE: i32 = 1_000;
 
+/// What arrives has a time of the clock's last tick, which is up to so long ago.
+const TICK_MS: u64 = 10;
+
 /// Arguments of `braidlog tail`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -222,7 +225,7 @@ impl Tail {
 
     fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
         if !self.done.contains(&shard) {
-            let since = Moment(time::now_ms());
+            let since = Moment(time::now_ms().saturating_sub(TICK_MS));
             self.shards.entry(shard).or_insert(Cursor { iterator: None, position, since, last: None });
         }
     }
@@ -498,7 +501,7 @@ mod tests {
         let server = Server::start(engine.clone()).unwrap();
         let clicks = engine.create_stream("clicks", StreamOptions::new().shards(1)).unwrap();
         clicks.put_record("k", b"before").unwrap();
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(50));
         let client = Client::new(&server.endpoint()).unwrap();
         let (shards, done, parents) = Default::default();
         let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
