@@ -544,6 +544,27 @@ fn at(place: &Place, wall_ms: u64) -> Env {
     Env { clock: Arc::new(ManualClock::at(wall_ms)), ..Env::system(&place.store()).unwrap() }
 }
 
+/// What a command that follows from [`TO_COME_MS`] on prints before it ends: there is something before, more comes too early, and
+/// then what is in time, a millisecond apart.
+fn printed_from_a_time_to_come(place: &Place, args: &[&str], append: impl Fn(&str, u64), in_time: &[&str]) -> String {
+    let now_ms = TO_COME_MS - 10_000;
+    append("before", now_ms);
+    let mut child = place.command(args).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    for n in 1..4 {
+        // Whether it begins to look before this or after: it is not what was asked for.
+        std::thread::sleep(Duration::from_millis(150));
+        append("too early", now_ms + n);
+    }
+    for (text, wall_ms) in in_time.iter().zip(TO_COME_MS..) {
+        append(text, wall_ms);
+    }
+    let mut printed = String::new();
+    stdout.read_to_string(&mut printed).unwrap();
+    assert_eq!(wait(child).status.code(), Some(0));
+    printed
+}
+
 const TO_COME_MS: u64 = 4_000_000_000_000;
 
 #[test]
@@ -557,23 +578,9 @@ fn follow_since_a_time_to_come_prints_what_arrives_from_then_on() {
             drop(log);
             store.close().unwrap();
         };
-        let now_ms = TO_COME_MS - 10_000;
-        append("before", now_ms);
         let args = ["cat", "notes", "--follow", start, "@4000000000", "--raw", "--count", "3"];
-        let mut child = place.command(&args).spawn().unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        for n in 1..4 {
-            // Whether it begins to look before this or after: it is not what was asked for.
-            std::thread::sleep(Duration::from_millis(150));
-            append("too early", now_ms + n);
-        }
-        append("in time", TO_COME_MS);
-        append("later", TO_COME_MS + 1);
-        append("last", TO_COME_MS + 2);
-        let mut printed = String::new();
-        stdout.read_to_string(&mut printed).unwrap();
+        let printed = printed_from_a_time_to_come(&place, &args, append, &["in time", "later", "last"]);
         assert_eq!(printed, "in time\nlater\nlast\n", "{start}");
-        assert_eq!(wait(child).status.code(), Some(0));
     }
 }
 
@@ -601,21 +608,9 @@ fn follow_of_a_stream_since_a_time_to_come_prints_what_arrives_from_then_on() {
         drop(stream);
         engine.close().unwrap();
     };
-    let now_ms = TO_COME_MS - 10_000;
-    append("before", now_ms);
     let args = ["cat", "--stream", "clicks", "--follow", "--since", "@4000000000", "--raw", "--count", "12"];
-    let mut child = place.command(&args).spawn().unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    for n in 1..4 {
-        std::thread::sleep(Duration::from_millis(150));
-        append("too early", now_ms + n);
-    }
-    append("in time", TO_COME_MS);
-    append("later", TO_COME_MS + 1);
-    let mut printed = String::new();
-    stdout.read_to_string(&mut printed).unwrap();
+    let printed = printed_from_a_time_to_come(&place, &args, append, &["in time", "later"]);
     assert_eq!(printed, "in time\n".repeat(6) + &"later\n".repeat(6));
-    assert_eq!(wait(child).status.code(), Some(0));
 }
 
 #[test]
