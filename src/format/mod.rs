@@ -106,3 +106,7 @@ impl std::fmt::Display for Damage {
         }
     }
 }
+
+/// Tests that flip every bit flip one in so many where an interpreter runs them, which takes a minute for a millisecond's work.
+#[cfg(test)]
+const ONE_IN: usize = if cfg!(miri) { 13 } else { 1 };
