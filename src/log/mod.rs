@@ -249,8 +249,10 @@ impl LogState {
 
     pub(crate) fn set_options(&self, options: LogOptions) {
         let rules = options.retention_age.is_some() || options.retention_bytes.is_some();
+        let mut cached = self.byte_horizon.lock();
         *self.options.write().unwrap_or_else(|p| p.into_inner()) = options;
-        self.byte_horizon.lock().0 = NONE;
+        cached.0 = NONE;
+        drop(cached);
         self.rules.store(rules, Ordering::Release);
     }
 
@@ -502,17 +504,18 @@ impl LogState {
     }
 
     /// Recovery only: the log's segments and end become what a row says that has more of the log than they, and batches that they hold
-    /// go. Returns their bytes.
+    /// go. Answers with their bytes, and with the segments that the row has no more.
     ///
     /// A row of the journal may be older than the manifest all the same, and name segments that were trimmed and forgotten since: their
     /// files are gone, or about to be.
-    pub(crate) fn replace_segments(&self, row: &LogRow) -> u64 {
+    pub(crate) fn replace_segments(&self, row: &LogRow) -> (u64, Vec<Arc<Segment>>) {
         let horizon = self.trimmed();
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
         let known = |row: &SegmentRow| view.segments.iter().any(|s| s.id == row.id && s.base == row.base);
         let there = row.segments.iter().filter(|segment| segment.end > horizon || known(segment));
         let segments = there.map(|segment| Arc::new(Segment::existing(self.salt, segment))).collect();
-        view.segments = segments;
+        let mut replaced = std::mem::replace(&mut view.segments, segments);
+        replaced.retain(|old| !view.segments.iter().any(|s| s.id == old.id && s.base == old.base));
         let freed = view.let_go(row.end);
         drop(view);
         self.set_high(row.end);
@@ -521,7 +524,7 @@ impl LogState {
         let next = appender.next().max(row.end);
         appender.set_next(next);
         appender.note_arrival(row.last_arrival_ms);
-        freed
+        (freed, replaced)
     }
 
     fn segment_bytes_max(&self) -> u64 {

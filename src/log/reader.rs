@@ -373,11 +373,12 @@ impl Reader {
         {
             match at.next_batch(&self.log.core.files) {
                 Ok(Some((header, records))) if holds(&header) => return Ok(Some((header, records))),
-                Ok(_) => {}
-                Err(error) => {
+                // Removed since: others have what it had, or it was trimmed.
+                Err(error) if !at.segment.is_buried() => {
                     self.at = None;
                     return Err(error);
                 }
+                _ => {}
             }
         }
         self.at = None;
@@ -395,46 +396,42 @@ impl Reader {
                         }
                         return Ok(Some((header, records)));
                     }
-                    Some(batch) => {
-                        self.next = batch.header.first;
-                        return Ok(None);
-                    }
+                    Some(batch) => Err(batch.header.first),
                     None => return Err(self.lost(number)),
                 }
-            }
-            // By where they begin: one that is being written can reach over the pieces that are copied into it.
-            let after = view.segments.partition_point(|s| s.base <= number);
-            let holds = after > 0 && view.segments[after - 1].end() > number;
-            match view.segments.get(after - usize::from(holds)) {
-                Some(segment) if segment.base <= number => segment.clone(),
-                Some(segment) => {
-                    self.next = segment.base;
-                    return Ok(None);
+            } else {
+                // By where they begin: one that is being written can reach over the pieces that are copied into it.
+                let after = view.segments.partition_point(|s| s.base <= number);
+                let holds = after > 0 && view.segments[after - 1].end() > number;
+                match view.segments.get(after - usize::from(holds)) {
+                    Some(segment) if segment.base <= number => Ok(segment.clone()),
+                    Some(segment) => Err(segment.base),
+                    None => Err(view.pending.front().map_or_else(|| self.end(), |batch| batch.header.first)),
                 }
-                None => match view.pending.front() {
-                    Some(batch) => {
-                        self.next = batch.header.first;
-                        return Ok(None);
-                    }
-                    None => {
-                        // Nothing holds it: a gap up to the end, which an unclean end leaves in a buffered log.
-                        self.next = self.end();
-                        return Ok(None);
-                    }
-                },
             }
         };
-        let mut at = match segment.locate(&self.log.core.files, number) {
-            // Removed since it was looked up: the next look finds it trimmed, or its records in another segment.
-            Err(_) if segment.is_buried() => return Ok(None),
-            found => found?,
+        let segment = match segment {
+            Ok(segment) => segment,
+            Err(next) => {
+                // Nothing holds it: a gap, which an unclean end leaves in a buffered log, or it was trimmed since the horizon was
+                // looked at. A horizon rises before what is below it goes, so a look at it now tells which.
+                if self.log.horizon_at_least()? <= number {
+                    self.next = next;
+                }
+                return Ok(None);
+            }
         };
-        match at.next_batch(&self.log.core.files)? {
-            Some((header, records)) if holds(&header) => {
+        let files = &self.log.core.files;
+        let found = segment.locate(files, number).and_then(|mut at| Ok((at.next_batch(files)?, at)));
+        match found {
+            Ok((Some((header, records)), at)) if holds(&header) => {
                 self.at = Some(at);
                 Ok(Some((header, records)))
             }
-            _ => Err(self.lost(number)),
+            // Removed since it was looked up: the next look finds it trimmed, or its records in another segment.
+            Err(_) if segment.is_buried() => Ok(None),
+            Err(error) => Err(error),
+            Ok(_) => Err(self.lost(number)),
         }
     }
 

@@ -144,6 +144,43 @@ fn first_since(segments: &[Arc<Segment>], arrival_ms: u64) -> Option<&Arc<Segmen
     segments.get(from)
 }
 
+/// See [`LogState::first_within`].
+fn count_back(
+    files: &SegmentFiles,
+    pending: &[BatchHeader],
+    segments: &[Arc<Segment>],
+    upto: SequenceNumber,
+    bytes_max: u64,
+) -> Result<SequenceNumber> {
+    let mut left = bytes_max;
+    let mut first = upto;
+    for header in pending.iter().rev().filter(|h| h.end() <= upto) {
+        match left.checked_sub(header.padded_len() as u64) {
+            Some(rest) => (left, first) = (rest, header.first),
+            None => return Ok(first),
+        }
+    }
+    // Nothing counts twice: since the view was taken, or before it shows, a segment may have come to hold what waits in memory,
+    // and what the segments before it hold.
+    let mut limit = pending.first().map_or(upto, |waiting| waiting.first.min(upto));
+    for segment in segments.iter().rev() {
+        if segment.base >= limit {
+            continue;
+        }
+        let start = segment.first_batch();
+        // In this order: it may grow.
+        let bytes = segment.bytes();
+        let end = if segment.end() > limit { segment.locate(files, limit)?.position } else { bytes };
+        limit = segment.base;
+        let bytes = end.saturating_sub(start);
+        match left.checked_sub(bytes) {
+            Some(rest) => (left, first) = (rest, segment.base),
+            None => return segment.number_at(files, end - left).map(|number| number.min(first)),
+        }
+    }
+    Ok(first)
+}
+
 impl LogState {
     /// Nobody but readers holds on to its records from here on.
     pub(super) fn let_go(&self) {
@@ -198,11 +235,12 @@ impl LogState {
     }
 
     fn expired_by_bytes(&self, files: &SegmentFiles) -> Result<SequenceNumber> {
+        // Before the rule: no answer by the rule that was is kept, or given, once another is published.
+        let mut cached = self.byte_horizon.lock();
         let Some(bytes_max) = self.options.read().unwrap_or_else(|p| p.into_inner()).retention_bytes else {
             return Ok(0);
         };
         let high = self.high();
-        let mut cached = self.byte_horizon.lock();
         if cached.0 != high {
             let horizon = self.first_within(files, None, bytes_max)?;
             *cached = (high, horizon);
@@ -219,37 +257,17 @@ impl LogState {
         bytes_max: u64,
     ) -> Result<SequenceNumber> {
         let upto = upto.unwrap_or_else(|| self.high()).min(self.high());
-        let (pending, segments): (Vec<BatchHeader>, Vec<Arc<Segment>>) = {
-            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
-            (view.pending.iter().map(|b: &PendingBatch| b.header).collect(), view.segments.clone())
-        };
-        let mut left = bytes_max;
-        let mut first = upto;
-        for header in pending.iter().rev().filter(|h| h.end() <= upto) {
-            match left.checked_sub(header.padded_len() as u64) {
-                Some(rest) => (left, first) = (rest, header.first),
-                None => return Ok(first),
+        loop {
+            let (pending, segments): (Vec<BatchHeader>, Vec<Arc<Segment>>) = {
+                let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+                (view.pending.iter().map(|b: &PendingBatch| b.header).collect(), view.segments.clone())
+            };
+            match count_back(files, &pending, &segments, upto, bytes_max) {
+                // Removed since it was looked up: another segment has what it had.
+                Err(_) if segments.iter().any(|segment| segment.is_buried()) => {}
+                counted => return counted,
             }
         }
-        // Nothing counts twice: since the view was taken, or before it shows, a segment may have come to hold what waits in memory,
-        // and what the segments before it hold.
-        let mut limit = pending.first().map_or(upto, |waiting| waiting.first.min(upto));
-        for segment in segments.iter().rev() {
-            if segment.base >= limit {
-                continue;
-            }
-            let start = segment.first_batch();
-            // In this order: it may grow.
-            let bytes = segment.bytes();
-            let end = if segment.end() > limit { segment.locate(files, limit)?.position } else { bytes };
-            limit = segment.base;
-            let bytes = end.saturating_sub(start);
-            match left.checked_sub(bytes) {
-                Some(rest) => (left, first) = (rest, segment.base),
-                None => return segment.number_at(files, end - left).map(|number| number.min(first)),
-            }
-        }
-        Ok(first)
     }
 
     /// Number of the first record that arrived at or after `arrival_ms`; the high watermark if there is none. With it, if
@@ -263,27 +281,31 @@ impl LogState {
         let within = |header: &BatchHeader, records: &[u8]| {
             Cursor::at_arrival(header, records, arrival_ms).next_sequence_number().min(high)
         };
-        let segment = {
-            let view = self.view.read().unwrap_or_else(|p| p.into_inner());
-            match first_since(&view.segments, arrival_ms) {
-                Some(segment) => segment.clone(),
-                None => {
-                    let at = view.pending.partition_point(|b| b.header.last_arrival_ms < arrival_ms);
-                    let first = view
-                        .pending
-                        .get(at)
-                        .map_or(high, |batch| within(&batch.header, &batch.bytes[HEADER_BYTES..batch.header.len()]));
-                    return Ok((first, None));
+        loop {
+            let segment = {
+                let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+                match first_since(&view.segments, arrival_ms) {
+                    Some(segment) => segment.clone(),
+                    None => {
+                        let at = view.pending.partition_point(|b| b.header.last_arrival_ms < arrival_ms);
+                        let first = view.pending.get(at).map_or(high, |batch| {
+                            within(&batch.header, &batch.bytes[HEADER_BYTES..batch.header.len()])
+                        });
+                        return Ok((first, None));
+                    }
                 }
+            };
+            if segment.first_arrival_ms() >= arrival_ms {
+                return Ok((segment.base.min(high), None));
             }
-        };
-        if segment.first_arrival_ms() >= arrival_ms {
-            return Ok((segment.base.min(high), None));
-        }
-        let at = segment.locate_time(files, arrival_ms)?;
-        match at.clone().next_batch(files)? {
-            Some((header, records)) => Ok((within(&header, &records), Some(at))),
-            None => Ok((segment.end().min(high), None)),
+            let place = segment.locate_time(files, arrival_ms);
+            match place.and_then(|at| Ok((at.clone().next_batch(files)?, at))) {
+                Ok((Some((header, records)), at)) => return Ok((within(&header, &records), Some(at))),
+                Ok((None, _)) => return Ok((segment.end().min(high), None)),
+                // Removed since it was looked up: another segment has what it had, or it was trimmed.
+                Err(_) if segment.is_buried() => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
