@@ -40,6 +40,7 @@ impl ManualStore {
     /// As [`Store::open_in`].
     pub fn open(env: Env, options: StoreOptions) -> Result<ManualStore> {
         let (store, Machines { commit, upkeep }) = Store::assemble(env, options, false)?;
+        upkeep.sweep_retired();
         let machines = Stepping { commit: Mutex::new(commit), upkeep: Mutex::new(upkeep) };
         Ok(ManualStore { machines: Arc::new(machines), store })
     }

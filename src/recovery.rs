@@ -35,7 +35,7 @@ use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::{Changes, Known, Manifest};
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
-use crate::segment::{RESERVE_IDS, next_batch, segment_path};
+use crate::segment::{RESERVE_IDS, Segment, next_batch, segment_path};
 use crate::sync::{Arc, Ordering};
 use crate::withheld;
 
@@ -260,6 +260,10 @@ struct Replay<'a> {
     next_log: u64,
     stamp_ms: u64,
     pending_bytes: u64,
+    /// Segments that the manifest names and that a frame after it had others take the place of: they go with the next checkpoint.
+    retired: Vec<Arc<Segment>>,
+    /// Bytes that the manifest counts for logs looked at.
+    counted: HashMap<LogId, u64>,
     /// Logs that the journal stops.
     stopped: HashSet<LogId>,
     /// Files, by their place, with frames that have something of one of these; each with the first of those frames.
@@ -288,6 +292,7 @@ impl Replay<'_> {
             return Ok(None);
         };
         let log = Arc::new(LogState::from_row(row, self.origin, false));
+        self.counted.insert(id, log.stored_bytes());
         self.logs.insert(id, log.clone());
         Ok(Some(log))
     }
@@ -307,6 +312,23 @@ impl Replay<'_> {
             used.extend(view.segments.iter().map(|segment| segment.id).filter(&is_asked_about));
         }
         used
+    }
+
+    /// What a manifest that counts `stored` bytes of segments would count with these logs as they are now.
+    fn stored_with<'l>(&self, stored: u64, logs: impl Iterator<Item = &'l Arc<LogState>>) -> u64 {
+        let (mut before, mut now) = (0, 0);
+        for log in logs {
+            before += self.counted.get(&log.id).unwrap_or(&0);
+            now += log.stored_bytes();
+        }
+        (stored + now).saturating_sub(before)
+    }
+
+    /// Bytes of all segments there are, but for those that are left over.
+    fn stored_bytes(&self, stored: u64) -> u64 {
+        let gone = self.gone.iter().filter_map(|(_, log)| log.as_ref());
+        let retired: u64 = self.retired.iter().map(|segment| segment.bytes()).sum();
+        self.stored_with(stored, self.logs.values().chain(gone)) + retired
     }
 
     fn frame(&mut self, place: &FramePlace, file: &Bytes) -> Result<()> {
@@ -446,7 +468,9 @@ impl Replay<'_> {
                 // The manifest's row was taken when its flushes were done, and may have more than the frame it names: then it is the
                 // newer one, and what it has of later frames is not taken from them again.
                 if row.end > log.segments_end() || crate::seeded_bug!(OlderRowReplayed) {
-                    self.pending_bytes -= log.replace_segments(&row);
+                    let (freed, replaced) = log.replace_segments(&row);
+                    self.pending_bytes -= freed;
+                    self.retired.extend(replaced.into_iter().filter(|segment| !segment.is_piece()));
                 }
             }
             EntryKind::Touch => {
@@ -552,6 +576,8 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
         next_log: root.next_log,
         stamp_ms: root.stamp_ms,
         pending_bytes: 0,
+        retired: Vec::new(),
+        counted: HashMap::new(),
         stopped: HashSet::new(),
         withheld: BTreeMap::new(),
         report: OpenReport { clean, ..OpenReport::default() },
@@ -596,6 +622,8 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
             replay.report.device_lied = *never_written;
         }
     }
+    let superfluous: HashSet<SegmentId> = leftovers.iter().map(|h| h.segment).collect();
+    replay.retired.retain(|segment| !superfluous.contains(&segment.id));
     replay.report.leftover_segments = leftovers.len() as u64;
     let leftovers = leftovers.into_iter().map(|h| h.segment).collect();
     Ok(Found { plan, replay, files, leftovers, settled })
@@ -731,7 +759,9 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
     report.network_file_system = disk.network_file_system().map(str::to_owned);
     let logs = replay.logs_in_order();
-    let Replay { gone, next_log, stamp_ms, pending_bytes, withheld: damaged_files, .. } = replay;
+    let stored_bytes = replay.stored_bytes(manifest.root.stored_bytes);
+    let stored_with_settled = replay.stored_with(manifest.root.stored_bytes, settled.iter());
+    let Replay { gone, retired, next_log, stamp_ms, pending_bytes, withheld: damaged_files, .. } = replay;
     let (end, chain) = match plan.frames.last() {
         Some(last) => (plan.end, last.header.checksum),
         None => (plan.end, manifest.root.chain),
@@ -753,6 +783,8 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
         gone: gone.clone(),
         touched: BTreeSet::new(),
         leftovers: leftovers.clone(),
+        retired: retired.clone(),
+        stored_bytes,
         pending_bytes,
         first_segment,
         health,
@@ -808,6 +840,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     // the manifest's created: replaying that frame again finds the log there.
     let changes: Changes = settled.iter().map(|log| log.row()).collect();
     root.unnamed = leftovers.clone();
+    root.stored_bytes = stored_with_settled;
     let started = with_reserve(&*disk, start).and_then(|ring| {
         root.journal_files = ring.files_after(root.frame);
         with_reserve(&*disk, || manifest.write(root.clone(), &changes, &Pace::none()))?;
@@ -895,6 +928,7 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
     report.manifest_damage = damage.as_ref().map(ToString::to_string);
     report.network_file_system = disk.network_file_system().map(str::to_owned);
     let logs = replay.logs_in_order();
+    let stored_bytes = replay.stored_bytes(manifest.root.stored_bytes);
     let Replay { gone, next_log, stamp_ms, pending_bytes, .. } = replay;
     let first_segment = manifest.root.segments_reserved;
     let parts = CoreParts {
@@ -910,6 +944,8 @@ pub(crate) fn open_read_only(env: Env, options: StoreOptions) -> Result<OpenedRe
         gone,
         touched: BTreeSet::new(),
         leftovers: Vec::new(),
+        retired: Vec::new(),
+        stored_bytes,
         pending_bytes,
         first_segment,
         health: Health::ReadOnly { why: "it was opened for inspection".to_owned(), full: false },

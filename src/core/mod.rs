@@ -133,6 +133,8 @@ pub(crate) struct CoreParts {
     pub(crate) gone: Vec<(LogId, Option<Arc<LogState>>)>,
     pub(crate) touched: BTreeSet<LogId>,
     pub(crate) leftovers: Vec<SegmentId>,
+    pub(crate) retired: Vec<Arc<Segment>>,
+    pub(crate) stored_bytes: u64,
     pub(crate) pending_bytes: u64,
     pub(crate) first_segment: u64,
     pub(crate) health: Health,
@@ -147,7 +149,7 @@ impl Core {
             parts.options.read_mode,
             parts.options.open_files_max,
             parts.first_segment,
-            parts.manifest.root.stored_bytes,
+            parts.stored_bytes,
         );
         files.reserved(parts.manifest.root.segments_reserved);
         let mut catalog = Catalog::default();
@@ -192,7 +194,7 @@ impl Core {
             durable_frame: AtomicU64::new(parts.frame),
             stamp: AtomicU64::new(parts.stamp_ms),
             listed: Mutex::default(),
-            retired: Mutex::default(),
+            retired: Mutex::new(parts.retired),
             touched: Mutex::new(parts.touched),
             leftovers: Mutex::new(parts.leftovers),
             files_kept: Mutex::default(),

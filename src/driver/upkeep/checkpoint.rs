@@ -37,7 +37,9 @@ pub(super) struct Covered {
     /// And nothing comes after it.
     pub(super) clean: bool,
     /// Segments of an earlier life that nobody names, and that are still needed.
-    pub(super) leftovers: Vec<SegmentId>,
+    pub(super) left: Vec<SegmentId>,
+    /// Those that are not: they go now, or, where a crash comes first, in the next life.
+    pub(super) superfluous: Vec<SegmentId>,
 }
 
 /// A pack on its way, with what it is for.
@@ -156,7 +158,8 @@ impl Upkeep {
         self.make_files_meanwhile(long);
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
-        let covered = Covered { frame, chain, clean, leftovers: Vec::new() };
+        // Everything the journal had for those left over is in this life's segments now.
+        let covered = Covered { frame, chain, clean, left: Vec::new(), superfluous: core.leftovers() };
         let outcome = self.write_manifest(covered, &changes, touched, retired.iter().chain(&gone).cloned());
         if let Err(error) = outcome {
             for log in &logs {
@@ -177,7 +180,6 @@ impl Upkeep {
             core.ask_checkpoint();
         }
         self.remove_unnamed();
-        // Everything the journal had for them is in this life's segments now.
         for id in core.take_leftovers() {
             let _ = core.env.disk.remove(&index_path(id));
             let _ = core.env.disk.remove(&segment_path(id));
@@ -424,7 +426,7 @@ impl Upkeep {
         let retired: Vec<_> = retired.chain(self.unnamed.iter().cloned()).filter(files).collect();
         let mut manifest = core.manifest.lock();
         let mut root = manifest.root.clone();
-        let Covered { frame, chain, clean, leftovers } = covered;
+        let Covered { frame, chain, clean, left, superfluous } = covered;
         (root.frame, root.chain, root.clean) = (frame, chain, clean);
         root.next_log = core.next_log.load(Ordering::Acquire);
         // Every segment of these rows was begun before they were taken.
@@ -435,7 +437,7 @@ impl Upkeep {
             named.extend(row.segments.iter().map(|segment| segment.id).filter(|id| begun.contains(id)));
         }
         (root.segments_reserved, root.unnamed) = core.files.ids_to_note(&named);
-        root.unnamed.extend(leftovers);
+        root.unnamed.extend(left);
         root.stamp_ms = core.last_stamp();
         // What is retired by this manifest or an earlier one goes, whatever life that is left to.
         let packs = self.unnamed_packs.iter().filter_map(|pack| core.files.pack_bytes(*pack).ok());
@@ -443,7 +445,8 @@ impl Upkeep {
         root.stored_bytes = core.files.stored_bytes().saturating_sub(going);
         root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
         root.touched = touched;
-        root.retired = retired.iter().map(|segment| segment.id).chain(self.unnamed_packs.iter().copied()).collect();
+        let unnamed_packs = self.unnamed_packs.iter().copied();
+        root.retired = retired.iter().map(|segment| segment.id).chain(unnamed_packs).chain(superfluous).collect();
         while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
             root.generations.remove(0);
         }

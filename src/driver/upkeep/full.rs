@@ -215,7 +215,8 @@ impl Upkeep {
         // What is retired and no row names goes with a later manifest, in whatever life.
         let mut leftovers = core.leftovers();
         leftovers.extend(retired.iter().map(|segment| segment.id));
-        let covered = Covered { frame: before.frame, chain: before.chain, clean: false, leftovers };
+        let (frame, chain) = (before.frame, before.chain);
+        let covered = Covered { frame, chain, clean: false, left: leftovers, superfluous: Vec::new() };
         if self.write_manifest(covered, &changes, before.touched, going).is_err() {
             gone.truncate(left);
             return retired.into_iter().chain(gone).collect();

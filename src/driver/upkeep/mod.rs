@@ -289,7 +289,10 @@ impl Upkeep {
     }
 
     /// Segments that a manifest retired and that a crash left with a name.
-    pub(crate) fn sweep_retired(&mut self) {
+    pub(crate) fn sweep_retired(&self) {
+        if !self.core.health.may_write() {
+            return;
+        }
         let retired: Vec<SegmentId> = self.core.manifest.lock().root.retired.clone();
         for id in retired {
             let _ = self.core.env.disk.remove(&index_path(id));
