@@ -209,7 +209,6 @@ fn what_is_kept_is_salvaged_without_a_manifest_too() {
 
 /// A large share is in a segment, and the frame that names it is damaged. The log stops before it; the share is whole.
 #[test]
-#[ignore = "not mended: what names it is damaged, and its bytes behind the end of a segment may be older than what was acknowledged"]
 fn a_large_share_whose_frame_is_damaged_is_salvaged() {
     let clock = Arc::new(ManualClock::new());
     let disk = SimDisk::new(Tape::seeded(1));

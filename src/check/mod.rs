@@ -27,6 +27,7 @@
 //! ```
 
 mod finding;
+mod hidden;
 mod identity;
 mod index;
 mod inspection;

@@ -9,11 +9,12 @@ use crate::format::batch::{self, BatchHeader};
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind};
 use crate::format::manifest::{DurabilityByte, LogRow};
-use crate::id::{LogId, SegmentId, SequenceNumber};
+use crate::id::{FrameNumber, LogId, SegmentId, SequenceNumber};
 use crate::journal::{FramePlace, payload_is_whole};
 use crate::manifest::Manifest;
 
 use super::finding::Finding;
+use super::hidden;
 use super::inspection::Inspection;
 use super::journal::{Journal, what_of};
 
@@ -34,6 +35,8 @@ pub(super) struct Claim {
     pub(super) pending: Vec<InJournal>,
     /// Batches that verify but can't be served, because of damage before them.
     pub(super) stranded: Vec<InJournal>,
+    /// Frames with a row of a large share that can't be read.
+    pub(super) hidden_frames: BTreeSet<FrameNumber>,
     /// A later row that can't be served either, with the segments it names.
     pub(super) stranded_row: Option<LogRow>,
     /// The log can't be appended to, from this number on.
@@ -55,6 +58,7 @@ impl Claim {
             row,
             pending: Vec::new(),
             stranded: Vec::new(),
+            hidden_frames: BTreeSet::new(),
             stranded_row: None,
             findings: Vec::new(),
             is_stranded: false,
@@ -63,6 +67,14 @@ impl Claim {
 }
 
 impl Claim {
+    /// An entry about it can't be read.
+    fn lacks(&mut self, entry: &Entry, frame: FrameNumber) {
+        self.beyond = self.beyond.max(entry.first.saturating_add(u64::from(entry.count)));
+        if entry.kind == EntryKind::Settle {
+            self.hidden_frames.insert(frame);
+        }
+    }
+
     /// Nothing of it counts from here on.
     pub(super) fn stop(&mut self) {
         self.stopped_at = Some(self.stopped_at.map_or(self.next, |at| at.min(self.next)));
@@ -103,6 +115,7 @@ pub(super) fn replay(ins: &mut Inspection<'_>, manifest: &Manifest, journal: &Jo
     for place in &journal.kept {
         replay.kept_frame(ins, journal, place);
     }
+    hidden::find(ins, &mut replay.claims)?;
     replay.tell(ins);
     Ok(replay.claims)
 }
@@ -152,7 +165,7 @@ impl Replay<'_> {
             }
             if !place.intact && !payload_is_whole(entry, payload, ins.origin, generation) {
                 if let Some(claim) = self.claim(ins, entry.log) {
-                    claim.beyond = claim.beyond.max(entry.first.saturating_add(u64::from(entry.count)));
+                    claim.lacks(entry, place.header.frame);
                 }
                 continue;
             }
@@ -193,6 +206,8 @@ impl Replay<'_> {
             if payload_is_whole(entry, payload, ins.origin, place.header.generation) {
                 // One that is not of this log's life is no batch of it.
                 let _ = self.entry(ins, entry, payload, &bytes, true);
+            } else if let Some(claim) = self.claim(ins, entry.log) {
+                claim.lacks(entry, place.header.frame);
             }
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn settle(
     if journal.clean || claims.touched.is_empty() && claims.stranded_touched.is_empty() {
         return Ok(());
     }
-    let unnamed = unnamed(ins, &manifest.root)?;
+    let unnamed = headers(ins, |id| may_be_left_over(&manifest.root, id))?;
     let either: BTreeSet<LogId> = claims.touched.union(&claims.stranded_touched).copied().collect();
     for id in either {
         let claim = match claims.logs.entry(id) {
@@ -69,14 +69,12 @@ fn stranded(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeade
     }
 }
 
-/// What the segments of the last life say of themselves.
-fn unnamed(ins: &mut Inspection<'_>, root: &Root) -> Result<Vec<SegmentHeader>> {
+/// What segments say of themselves, those that are asked about.
+pub(super) fn headers(ins: &Inspection<'_>, is_asked_about: impl Fn(SegmentId) -> bool) -> Result<Vec<SegmentHeader>> {
     let mut found = Vec::new();
     for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
         for entry in ins.list(&format!("segments/{}", folder.name))? {
-            let Some(id) = segment_of(&folder.name, &entry.name).filter(|id| may_be_left_over(root, *id)) else {
-                continue;
-            };
+            let Some(id) = segment_of(&folder.name, &entry.name).filter(|id| is_asked_about(*id)) else { continue };
             let mut bytes = [0; HEADER_BYTES];
             let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
             let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());
