@@ -52,7 +52,6 @@ impl Core {
         put_options(&mut row, options);
         if options.durability == Durability::Buffered {
             row.reserved = RESERVED_NUMBERS;
-            self.touched.lock().insert(id);
         }
         let log = LogState::from_row(&row, self.identity.origin, options.durability == Durability::Buffered);
         log.created_in.store(frame, Ordering::Release);
@@ -61,6 +60,12 @@ impl Core {
         catalog.by_name.insert(log.name.clone(), log.clone());
         catalog.by_id.insert(id, log.clone());
         catalog.creating.insert(id);
+        drop(catalog);
+        if options.durability == Durability::Buffered {
+            // Not before: a checkpoint drops the note of a log that it does not know. One that comes in between does without, for the
+            // frame that creates the log is behind it.
+            self.touched.lock().insert(id);
+        }
         log
     }
 

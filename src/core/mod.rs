@@ -4,6 +4,8 @@ mod budget;
 mod catalog;
 mod clocks;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -331,9 +333,15 @@ impl Core {
     // The list of logs that the next checkpoint looks at.
 
     pub(crate) fn list_for_checkpoint(&self, log: &Arc<LogState>) {
-        if !log.listed.swap(true, Ordering::AcqRel) {
-            self.listed.lock().push(log.clone());
+        // Who finds it listed leaves it at that, so it is on the list before it says so.
+        if log.listed.compare_exchange(true, true, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return;
         }
+        let mut listed = self.listed.lock();
+        if !log.listed.load(Ordering::Acquire) {
+            listed.push(log.clone());
+        }
+        log.listed.swap(true, Ordering::AcqRel);
     }
 
     /// How many logs are listed.
@@ -380,6 +388,14 @@ impl Core {
 
     pub(crate) fn take_retired(&self) -> Vec<Arc<Segment>> {
         std::mem::take(&mut *self.retired.lock())
+    }
+
+    /// As [`Core::take_retired`], only those of which this says that they may go.
+    pub(crate) fn take_retired_by(&self, is_retired_by: impl Fn(&Segment) -> bool) -> Vec<Arc<Segment>> {
+        let mut retired = self.retired.lock();
+        let (taken, left) = std::mem::take(&mut *retired).into_iter().partition(|segment| is_retired_by(segment));
+        *retired = left;
+        taken
     }
 
     /// A buffered log's note is about to count as durable. A checkpoint that came before it may have taken the log off the list.
