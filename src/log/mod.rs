@@ -156,7 +156,7 @@ pub(crate) fn put_options(row: &mut LogRow, options: &LogOptions) {
 impl LogState {
     pub(crate) fn from_row(row: &LogRow, origin: StoreId, touched: bool) -> LogState {
         let salt = Salt::batches(origin, row.id);
-        let segments = row.segments.iter().map(|s| Arc::new(Segment::existing(salt, s))).collect();
+        let segments = row.segments.iter().map(|s| Arc::new(Segment::existing(row.id, salt, s))).collect();
         let options = options_of(row);
         let rules = options.retention_age.is_some() || options.retention_bytes.is_some();
         let mut appender = Appender::new(row.end, row.last_arrival_ms, row.reserved, touched);
@@ -488,7 +488,7 @@ impl LogState {
             return None;
         }
         view.segments.truncate(kept);
-        view.segments.push(Arc::new(Segment::existing(self.salt, row)));
+        view.segments.push(Arc::new(Segment::existing(self.id, self.salt, row)));
         let freed = view.let_go(row.end);
         drop(view);
         if !gathered.merged.is_empty() {
@@ -513,7 +513,7 @@ impl LogState {
         let mut view = self.view.write().unwrap_or_else(|p| p.into_inner());
         let known = |row: &SegmentRow| view.segments.iter().any(|s| s.id == row.id && s.base == row.base);
         let there = row.segments.iter().filter(|segment| segment.end > horizon || known(segment));
-        let segments = there.map(|segment| Arc::new(Segment::existing(self.salt, segment))).collect();
+        let segments = there.map(|segment| Arc::new(Segment::existing(self.id, self.salt, segment))).collect();
         let mut replaced = std::mem::replace(&mut view.segments, segments);
         replaced.retain(|old| !view.segments.iter().any(|s| s.id == old.id && s.base == old.base));
         let freed = view.let_go(row.end);

@@ -155,6 +155,8 @@ pub(crate) struct SegmentFiles {
     opened_packs: Mutex<BTreeSet<SegmentId>>,
     /// Folders known to exist, and folders with entries that are not durable yet.
     folders: Mutex<(BTreeSet<u8>, BTreeSet<String>)>,
+    /// Removed, and not yet for good: see [`SegmentFiles::sync_removed`].
+    removed: Mutex<BTreeSet<SegmentId>>,
     /// Whether a sync of a folder failed; held while one is under way.
     folder_sync_failed: Mutex<bool>,
 }
@@ -223,6 +225,7 @@ impl SegmentFiles {
             packs: Mutex::default(),
             opened_packs: Mutex::default(),
             folders: Mutex::default(),
+            removed: Mutex::default(),
             folder_sync_failed: Mutex::default(),
         }
     }
@@ -343,20 +346,53 @@ impl SegmentFiles {
             true => None,
             false => self.disk.open(&segment_path(id), Access::Write).ok(),
         };
-        match self.disk.remove(&segment_path(id)) {
+        match self.remove(id) {
             Ok(()) => (true, file),
             Err(_) => (false, None),
         }
     }
 
-    /// Makes every folder entry made so far durable. After one that failed all do: what it left can't be told.
+    /// Removes the files of a segment, or of a pack, that no manifest names. Where that fails it is tried again behind a later
+    /// checkpoint, or in the next life.
+    pub(crate) fn remove(&self, id: SegmentId) -> io::Result<()> {
+        self.removed.lock().insert(id);
+        let _ = self.disk.remove(&index_path(id));
+        self.disk.remove(&segment_path(id))
+    }
+
+    /// Those removed that a power cut may give their names back.
+    pub(crate) fn removed(&self) -> BTreeSet<SegmentId> {
+        self.removed.lock().clone()
+    }
+
+    /// What was removed so far stays removed, whatever comes. Nobody waits for it: until then a manifest says that they are to go.
+    pub(crate) fn sync_removed(&self) -> io::Result<()> {
+        let is_gone = |id: &SegmentId| match self.remove(*id) {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        let removed = self.removed();
+        let gone: BTreeSet<SegmentId> = removed.into_iter().filter(is_gone).collect();
+        // Where somebody took the folder away, too, there is nothing to sync.
+        let is_there = |dir: &String| self.disk.list(dir).is_ok();
+        self.sync_dirs(|| gone.iter().map(|id| folder(*id)).filter(is_there).collect())?;
+        self.removed.lock().retain(|id| !gone.contains(id));
+        Ok(())
+    }
+
+    /// Makes every folder entry made so far durable.
     pub(crate) fn sync_folders(&self) -> io::Result<()> {
+        self.sync_dirs(|| std::mem::take(&mut self.folders.lock().1))
+    }
+
+    /// After one sync that failed all do: what it left can't be told.
+    fn sync_dirs(&self, owed: impl FnOnce() -> BTreeSet<String>) -> io::Result<()> {
         // Held for as long as it takes: what another thread is about to make durable is not durable yet.
         let mut failed = self.folder_sync_failed.lock();
         if *failed {
             return Err(io::Error::other("an earlier sync of a folder failed"));
         }
-        let owed = std::mem::take(&mut self.folders.lock().1);
+        let owed = owed();
         if crate::seeded_bug!(NoDirectorySync) {
             return Ok(());
         }

@@ -25,12 +25,13 @@ pub(crate) use writer::{SegmentWriter, TAKE_OVER_BYTES, Unsynced, WriterContext}
 use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;
 use crate::format::segment::HEADER_BYTES;
-use crate::id::{SegmentId, SequenceNumber};
+use crate::id::{LogId, SegmentId, SequenceNumber};
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
 
 /// A segment as readers and writer share it.
 pub(crate) struct Segment {
     pub(crate) id: SegmentId,
+    pub(crate) log: LogId,
     /// Where its header is in the file: 0, or more for a piece of a pack.
     start: u64,
     /// Number of its first record.
@@ -51,8 +52,9 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that exists: as the manifest describes it.
-    pub(crate) fn existing(salt: Salt, row: &SegmentRow) -> Segment {
+    pub(crate) fn existing(log: LogId, salt: Salt, row: &SegmentRow) -> Segment {
         Segment {
+            log,
             id: row.id,
             start: row.start,
             base: row.base,
@@ -70,13 +72,13 @@ impl Segment {
     }
 
     /// A segment that this life is about to write.
-    fn fresh(id: SegmentId, salt: Salt, base: SequenceNumber, bytes_max: u64) -> Segment {
+    fn fresh(id: SegmentId, log: LogId, salt: Salt, base: SequenceNumber, bytes_max: u64) -> Segment {
         let bytes = HEADER_BYTES as u64;
         let row = SegmentRow { id, start: 0, base, end: base, bytes, first_arrival_ms: 0, last_arrival_ms: 0 };
         Segment {
             bytes_max,
             index: RwLock::new(index::IndexCell::Growing(Vec::new())),
-            ..Segment::existing(salt, &row)
+            ..Segment::existing(log, salt, &row)
         }
     }
 

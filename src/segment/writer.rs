@@ -327,7 +327,7 @@ impl SegmentWriter {
             file.write_at(&header.encode(), 0).inspect_err(|_| context.files.uncreate(id))?;
             context.files.note_stored(HEADER_BYTES as u64);
             let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
-            let segment = Arc::new(Segment::fresh(id, context.salt, first, bytes_max));
+            let segment = Arc::new(Segment::fresh(id, context.log, context.salt, first, bytes_max));
             context.files.adopt(&segment, file)?;
             if let Some(sealed) = self.active.take() {
                 index::seal(&sealed.segment, context.files);

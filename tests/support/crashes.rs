@@ -25,6 +25,7 @@ pub fn recover_and_crash_again(run: &Run, disk: SimDisk, kind: Crash, tape: &Tap
     second.recover(again).map_err(|e| format!("second crash ({again:?}): {e}"))?;
     if thorough {
         second.check().map_err(|e| format!("after the second crash ({again:?}): {e}"))?;
+        second.leaves_nothing()?;
     }
     Ok(2)
 }
@@ -51,5 +52,6 @@ pub fn crash_inside_recovery(run: &Run, disk: SimDisk, kind: Crash, tape: &Tape)
     }
     now.recover(kind).map_err(|e| format!("after three crashes in recovery: {e}"))?;
     now.check().map_err(|e| format!("after three crashes in recovery: {e}"))?;
+    now.leaves_nothing()?;
     Ok(4)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use braidlog::check::{CheckOptions, Finding, Severity, check_in};
 use braidlog::env::Clock;
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualStore;
@@ -559,6 +560,21 @@ impl Run {
             return read_checked(&self.model, store.store());
         }
         self.model.check_live(store.store(), now)
+    }
+
+    /// Ends in order: no file of the store is left that nothing names.
+    pub fn leaves_nothing(mut self) -> Verdict {
+        self.apply(Op::Checkpoint)?;
+        self.apply(Op::Reopen)?;
+        let Some(store) = self.store.take().filter(|_| !self.faulty) else { return Ok(()) };
+        store.close().map_err(|e| format!("close: {e}"))?;
+        let report = check_in(&env_of(&self.disk, &self.clock), &CheckOptions::new(), &mut |_| {});
+        let report = report.map_err(|e| format!("check: {e}"))?;
+        // What is noted is as it should be: numbers that a buffered log does without, what a failed write left behind an end.
+        let is_left = |finding: &&Finding| finding.severity > Severity::Note && finding.path.starts_with("segments");
+        let more: Vec<_> = report.findings.iter().filter(is_left).collect();
+        ensure!(more.is_empty(), "after a close: {more:#?}");
+        Ok(())
     }
 
     /// The three kinds of log that every history has, and a fourth that may be deleted and made again.

@@ -13,7 +13,7 @@ use crate::log::{Gathered, LogState, NONE};
 use crate::manifest::Changes;
 use crate::metrics::add;
 use crate::options::Durability;
-use crate::segment::{PackWriter, Segment, index_path, segment_path};
+use crate::segment::{PackWriter, Segment};
 use crate::sync::{Arc, Ordering, give_way};
 
 use super::Upkeep;
@@ -155,6 +155,13 @@ impl Upkeep {
                 core.list_for_checkpoint(log);
             }
         }
+        // And what was retired since this began, by the flush itself above all, of which no row here has anything any more. What other
+        // rows of the manifest still name stays.
+        let is_forgotten = |segment: &Segment| match changes.row(segment.log) {
+            Some(row) => row.segments.iter().all(|named| named.id != segment.id),
+            None => deleted.iter().any(|log| log.id == segment.log),
+        };
+        retired.extend(core.take_retired_by(is_forgotten));
         self.make_files_meanwhile(long);
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
@@ -181,8 +188,7 @@ impl Upkeep {
         }
         self.remove_unnamed();
         for id in core.take_leftovers() {
-            let _ = core.env.disk.remove(&index_path(id));
-            let _ = core.env.disk.remove(&segment_path(id));
+            let _ = core.files.remove(id);
         }
         // A file that could not be removed is superfluous, not wrong.
         let named = core.manifest.lock().root.journal_files.clone();
@@ -409,7 +415,7 @@ impl Upkeep {
         }
         let synced = logs.iter().zip(&lists).filter(|(_, list)| !list.is_empty());
         synced.for_each(|(log, _)| log.writer.lock().end_sync());
-        core.files.sync_folders().map_err(fault)?;
+        core.files.sync_folders().and_then(|()| core.files.sync_removed()).map_err(fault)?;
         Ok(rows)
     }
 
@@ -445,8 +451,10 @@ impl Upkeep {
         root.stored_bytes = core.files.stored_bytes().saturating_sub(going);
         root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
         root.touched = touched;
-        let unnamed_packs = self.unnamed_packs.iter().copied();
-        root.retired = retired.iter().map(|segment| segment.id).chain(unnamed_packs).chain(superfluous).collect();
+        let mut going = core.files.removed();
+        going.extend(retired.iter().map(|segment| segment.id));
+        going.extend(self.unnamed_packs.iter().copied().chain(superfluous));
+        root.retired = going.into_iter().collect();
         while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
             root.generations.remove(0);
         }

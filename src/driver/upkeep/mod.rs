@@ -16,7 +16,7 @@ use crate::id::SegmentId;
 use crate::log::LogState;
 use crate::metrics::add;
 use crate::options::Durability;
-use crate::segment::{Segment, index_path, segment_path};
+use crate::segment::Segment;
 use crate::sync::{Arc, Ordering, give_way};
 
 use graves::Graves;
@@ -281,11 +281,11 @@ impl Upkeep {
         }
         let file = self.core.files.bury(segment);
         self.core.files.named([&segment.id]);
-        let _ = self.core.env.disk.remove(&index_path(segment.id));
-        if self.core.env.disk.remove(&segment.path()).is_ok() {
+        // With a name it must not be shortened.
+        if self.core.files.remove(segment.id).is_ok() {
             add(&self.core.counters.segments_freed, 1);
+            file.into_iter().for_each(|file| self.graves.add(file, Some(segment.clone())));
         }
-        file.into_iter().for_each(|file| self.graves.add(file, Some(segment.clone())));
     }
 
     /// Segments that a manifest retired and that a crash left with a name.
@@ -295,8 +295,7 @@ impl Upkeep {
         }
         let retired: Vec<SegmentId> = self.core.manifest.lock().root.retired.clone();
         for id in retired {
-            let _ = self.core.env.disk.remove(&index_path(id));
-            let _ = self.core.env.disk.remove(&segment_path(id));
+            let _ = self.core.files.remove(id);
         }
     }
 
