@@ -330,6 +330,8 @@ impl Engine {
         };
         let engine = Engine::assemble(store, options, catalog, engine, tenant)?;
         engine.complete_due();
+        // What fails now is tried again by the maintenance.
+        let _ = engine.carry_on();
         Ok(engine)
     }
 
@@ -617,6 +619,7 @@ impl Engine {
         for engine in self.opened_accounts().iter().skip(1) {
             note(engine.maintain().map(drop));
         }
+        note(self.carry_on());
         for stream in self.all_streams() {
             match stream.maintain(&mut done) {
                 // Deleted meanwhile.

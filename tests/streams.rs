@@ -23,6 +23,8 @@ mod on_demand;
 mod oracle;
 #[path = "streams/run.rs"]
 mod run;
+#[path = "streams/steps.rs"]
+mod steps;
 #[path = "streams/transitions.rs"]
 mod transitions;
 

@@ -10,6 +10,7 @@
 //! | `put` | routing and appends |
 //! | `read`, `iterator` | tokens, the typed reader |
 //! | `control`, `control_lock`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `delete`, `retention` | what may take more than one frame, and is carried on |
 //! | `transition` | what a stream is while it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
@@ -21,6 +22,7 @@ mod aggregate;
 mod consumer;
 mod control;
 mod control_lock;
+mod delete;
 mod fan_out;
 mod group;
 mod hash_key;
@@ -32,6 +34,7 @@ mod producer;
 mod put;
 mod read;
 mod reshard;
+mod retention;
 mod sequence_number;
 mod shard;
 mod state;

@@ -212,6 +212,16 @@ impl Stream {
         self.reshard(control, plan, Also::default())
     }
 
+    /// Whether it could be done: not while there are more groups than a frame has leases for.
+    fn merge_cold(&self, low: ShardId, high: ShardId) -> Result<bool> {
+        let control = self.control()?;
+        let plan = reshard::merge(&self.state.shards(), low, high)?;
+        match self.reshard(control, plan, Also::default()) {
+            Err(Error::LimitExceeded { .. }) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
     fn follow_traffic(&self, done: &mut Maintenance) -> Result<()> {
         let options = &self.shared.options.on_demand;
         let now_ms = self.shared.monotonic_ms();
@@ -258,10 +268,7 @@ impl Stream {
             }
             let since = *looked.cold_since.get(&(low.id, high.id)).unwrap_or(&now_ms);
             let long = u128::from(now_ms - since.min(now_ms)) >= options.merge_after.as_millis();
-            if long && open > options.shards_min {
-                let control = self.control()?;
-                let plan = reshard::merge(&self.state.shards(), low.id, high.id)?;
-                self.reshard(control, plan, Also::default())?;
+            if long && open > options.shards_min && self.merge_cold(low.id, high.id)? {
                 open -= 1;
                 merged = Some(high.id);
                 done.merges.push((self.name().to_owned(), low.id, high.id));
