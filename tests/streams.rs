@@ -21,6 +21,8 @@ mod named;
 mod on_demand;
 #[path = "streams/oracle.rs"]
 mod oracle;
+#[path = "streams/ordering.rs"]
+mod ordering;
 #[path = "streams/run.rs"]
 mod run;
 #[path = "streams/steps.rs"]

@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | `hash_key`, `sequence_number`, `shard`, `options` | the nouns |
-//! | `put` | routing and appends |
+//! | `put`, `ordering` | routing and appends, and numbers above a given one |
 //! | `read`, `iterator` | tokens, the typed reader |
 //! | `control`, `control_lock`, `reshard`, `consumer` | what there is, and how it changes |
 //! | `delete`, `retention` | what may take more than one frame, and is carried on |
@@ -30,6 +30,7 @@ mod iterator;
 mod list;
 mod on_demand;
 mod options;
+mod ordering;
 mod producer;
 mod put;
 mod read;

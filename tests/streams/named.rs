@@ -363,7 +363,6 @@ impl Clock for BusyClock {
     }
 }
 
-/// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
 #[test]
 fn encryption_is_switched_on_and_off_25_times_a_day_each() {
     let rig = rig();
@@ -379,6 +378,7 @@ fn encryption_is_switched_on_and_off_25_times_a_day_each() {
     stream.set_encryption_key(None).unwrap();
 }
 
+/// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
 #[test]
 fn raising_retention_brings_nothing_back_that_expired_while_it_was_raised() {
     let clock = Arc::new(BusyClock { clock: ManualClock::new(), happens: Mutex::default() });
