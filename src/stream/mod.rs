@@ -16,7 +16,7 @@
 //! | `list` | which shards to begin with |
 //! | `subscription`, `fan_out` | enhanced fan-out, and what its subscribers share |
 //! | `aggregate`, `producer` | many user records in one record, and who packs them |
-//! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
+//! | `throughput`, `sample`, `on_demand` | what a shard takes, and what follows from it |
 
 mod aggregate;
 mod consumer;
@@ -36,6 +36,7 @@ mod put;
 mod read;
 mod reshard;
 mod retention;
+mod sample;
 mod sequence_number;
 mod shard;
 mod state;

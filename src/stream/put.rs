@@ -489,12 +489,12 @@ impl Stream {
             for entry in places.iter().map(|at| &entries[*at as usize]) {
                 transaction.append(log, entry.parts())?;
                 bytes += entry.bytes() as u64;
-                keys.extend(sampled.then(|| entry.hash_key()));
+                keys.extend(sampled.then(|| (entry.bytes() as u64, entry.hash_key())));
             }
             let shard = shard.clone();
             transaction.once_decided(move |_| {
-                shard.traffic.put(places.len() as u64, bytes);
-                shard.traffic.sample(keys.into_iter());
+                let before = shard.traffic.put(places.len() as u64, bytes);
+                shard.traffic.sample(before, keys.into_iter().map(|(bytes, key)| (bytes, move || key)));
             });
         }
         Ok(map)
@@ -660,9 +660,9 @@ impl Stream {
         let log = self.log(shard)?;
         let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts), then)?;
         let (records, bytes) = entries.clone().fold((0, 0), |(n, bytes), entry| (n + 1, bytes + entry.bytes() as u64));
-        shard.traffic.put(records, bytes);
+        let before = shard.traffic.put(records, bytes);
         if sampled {
-            shard.traffic.sample(entries.map(PutRecordsEntry::hash_key));
+            shard.traffic.sample(before, entries.map(|entry| (entry.bytes() as u64, || entry.hash_key())));
         }
         Ok(ticket)
     }
