@@ -217,6 +217,9 @@ struct Accounts {
     count: Option<usize>,
 }
 
+/// Is told what a maintenance did, and what kept it from the rest.
+type Watcher = Arc<dyn Fn(&Maintenance, Option<&Error>) + Send + Sync>;
+
 /// By the streams' ids.
 type Asked = Vec<(u64, ReshardRow)>;
 
@@ -239,6 +242,8 @@ pub(crate) struct Shared {
     maintenance: Arc<Signal>,
     /// What the last maintenance that found something did.
     maintained: Mutex<Maintenance>,
+    /// Who is told of each maintenance.
+    maintenance_watchers: Mutex<Vec<Watcher>>,
     accounts: Mutex<Accounts>,
 }
 
@@ -443,6 +448,7 @@ impl Engine {
             store_digit,
             maintenance: Arc::default(),
             maintained: Mutex::default(),
+            maintenance_watchers: Mutex::default(),
             accounts: Mutex::default(),
         };
         for (stream, row) in asked {
@@ -473,7 +479,7 @@ impl Engine {
                     continue;
                 }
                 waited = Duration::ZERO;
-                // What fails now is tried again; a store that stopped says so itself.
+                // What fails now is tried again. Who wants to know is told, see `Engine::on_maintenance`.
                 let _ = engine.maintain();
             }
         };
@@ -603,12 +609,27 @@ impl Engine {
         Ok((Stream { shared: self.shared.clone(), state }, token))
     }
 
-    /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, tables are kept
-    /// short. A thread does it now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
+    /// Does what is due, of this account and of those that were asked for since it was opened: shards of on-demand streams follow
+    /// their traffic, shards whose last record expired go, what was begun is carried on, tables are kept short. A thread does it
+    /// now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
     ///
     /// # Errors
-    /// What any write may answer: the first that was met. What of one stream can't be done keeps nothing from the others.
+    /// What any write may answer: the first that was met. What of one stream can't be done keeps nothing from the others, and
+    /// [`Engine::last_maintenance`] has what was done.
     pub fn maintain(&self) -> Result<Maintenance> {
+        let (done, outcome) = self.maintain_all();
+        let watchers = self.shared.maintenance_watchers.lock().clone();
+        watchers.iter().for_each(|watcher| watcher(&done, outcome.as_ref().err()));
+        outcome.map(|()| done)
+    }
+
+    /// Calls `watcher` with what each maintenance did, also that of the engine's thread, and with the first error it met. It must
+    /// be quick.
+    pub fn on_maintenance(&self, watcher: impl Fn(&Maintenance, Option<&Error>) + Send + Sync + 'static) {
+        self.shared.maintenance_watchers.lock().push(Arc::new(watcher));
+    }
+
+    fn maintain_all(&self) -> (Maintenance, Result<()>) {
         let mut done = Maintenance::default();
         let mut first = Ok(());
         let mut note = |outcome: Result<()>| {
@@ -617,7 +638,11 @@ impl Engine {
             }
         };
         for engine in self.opened_accounts().iter().skip(1) {
-            note(engine.maintain().map(drop));
+            let (of_account, outcome) = engine.maintain_all();
+            if of_account != Maintenance::default() {
+                done.accounts.push((engine.options().account.clone(), of_account));
+            }
+            note(outcome);
         }
         note(self.carry_on());
         for stream in self.all_streams() {
@@ -632,7 +657,7 @@ impl Engine {
         if done != Maintenance::default() {
             *self.shared.maintained.lock() = done.clone();
         }
-        first.map(|()| done)
+        (done, first)
     }
 
     /// What the last maintenance that found something to do did, of whoever called for it. A hot shard that no split would help

@@ -116,6 +116,8 @@ pub struct Maintenance {
     pub at_limit: Vec<(String, ShardId)>,
     /// Closed shards that went because their last record had expired.
     pub expired: Vec<(String, ShardId)>,
+    /// Of other accounts on the store, where there was anything: what was done for each.
+    pub accounts: Vec<(String, Maintenance)>,
 }
 
 /// The last look at the traffic of a stream.

@@ -179,3 +179,21 @@ fn a_stream_at_its_accounts_limit_keeps_nothing_from_the_others() {
     assert_eq!(ranges(&hot).len(), open);
     assert!(other.shards().iter().all(|shard| shard.shard_id != id(0)));
 }
+
+/// What was found of other accounts was left out of the answer.
+#[test]
+fn what_is_found_of_every_account_is_said_and_whoever_watches_is_told() {
+    let rig = Rig::new(|options| options);
+    let engine = rig.engine.engine();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let by = told.clone();
+    engine.on_maintenance(move |done, error| by.lock().unwrap().push((done.clone(), error.is_none())));
+    let on_demand = StreamOptions::new().shards(1).mode(StreamMode::OnDemand);
+    let stream = engine.for_account("123456789012").unwrap().create_stream("clicks", on_demand).unwrap();
+    let done = rig.second(|| by_keys(&stream, (0..2 * u128::from(HOT)).map(|_| 7)));
+    assert!(done.single_key.is_empty());
+    let [(account, of_account)] = &done.accounts[..] else { panic!("{done:?}") };
+    assert_eq!((&account[..], &of_account.single_key[..]), ("123456789012", &[("clicks".to_owned(), id(0))][..]));
+    assert_eq!(*told.lock().unwrap(), [(Maintenance::default(), true), (done.clone(), true)]);
+    assert_eq!(engine.last_maintenance(), done);
+}
