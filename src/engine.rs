@@ -14,7 +14,7 @@ use crate::options::{INTERNAL_PREFIX, StoreOptions};
 use crate::store::Store;
 use crate::stream::{
     ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions,
-    StreamPage, StreamState, ThroughputLimits, Token,
+    StreamPage, StreamState, ThroughputLimits, Token, check_page,
 };
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::table::{Change, Table};
@@ -63,7 +63,7 @@ pub struct EngineOptions {
     ///
     /// By the monotonic clock; after a reopen only a split, merge or scaling still is on its way. At most 1 day.
     pub transition_time: Duration,
-    /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
+    /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s, not zero; `None` for no thread.
     pub maintenance_interval: Option<Duration>,
 }
 
@@ -188,6 +188,13 @@ impl EngineOptions {
         }
         if self.iterator_lifetime.is_zero() {
             return Err(Error::invalid("iterator_lifetime", "0 s", "no shard iterator could be used"));
+        }
+        if self.maintenance_interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(Error::invalid(
+                "maintenance_interval",
+                "0 s",
+                "the thread would never rest; `None` is for no thread",
+            ));
         }
         if self.transition_time > TRANSITION_TIME_MAX {
             let given = format!("{:?}", self.transition_time);
@@ -568,8 +575,17 @@ impl Engine {
         Ok(deleted)
     }
 
-    /// At most `limit` names of streams, sorted, after `exclusive_start`.
-    pub fn list_streams(&self, exclusive_start: Option<&str>, limit: usize) -> StreamPage {
+    /// At most `limit` names of streams, 1 to 10,000, sorted, after `exclusive_start`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the limit.
+    pub fn list_streams(&self, exclusive_start: Option<&str>, limit: usize) -> Result<StreamPage> {
+        check_page(limit)?;
+        Ok(self.page_of_streams(exclusive_start, limit))
+    }
+
+    /// As [`Engine::list_streams`], as many as are wanted.
+    pub(crate) fn page_of_streams(&self, exclusive_start: Option<&str>, limit: usize) -> StreamPage {
         use std::ops::Bound;
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
         let from = exclusive_start.map_or(Bound::Unbounded, Bound::Excluded);

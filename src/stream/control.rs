@@ -537,7 +537,8 @@ impl Stream {
         Some(self.state.row().encryption_key.clone()).filter(|key| !key.is_empty())
     }
 
-    /// Keeps a resource policy: a JSON text of at most 20 KiB. The engine does not enforce it.
+    /// Keeps a resource policy: a text of 1 to 20,480 bytes. The engine keeps it as it is given: it neither reads nor enforces it. The
+    /// server refuses what is not JSON.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`].

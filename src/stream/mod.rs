@@ -65,6 +65,7 @@ pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStat
 pub use on_demand::{Maintenance, OnDemandOptions};
 #[cfg(feature = "cli")]
 pub(crate) use options::check_name;
+pub(crate) use options::check_page;
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
 pub use producer::{Producer, ProducerOptions, PutUserRecord, UserRecordTicket};
 #[cfg(feature = "server")]

@@ -8,8 +8,9 @@ use crate::sync::Mutex;
 use super::hash_key::HashKey;
 use super::sample::{self, Measure, Samples, Share};
 
-/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in, 2 MiB, 5 reads and 5 shard
-/// iterators a second out.
+/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in; out 2 MiB and 5 reads a second
+/// by shard iterators ([`crate::Engine::get_records`]), and 5 of these made. What is read without one, by subscriptions, a
+/// [`crate::stream::ShardReader`] or a consumer group, is counted in [`ShardTraffic`] and never limited.
 ///
 /// ```
 /// use braidlog::{EngineOptions, stream::ThroughputLimits};
@@ -131,9 +132,10 @@ pub struct ShardTraffic {
     pub bytes_in: u64,
     /// Records put.
     pub records_in: u64,
-    /// Bytes of data and partition keys read.
+    /// Bytes of data and partition keys read, by whatever reader. One that yields record by record is counted every 256 of them,
+    /// and when it comes to the end for now or is dropped.
     pub bytes_out: u64,
-    /// Records read.
+    /// Records read, likewise.
     pub records_out: u64,
     /// Records beyond the write limits, where those are reported or enforced.
     pub write_exceeded: u64,
