@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Metrics;
 use super::text::Text;
-use crate::Error;
 use crate::engine::Engine;
 use crate::stream::Maintenance;
 use crate::sync::Arc;
@@ -36,12 +35,15 @@ impl Metrics {
 
 impl Counts {
     fn note(&self, account: &str, done: &Maintenance) {
-        let count = |counter: &AtomicU64, count: usize| drop(counter.fetch_add(count as u64, Relaxed));
-        count(&self.split, done.splits.len());
-        count(&self.merged, done.merges.len());
-        count(&self.expired, done.expired.len());
-        count(&self.single_key, done.single_key.len());
-        count(&self.at_limit, done.at_limit.len());
+        for (counter, count) in [
+            (&self.split, done.splits.len()),
+            (&self.merged, done.merges.len()),
+            (&self.expired, done.expired.len()),
+            (&self.single_key, done.single_key.len()),
+            (&self.at_limit, done.at_limit.len()),
+        ] {
+            counter.fetch_add(count as u64, Relaxed);
+        }
         for (stream, shard) in &done.splits {
             tracing::info!(account, stream, %shard, "a hot shard was split");
         }
@@ -97,10 +99,12 @@ mod tests {
     #[test]
     fn what_the_engines_thread_finds_is_counted_for_every_account() {
         let dir = tempfile::tempdir().unwrap();
-        let mut on_demand = OnDemandOptions::default();
-        on_demand.interval = Duration::from_millis(20);
-        on_demand.split_records_per_second = 2;
-        on_demand.merge_records_per_second = 1;
+        let on_demand = OnDemandOptions {
+            interval: Duration::from_millis(20),
+            split_records_per_second: 2,
+            merge_records_per_second: 1,
+            ..OnDemandOptions::default()
+        };
         let options = EngineOptions::new().on_demand(on_demand).maintenance_interval(Some(Duration::from_millis(20)));
         let engine = Engine::open_with(dir.path(), options).unwrap();
         let metrics = Arc::new(Metrics::new());
