@@ -493,7 +493,7 @@ fn start(settings: &Settings) -> Result<Vec<Row>> {
         ready.push(begun.elapsed().as_secs_f64() * 1e3, 1.0);
         parts.push(opened.as_secs_f64() * 1e3, 1.0);
         server.stop();
-        assert_eq!(engine.list_streams(None, 10_000).stream_names.len(), streams);
+        assert_eq!(engine.list_streams(None, 10_000)?.stream_names.len(), streams);
         engine.close()?;
         support::settle(dir.path())?;
         program.push(Served::start(&store)?.ready.as_secs_f64() * 1e3, 1.0);

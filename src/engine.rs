@@ -14,7 +14,7 @@ use crate::options::{INTERNAL_PREFIX, StoreOptions};
 use crate::store::Store;
 use crate::stream::{
     ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions,
-    StreamPage, StreamState, ThroughputLimits, Token,
+    StreamPage, StreamState, ThroughputLimits, Token, check_page,
 };
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::table::{Change, Table};
@@ -63,7 +63,7 @@ pub struct EngineOptions {
     ///
     /// By the monotonic clock; after a reopen only a split, merge or scaling still is on its way. At most 1 day.
     pub transition_time: Duration,
-    /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s; `None` for no thread.
+    /// How often a thread of the engine does what [`Engine::maintain`] does. Default 10 s, not zero; `None` for no thread.
     pub maintenance_interval: Option<Duration>,
 }
 
@@ -189,6 +189,13 @@ impl EngineOptions {
         if self.iterator_lifetime.is_zero() {
             return Err(Error::invalid("iterator_lifetime", "0 s", "no shard iterator could be used"));
         }
+        if self.maintenance_interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(Error::invalid(
+                "maintenance_interval",
+                "0 s",
+                "the thread would never rest; `None` is for no thread",
+            ));
+        }
         if self.transition_time > TRANSITION_TIME_MAX {
             let given = format!("{:?}", self.transition_time);
             return Err(Error::invalid("transition_time", given, "it must be at most 1 day"));
@@ -217,6 +224,9 @@ struct Accounts {
     count: Option<usize>,
 }
 
+/// Is told what a maintenance did, and what kept it from the rest.
+type Watcher = Arc<dyn Fn(&Maintenance, Option<&Error>) + Send + Sync>;
+
 /// By the streams' ids.
 type Asked = Vec<(u64, ReshardRow)>;
 
@@ -239,6 +249,8 @@ pub(crate) struct Shared {
     maintenance: Arc<Signal>,
     /// What the last maintenance that found something did.
     maintained: Mutex<Maintenance>,
+    /// Who is told of each maintenance.
+    maintenance_watchers: Mutex<Vec<Watcher>>,
     accounts: Mutex<Accounts>,
 }
 
@@ -330,6 +342,8 @@ impl Engine {
         };
         let engine = Engine::assemble(store, options, catalog, engine, tenant)?;
         engine.complete_due();
+        // What fails now is tried again by the maintenance.
+        let _ = engine.carry_on();
         Ok(engine)
     }
 
@@ -441,6 +455,7 @@ impl Engine {
             store_digit,
             maintenance: Arc::default(),
             maintained: Mutex::default(),
+            maintenance_watchers: Mutex::default(),
             accounts: Mutex::default(),
         };
         for (stream, row) in asked {
@@ -471,7 +486,7 @@ impl Engine {
                     continue;
                 }
                 waited = Duration::ZERO;
-                // What fails now is tried again; a store that stopped says so itself.
+                // What fails now is tried again. Who wants to know is told, see `Engine::on_maintenance`.
                 let _ = engine.maintain();
             }
         };
@@ -560,8 +575,17 @@ impl Engine {
         Ok(deleted)
     }
 
-    /// At most `limit` names of streams, sorted, after `exclusive_start`.
-    pub fn list_streams(&self, exclusive_start: Option<&str>, limit: usize) -> StreamPage {
+    /// At most `limit` names of streams, 1 to 10,000, sorted, after `exclusive_start`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the limit.
+    pub fn list_streams(&self, exclusive_start: Option<&str>, limit: usize) -> Result<StreamPage> {
+        check_page(limit)?;
+        Ok(self.page_of_streams(exclusive_start, limit))
+    }
+
+    /// As [`Engine::list_streams`], as many as are wanted.
+    pub(crate) fn page_of_streams(&self, exclusive_start: Option<&str>, limit: usize) -> StreamPage {
         use std::ops::Bound;
         let streams = self.shared.streams.read().unwrap_or_else(|p| p.into_inner());
         let from = exclusive_start.map_or(Bound::Unbounded, Bound::Excluded);
@@ -601,12 +625,27 @@ impl Engine {
         Ok((Stream { shared: self.shared.clone(), state }, token))
     }
 
-    /// Does what is due: shards of on-demand streams follow their traffic, shards whose last record expired go, tables are kept
-    /// short. A thread does it now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
+    /// Does what is due, of this account and of those that were asked for since it was opened: shards of on-demand streams follow
+    /// their traffic, shards whose last record expired go, what was begun is carried on, tables are kept short. A thread does it
+    /// now and then, see [`EngineOptions::maintenance_interval`]; who uses [`Engine::on`] calls it.
     ///
     /// # Errors
-    /// What any write may answer: the first that was met. What of one stream can't be done keeps nothing from the others.
+    /// What any write may answer: the first that was met. What of one stream can't be done keeps nothing from the others, and
+    /// [`Engine::last_maintenance`] has what was done.
     pub fn maintain(&self) -> Result<Maintenance> {
+        let (done, outcome) = self.maintain_all();
+        let watchers = self.shared.maintenance_watchers.lock().clone();
+        watchers.iter().for_each(|watcher| watcher(&done, outcome.as_ref().err()));
+        outcome.map(|()| done)
+    }
+
+    /// Calls `watcher` with what each maintenance did, also that of the engine's thread, and with the first error it met. It must
+    /// be quick.
+    pub fn on_maintenance(&self, watcher: impl Fn(&Maintenance, Option<&Error>) + Send + Sync + 'static) {
+        self.shared.maintenance_watchers.lock().push(Arc::new(watcher));
+    }
+
+    fn maintain_all(&self) -> (Maintenance, Result<()>) {
         let mut done = Maintenance::default();
         let mut first = Ok(());
         let mut note = |outcome: Result<()>| {
@@ -615,8 +654,13 @@ impl Engine {
             }
         };
         for engine in self.opened_accounts().iter().skip(1) {
-            note(engine.maintain().map(drop));
+            let (of_account, outcome) = engine.maintain_all();
+            if of_account != Maintenance::default() {
+                done.accounts.push((engine.options().account.clone(), of_account));
+            }
+            note(outcome);
         }
+        note(self.carry_on());
         for stream in self.all_streams() {
             match stream.maintain(&mut done) {
                 // Deleted meanwhile.
@@ -629,7 +673,7 @@ impl Engine {
         if done != Maintenance::default() {
             *self.shared.maintained.lock() = done.clone();
         }
-        first.map(|()| done)
+        (done, first)
     }
 
     /// What the last maintenance that found something to do did, of whoever called for it. A hot shard that no split would help

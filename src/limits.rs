@@ -46,6 +46,8 @@ pub const INDEX_INTERVAL_BYTES: u64 = 16 << 10;
 
 // Of Kinesis Data Streams: service model and developer guide, read 2026-11-17.
 
+/// Longest page of streams or shards (`ListStreams` Limit, `ListShards` MaxResults, `DescribeStream` Limit).
+pub const PAGE_MAX: usize = 10_000;
 /// Longest stream or consumer name, in characters (`StreamName`, `ConsumerName`).
 pub const STREAM_NAME_MAX: usize = 128;
 /// Most shards of a stream (`UpdateShardCount`).

@@ -248,6 +248,15 @@ impl ManualEngine {
         &mut self.store
     }
 
+    /// What is kept for streams and groups that are not there, and what is still to be carried on: nothing, once the engine has
+    /// been opened.
+    ///
+    /// # Errors
+    /// What looking at the logs may answer.
+    pub fn left_over(&self) -> Result<Vec<String>> {
+        self.engine.left_over()
+    }
+
     /// Ends the engine in order.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::format::batch::{BatchBuilder, RecordParts};
+use crate::format::journal::ENTRY_BYTES;
+use crate::format::manifest::LogRow;
 use crate::id::SequenceNumber;
 use crate::limits::{APPEND_RECORDS_MAX, BATCH_BYTES_TARGET};
 use crate::log::{Appender, Ended, Log, LogState};
@@ -190,7 +192,8 @@ impl Transaction {
     /// [`Error::InvalidOption`].
     pub fn set_options(&mut self, log: &Log, options: LogOptions) -> Result<&mut Self> {
         options.check()?;
-        self.bytes += 1024;
+        // The log's row, without segments.
+        self.bytes += ENTRY_BYTES + LogRow::len_without_segments(&log.state.name).next_multiple_of(8);
         self.options.push((log.state.clone(), LogOptions { durability: log.state.durability, ..options }));
         Ok(self)
     }

@@ -21,8 +21,12 @@ mod named;
 mod on_demand;
 #[path = "streams/oracle.rs"]
 mod oracle;
+#[path = "streams/ordering.rs"]
+mod ordering;
 #[path = "streams/run.rs"]
 mod run;
+#[path = "streams/steps.rs"]
+mod steps;
 #[path = "streams/transitions.rs"]
 mod transitions;
 

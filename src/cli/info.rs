@@ -122,7 +122,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
     let engine = Engine::existing(store, EngineOptions::new());
     // A catalog that can't be read is told of, and is no reason to say nothing of the rest.
     let streams = match &engine {
-        Ok(engine) => engine.as_ref().map_or(0, |engine| engine.list_streams(None, usize::MAX).stream_names.len()),
+        Ok(engine) => engine.as_ref().map_or(0, |engine| engine.page_of_streams(None, usize::MAX).stream_names.len()),
         Err(error) => {
             context.warn(&error.to_string());
             0

@@ -350,6 +350,11 @@ impl SegmentRow {
 }
 
 impl LogRow {
+    /// What the row of a log of this name takes without its segments.
+    pub fn len_without_segments(name: &str) -> usize {
+        ROW_BYTES_MIN - 1 + name.len()
+    }
+
     /// Appends the row's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u64(self.id.0);

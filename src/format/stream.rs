@@ -10,6 +10,7 @@
 //! 'l' | stream id (8) | length of the group's name (1) | name | shard index (4)   [`LeaseRow`]
 //! 'u' | stream id (8)                             [`ScalingRow`]
 //! 'p' | stream id (8)                             [`ReshardRow`]
+//! 'i' | stream id (8) | group's name, or nothing  [`IntentRow`]: of the group, or of the stream
 //! ```
 //!
 //! Every value begins with its version (1 byte). Texts have a length of 2 bytes, lists a count of 4. Keys are big-endian so that
@@ -189,6 +190,32 @@ pub enum Reshard {
     },
 }
 
+/// What is decided and takes more than one frame: the row comes with the first of them and goes with the last, so whoever finds
+/// it has to carry on. No row where one frame is enough.
+///
+/// ```text
+/// version (1) | kind (1), then of
+///   1, a deletion: nothing
+///   2, a retention: the first shard whose log does not have it yet (4)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntentRow {
+    /// What is to be done.
+    pub what: Intent,
+}
+
+/// See [`IntentRow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// The stream or the group is gone: its row is not there any more. What else is kept for it goes, too.
+    Delete,
+    /// The logs of shards keep records for as long as the stream's row says.
+    Retain {
+        /// Index of the first shard that is left.
+        from: u32,
+    },
+}
+
 /// Key of the [`EngineRow`].
 pub const ENGINE_KEY: &[u8] = b"m";
 /// Keys of [`StreamRow`]s begin so.
@@ -208,6 +235,9 @@ pub const SCALING_PREFIX: &[u8] = b"u";
 
 /// Keys of [`ReshardRow`]s begin so.
 pub const RESHARD_PREFIX: &[u8] = b"p";
+
+/// Keys of [`IntentRow`]s begin so.
+pub const INTENT_PREFIX: &[u8] = b"i";
 
 /// Key of a [`StreamRow`].
 pub fn stream_key(stream: u64) -> Vec<u8> {
@@ -247,6 +277,16 @@ pub fn scaling_key(stream: u64) -> Vec<u8> {
 /// Key of a [`ReshardRow`].
 pub fn reshard_key(stream: u64) -> Vec<u8> {
     [RESHARD_PREFIX, &stream.to_be_bytes()].concat()
+}
+
+/// Key of an [`IntentRow`]: of a group, or of the stream where there is none.
+pub fn intent_key(stream: u64, group: Option<&str>) -> Vec<u8> {
+    [INTENT_PREFIX, &stream.to_be_bytes(), group.unwrap_or_default().as_bytes()].concat()
+}
+
+/// The keys of one kind that are about a stream begin so.
+pub fn keys_of(prefix: &[u8], stream: u64) -> Vec<u8> {
+    [prefix, &stream.to_be_bytes()].concat()
 }
 
 /// Which stream a key of a shard or consumer is about, and what of it.
@@ -544,6 +584,37 @@ impl ReshardRow {
     }
 }
 
+impl IntentRow {
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        match self.what {
+            Intent::Delete => out.put_u8(1),
+            Intent::Retain { from } => {
+                out.put_u8(2);
+                out.put_u32(from);
+            }
+        }
+        out
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn decode(bytes: &[u8]) -> Result<IntentRow, Damage> {
+        let mut d = Decoder::new(bytes);
+        version(&mut d)?;
+        let what = match d.u8()? {
+            1 => Intent::Delete,
+            2 => Intent::Retain { from: d.u32()? },
+            _ => return Err(Damage::Bounds),
+        };
+        d.end()?;
+        Ok(IntentRow { what })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -581,6 +652,13 @@ mod tests {
             let row = ReshardRow { asked_ms: 8, what };
             holds(&row, &row.encode(), ReshardRow::decode);
         }
+        for what in [Intent::Delete, Intent::Retain { from: 9 }] {
+            let row = IntentRow { what };
+            holds(&row, &row.encode(), IntentRow::decode);
+        }
+        assert_eq!(IntentRow { what: Intent::Delete }.encode(), [1, 1]);
+        assert_eq!(IntentRow { what: Intent::Retain { from: 9 } }.encode(), [1, 2, 9, 0, 0, 0]);
+        assert_eq!(IntentRow::decode(&[1, 3]), Err(Damage::Bounds));
         let row = ConsumerRow { created_ms: 5, policy: "{}".into(), tags };
         holds(&row, &row.encode(), ConsumerRow::decode);
         let row = ShardRow {

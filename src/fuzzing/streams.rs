@@ -2,7 +2,7 @@
 
 use crate::format::change;
 use crate::format::stream::{
-    self as rows, ConsumerRow, EngineRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
+    self as rows, ConsumerRow, EngineRow, IntentRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
 };
 use crate::stream::{self, HashKey, HashKeyRange, ShardId, Token};
 
@@ -74,6 +74,7 @@ pub fn stream_rows(data: &[u8]) {
         let _ = ConsumerRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ScalingRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ReshardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = IntentRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
     };
     row(&bytes);
     let Ok(rows) = change::decode(&bytes) else { return };

@@ -150,6 +150,7 @@ impl Server {
     /// [`Error::Io`] for an address that is taken or not this machine's.
     pub fn start_with(engine: Engine, options: ServerOptions) -> Result<Server> {
         let metrics = Arc::new(Metrics::new());
+        metrics.watch(&engine);
         let service = service(engine.clone(), &options, metrics.clone())?;
         launch(service, engine, options, metrics)
     }

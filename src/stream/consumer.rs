@@ -237,7 +237,7 @@ impl Stream {
         })
     }
 
-    /// Keeps a resource policy of a consumer, or forgets it. The engine does not enforce it.
+    /// Keeps a resource policy of a consumer, see [`Stream::put_resource_policy`], or forgets it.
     ///
     /// # Errors
     /// [`Error::ResourceNotFound`], [`Error::InvalidArgument`].

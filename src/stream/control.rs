@@ -12,8 +12,6 @@ use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamR
 use crate::limits::{
     CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX,
 };
-use crate::log::AgeStop;
-use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex};
 use crate::table::Change;
 use crate::transaction::Transaction;
@@ -24,10 +22,11 @@ use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
 use super::on_demand::Maintenance;
 use super::options::{
-    Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_retention, check_tags,
+    Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_tags,
     check_warm_throughput, mode_of,
 };
 use super::reshard::{self, Plan};
+use super::retention::log_options;
 use super::shard::{ShardId, ShardMap, ShardState, log_name};
 use super::state::StreamState;
 use super::transition::{Also, more_shards};
@@ -35,12 +34,11 @@ use super::transition::{Also, more_shards};
 /// How long an update of the shard count counts.
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// Shards that change in one transaction while a stream is scaled: a frame holds their rows with room to spare.
+/// Most shards that change in one transaction while a stream is scaled, see [`Stream::shards_at_once`].
 pub(crate) const SHARDS_AT_ONCE: usize = 256;
 
-fn log_options(retention_hours: u32) -> LogOptions {
-    LogOptions::new().retention_age(Some(Duration::from_secs(u64::from(retention_hours) * 3600)))
-}
+/// Of a shard that is made or closed: its log's name and row, its own row, entries.
+pub(crate) const RESHARD_BYTES_PER_SHARD: usize = 1024;
 
 impl Shared {
     /// Open shards of all streams, with those that were asked for.
@@ -153,56 +151,6 @@ impl Stream {
         control.commit(&shared.store, transaction, &format!("stream {name}"))?;
         drop(control);
         Ok(Stream { shared: shared.clone(), state })
-    }
-
-    pub(crate) fn delete(&self, enforce_consumer_deletion: bool) -> Result<()> {
-        let control = self.active()?;
-        let consumers = self.state.consumers().len();
-        if consumers > 0 && !enforce_consumer_deletion {
-            let why = format!("it has {consumers} registered consumers");
-            return Err(Error::ResourceInUse { what: format!("stream {}", self.name()), why });
-        }
-        self.delete_with(control, self.shared.options.transition_time)
-    }
-
-    /// Whatever is going on with it, and its name is free when this returns.
-    #[cfg(feature = "server")]
-    pub(crate) fn delete_at_once(&self) -> Result<()> {
-        self.delete_with(self.control()?, Duration::ZERO)
-    }
-
-    /// `time`: how long its name stays taken.
-    fn delete_with(&self, control: ControlGuard<'_>, time: Duration) -> Result<()> {
-        let consumers = self.state.consumers();
-        let id = self.state.id;
-        let mut change = Change::default();
-        let mut transaction = Transaction::new();
-        change.remove(rows::stream_key(id)).remove(rows::scaling_key(id)).remove(rows::reshard_key(id));
-        for name in consumers.keys() {
-            change.remove(rows::consumer_key(id, name));
-        }
-        for shard in self.state.shards().all() {
-            change.remove(rows::shard_key(id, shard.id.0));
-            transaction.delete_log(shard.log(&self.shared.store)?);
-        }
-        self.shared.catalog.change(&mut transaction, change)?;
-        self.forget_leases(&mut transaction, None);
-        let (shared, state) = (Arc::downgrade(&self.shared), self.state.clone());
-        let until_ms = (!time.is_zero()).then(|| self.shared.until_ms(time));
-        transaction.once_durable(move |_| {
-            if let Some(until_ms) = until_ms {
-                state.pass(StreamStatus::Deleting, until_ms);
-            }
-            state.set_deleted();
-            let Some(shared) = shared.upgrade() else { return };
-            let mut streams = shared.streams.write().unwrap_or_else(|p| p.into_inner());
-            streams.by_id.remove(&state.id);
-            streams.by_name.remove(&state.name);
-            if until_ms.is_some() {
-                streams.deleting.insert(state.name.clone(), state);
-            }
-        });
-        self.commit(&control, transaction)
     }
 
     /// The right to change something, once nobody else is about to.
@@ -320,7 +268,7 @@ impl Stream {
             let control = self.active()?;
             self.check_provisioned()?;
             let map = self.state.shards();
-            let plan = reshard::towards(&map, &ranges, SHARDS_AT_ONCE);
+            let plan = reshard::towards(&map, &ranges, self.shards_at_once());
             if plan.closes.is_empty() {
                 return Ok(());
             }
@@ -363,6 +311,7 @@ impl Stream {
     /// One frame that closes shards and opens others, with everything put before it to the old ones.
     pub(crate) fn reshard(&self, control: ControlGuard<'_>, plan: Plan, also: Also) -> Result<()> {
         let (shared, state) = (&self.shared, &self.state);
+        self.check_leases(None)?;
         let Also { scaling, is_asked } = also;
         let map = state.shards();
         let mut row = (*state.row()).clone();
@@ -428,7 +377,7 @@ impl Stream {
             change
         };
         shared.catalog.change_late(&mut transaction, bytes_max, rows);
-        self.lease_children(&mut transaction, &leased, first);
+        self.lease_children(&mut transaction, &leased, first)?;
         let state = state.clone();
         transaction.once_durable(move |_| {
             state.set_row(row);
@@ -444,68 +393,6 @@ impl Stream {
             }
         });
         self.commit(&control, transaction)
-    }
-
-    /// Sets how long records stay, in hours: 24 to 8,760. Less hides what is older at once; more brings nothing back.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`].
-    pub fn set_retention_hours(&self, hours: u32) -> Result<()> {
-        check_retention(hours)?;
-        let control = self.active()?;
-        self.change_retention(&control, hours)
-    }
-
-    /// As [`Stream::set_retention_hours`], upwards only.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`], also for less than it is.
-    pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
-        check_retention(hours)?;
-        let control = self.active()?;
-        let is = self.state.row().retention_hours;
-        if hours < is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
-        }
-        self.change_retention(&control, hours)
-    }
-
-    /// As [`Stream::set_retention_hours`], downwards only.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`], also for more than it is.
-    pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
-        check_retention(hours)?;
-        let control = self.active()?;
-        let is = self.state.row().retention_hours;
-        if hours > is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
-        }
-        self.change_retention(&control, hours)
-    }
-
-    fn change_retention(&self, control: &ControlGuard<'_>, hours: u32) -> Result<()> {
-        let mut row = (*self.state.row()).clone();
-        let mut transaction = Transaction::new();
-        let mut stops = Vec::new();
-        for shard in self.state.shards().all() {
-            let log = shard.log(&self.shared.store)?;
-            // What has expired by the old rule stays so under a longer one.
-            stops.push(log.stop_age());
-            transaction.trim(log, log.horizon()?);
-            transaction.set_options(log, log_options(hours))?;
-        }
-        row.retention_hours = hours;
-        let stops = Arc::new(stops);
-        let once_durable = stops.clone();
-        transaction.once_durable(move |_| once_durable.iter().for_each(AgeStop::go_on));
-        let outcome = self.set_row(control, transaction, row);
-        if matches!(outcome, Err(Error::OutcomeUnknown { .. })) {
-            stops.iter().for_each(AgeStop::until_durable);
-        }
-        outcome?;
-        self.updated();
-        Ok(())
     }
 
     /// Sets the largest record, data and partition key together, in KiB: 1,024 to 10,240.
@@ -650,7 +537,8 @@ impl Stream {
         Some(self.state.row().encryption_key.clone()).filter(|key| !key.is_empty())
     }
 
-    /// Keeps a resource policy: a JSON text of at most 20 KiB. The engine does not enforce it.
+    /// Keeps a resource policy: a text of 1 to 20,480 bytes. The engine keeps it as it is given: it neither reads nor enforces it. The
+    /// server refuses what is not JSON.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`].
@@ -689,7 +577,7 @@ impl Stream {
         let control = self.control()?;
         let map = self.state.shards();
         let mut expired = Vec::new();
-        for shard in map.all().filter(|shard| self.has_expired(shard)).take(SHARDS_AT_ONCE) {
+        for shard in map.all().filter(|shard| self.has_expired(shard)).take(self.shards_at_once()) {
             let log = shard.log(&self.shared.store)?;
             if log.is_closed() && log.horizon()? >= log.end() {
                 expired.push(shard.id);
@@ -705,7 +593,7 @@ impl Stream {
             transaction.delete_log(shard.log(&self.shared.store)?);
         }
         self.shared.catalog.change(&mut transaction, change)?;
-        self.forget_leases(&mut transaction, Some(expired.clone()));
+        self.forget_leases(&mut transaction, expired.clone())?;
         let (state, map) = (self.state.clone(), map.without(&expired));
         transaction.once_durable(move |_| state.set_shards(map));
         self.commit(&control, transaction)?;

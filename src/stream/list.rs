@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::{Error, Result};
 
 use super::Stream;
-use super::options::{Distribution, ShardMetric, StreamMode, distribution_of, mode_of};
+use super::options::{Distribution, ShardMetric, StreamMode, check_page, distribution_of, mode_of};
 use super::shard::{ChildShard, Shard, ShardId, ShardState};
 
 /// The state of a stream, as the service names it. Changes are done when the call that makes them returns, so what the engine
@@ -89,7 +89,7 @@ pub struct StreamDescription {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let engine = braidlog::Engine::open(dir.path())?;
 /// engine.create_stream("clicks", Default::default())?;
-/// let page = engine.list_streams(None, 100);
+/// let page = engine.list_streams(None, 100)?;
 /// assert_eq!((page.stream_names, page.has_more), (vec!["clicks".to_owned()], false));
 /// # Ok(())
 /// # }
@@ -223,10 +223,10 @@ impl Stream {
         Ok(self.state.shards().children(shard))
     }
 
-    /// At most `limit` shards that the filter lets through, in the order of their creation, after `exclusive_start`.
+    /// At most `limit` shards, 1 to 10,000, that the filter lets through, in the order of their creation, after `exclusive_start`.
     ///
     /// # Errors
-    /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::InvalidArgument`] for a time in the future;
+    /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::InvalidArgument`] for a time in the future, or the limit;
     /// [`Error::ResourceInUse`] while it is being made or deleted.
     pub fn list_shards(
         &self,
@@ -234,12 +234,13 @@ impl Stream {
         exclusive_start: Option<ShardId>,
         limit: usize,
     ) -> Result<ShardPage> {
+        check_page(limit)?;
         let _ = self.complete_due();
         self.check_made()?;
         self.page_of_shards(filter, exclusive_start, limit)
     }
 
-    /// As [`Stream::list_shards`], of the shards as they are.
+    /// As [`Stream::list_shards`], of the shards as they are, and as many as are wanted.
     pub(crate) fn page_of_shards(
         &self,
         filter: ShardFilter,
@@ -255,7 +256,8 @@ impl Stream {
         }
         let map = self.state.shards();
         // A reader from then on begins with it: it was open, or what came before it is gone. That is so also where it was opened
-        // later: retention that is raised moves the horizon back, and brings no shard.
+        // later: retention that is raised moves the horizon back in front of shards whose parents are gone. A parent that had
+        // expired and is still kept is listed again then, without records, and its children come after it.
         let begins = |shard: &ShardState, at_ms: u64| {
             let is_first = || shard.parents().iter().all(|parent| map.get(*parent).is_none());
             was_open(shard, at_ms) || shard.row.opened_ms > at_ms && is_first()

@@ -7,20 +7,22 @@
 //! | file | what |
 //! |---|---|
 //! | `hash_key`, `sequence_number`, `shard`, `options` | the nouns |
-//! | `put` | routing and appends |
+//! | `put`, `ordering` | routing and appends, and numbers above a given one |
 //! | `read`, `iterator` | tokens, the typed reader |
 //! | `control`, `control_lock`, `reshard`, `consumer` | what there is, and how it changes |
+//! | `delete`, `retention` | what may take more than one frame, and is carried on |
 //! | `transition` | what a stream is while it changes |
 //! | `group` | consumer groups: leases, checkpoints, workers |
 //! | `list` | which shards to begin with |
 //! | `subscription`, `fan_out` | enhanced fan-out, and what its subscribers share |
 //! | `aggregate`, `producer` | many user records in one record, and who packs them |
-//! | `throughput`, `on_demand` | what a shard takes, and what follows from it |
+//! | `throughput`, `sample`, `on_demand` | what a shard takes, and what follows from it |
 
 mod aggregate;
 mod consumer;
 mod control;
 mod control_lock;
+mod delete;
 mod fan_out;
 mod group;
 mod hash_key;
@@ -28,10 +30,13 @@ mod iterator;
 mod list;
 mod on_demand;
 mod options;
+mod ordering;
 mod producer;
 mod put;
 mod read;
 mod reshard;
+mod retention;
+mod sample;
 mod sequence_number;
 mod shard;
 mod state;
@@ -60,6 +65,7 @@ pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStat
 pub use on_demand::{Maintenance, OnDemandOptions};
 #[cfg(feature = "cli")]
 pub(crate) use options::check_name;
+pub(crate) use options::check_page;
 pub use options::{Distribution, ShardMetric, StreamMode, StreamOptions};
 pub use producer::{Producer, ProducerOptions, PutUserRecord, UserRecordTicket};
 #[cfg(feature = "server")]

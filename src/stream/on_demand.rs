@@ -14,6 +14,7 @@ use super::Stream;
 use super::hash_key::{HashKey, HashKeyRange};
 use super::options::{Distribution, StreamMode, distribution_of, mode_of};
 use super::reshard;
+use super::sample::{Measure, Share};
 use super::shard::{ShardId, ShardMap, ShardState};
 use super::transition::Also;
 
@@ -65,6 +66,13 @@ impl Default for OnDemandOptions {
 }
 
 impl OnDemandOptions {
+    /// By what a hot shard is the hotter.
+    fn measure_of(&self, rate: Rate) -> Measure {
+        let part = |rate: u64, of: u64| rate as f64 / of.max(1) as f64;
+        let bytes = part(rate.bytes, self.split_bytes_per_second);
+        if bytes > part(rate.records, self.split_records_per_second) { Measure::Bytes } else { Measure::Records }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if self.shards_min == 0 || self.shards_min > self.shards_max {
             let why = format!("it must be from 1 to shards_max, which is {}", self.shards_max);
@@ -101,12 +109,15 @@ pub struct Maintenance {
     pub splits: Vec<(String, ShardId)>,
     /// Neighbours that were merged.
     pub merges: Vec<(String, ShardId, ShardId)>,
-    /// Hot shards that were not split because one hash key carries over half of their traffic.
+    /// Hot shards that were not split because one hash key carries over half of their traffic: of the bytes or the records, by
+    /// whichever the shard is hot.
     pub single_key: Vec<(String, ShardId)>,
     /// Hot shards that were not split because the account may not have more open shards.
     pub at_limit: Vec<(String, ShardId)>,
     /// Closed shards that went because their last record had expired.
     pub expired: Vec<(String, ShardId)>,
+    /// Of other accounts on the store, where there was anything: what was done for each.
+    pub accounts: Vec<(String, Maintenance)>,
 }
 
 /// The last look at the traffic of a stream.
@@ -174,22 +185,31 @@ impl Division {
     }
 }
 
-fn divide(range: HashKeyRange, samples: &[HashKey]) -> Division {
-    let mut keys: Vec<HashKey> = samples.iter().copied().filter(|key| range.contains(*key)).collect();
-    keys.sort_unstable();
-    let Some(middle) = keys.get(keys.len() / 2).copied() else { return Division::Unknown };
-    let below = keys.partition_point(|key| *key < middle);
-    let upto = keys.partition_point(|key| *key <= middle);
-    if (upto - below) * 2 > keys.len() {
-        return Division::SingleKey;
+/// How far beyond half of the traffic a key must have been seen, in standard deviations of the sample: of two keys that have half
+/// each, one would be taken for more than that all the time.
+const SURE: f64 = 3.0;
+
+fn divide(range: HashKeyRange, mut shares: Vec<Share>) -> Division {
+    shares.retain(|share| range.contains(share.key));
+    shares.sort_unstable_by_key(|share| share.key);
+    let total: f64 = shares.iter().map(|share| share.amount).sum();
+    // Half of a share's chance counts for its key, half against it.
+    let deviation = shares.iter().map(|share| share.chance).sum::<f64>().sqrt() / 2.0;
+    let (mut below, mut best) = (0.0, None);
+    for of_key in shares.chunk_by(|a, b| a.key == b.key) {
+        let amount: f64 = of_key.iter().map(|share| share.amount).sum();
+        if amount - total / 2.0 > SURE * deviation {
+            return Division::SingleKey;
+        }
+        // The upper shard would begin with this key: what divides the traffic most evenly, of what fits.
+        let uneven = f64::abs(2.0 * below - total);
+        let at = Division::at(range, of_key[0].key);
+        if at != Division::Unknown && below > 0.0 && best.is_none_or(|(least, _)| uneven < least) {
+            best = Some((uneven, at));
+        }
+        below += amount;
     }
-    // Before or after the middle key, whichever divides the traffic more evenly.
-    let next = keys.get(upto).copied();
-    let at = match next {
-        Some(next) if upto.abs_diff(keys.len() / 2) < below.abs_diff(keys.len() / 2) || below == 0 => next,
-        _ => middle,
-    };
-    Division::at(range, at)
+    best.map_or(Division::Unknown, |(_, at)| at)
 }
 
 fn halve(range: HashKeyRange) -> Division {
@@ -212,12 +232,28 @@ impl Stream {
         self.reshard(control, plan, Also::default())
     }
 
+    /// Whether it could be done: not while there are more groups than a frame has leases for.
+    fn merge_cold(&self, low: ShardId, high: ShardId) -> Result<bool> {
+        let control = self.control()?;
+        let plan = reshard::merge(&self.state.shards(), low, high)?;
+        match self.reshard(control, plan, Also::default()) {
+            Err(Error::LimitExceeded { .. }) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
+    }
+
     fn follow_traffic(&self, done: &mut Maintenance) -> Result<()> {
         let options = &self.shared.options.on_demand;
         let now_ms = self.shared.monotonic_ms();
         let map = self.state.shards();
         let mut looked = self.state.looked.lock();
-        let Some(rates) = looked.look(&map, now_ms, options.interval) else { return Ok(()) };
+        let is_first = looked.at_ms.is_none();
+        let Some(rates) = looked.look(&map, now_ms, options.interval) else {
+            if is_first {
+                map.open().iter().for_each(|shard| shard.traffic.end_look());
+            }
+            return Ok(());
+        };
         let mut open = map.open().len() as u32;
         for shard in map.open() {
             let Some(rate) = rates.get(&shard.id) else { continue };
@@ -228,7 +264,7 @@ impl Stream {
             // Where keys say nothing, half of the traffic goes to half of the range.
             let division = match distribution_of(&self.state.row()) {
                 Distribution::Auto => halve(shard.range()),
-                Distribution::ByKey => divide(shard.range(), &shard.traffic.samples()),
+                Distribution::ByKey => divide(shard.range(), shard.traffic.shares(options.measure_of(*rate))),
             };
             match division {
                 Division::At(key) => match self.split_hot(shard.id, key) {
@@ -245,6 +281,7 @@ impl Stream {
                 Division::Unknown => {}
             }
         }
+        map.open().iter().for_each(|shard| shard.traffic.end_look());
         // Of pairs that are still both open, those that stay cold; a shard takes part in one merge.
         let mut cold_since = HashMap::new();
         let mut merged = None;
@@ -258,10 +295,7 @@ impl Stream {
             }
             let since = *looked.cold_since.get(&(low.id, high.id)).unwrap_or(&now_ms);
             let long = u128::from(now_ms - since.min(now_ms)) >= options.merge_after.as_millis();
-            if long && open > options.shards_min {
-                let control = self.control()?;
-                let plan = reshard::merge(&self.state.shards(), low.id, high.id)?;
-                self.reshard(control, plan, Also::default())?;
+            if long && open > options.shards_min && self.merge_cold(low.id, high.id)? {
                 open -= 1;
                 merged = Some(high.id);
                 done.merges.push((self.name().to_owned(), low.id, high.id));
@@ -289,16 +323,21 @@ mod tests {
 
     #[test]
     fn a_shard_is_divided_where_its_traffic_is() {
-        let keys = |counts: &[(u128, usize)]| -> Vec<HashKey> {
-            counts.iter().flat_map(|(key, n)| std::iter::repeat_n(HashKey(*key), *n)).collect()
-        };
+        let share = |key: u128, amount: usize| Share { key: HashKey(key), amount: amount as f64, chance: 0.0 };
+        let keys = |counts: &[(u128, usize)]| -> Vec<Share> { counts.iter().map(|(key, n)| share(*key, *n)).collect() };
         let range = HashKeyRange { start: HashKey(100), end: HashKey(10_000) };
-        assert_eq!(divide(range, &keys(&[(200, 10), (300, 10)])), Division::At(HashKey(300)));
-        assert_eq!(divide(range, &keys(&[(200, 4), (300, 10), (400, 6)])), Division::At(HashKey(400)));
-        assert_eq!(divide(range, &keys(&[(200, 9), (300, 11)])), Division::SingleKey);
-        assert_eq!(divide(range, &keys(&[(200, 10), (300, 5), (400, 5)])), Division::At(HashKey(300)));
+        assert_eq!(divide(range, keys(&[(200, 10), (300, 10)])), Division::At(HashKey(300)));
+        assert_eq!(divide(range, keys(&[(200, 4), (300, 10), (400, 6)])), Division::At(HashKey(400)));
+        assert_eq!(divide(range, keys(&[(200, 9), (300, 11)])), Division::SingleKey);
+        assert_eq!(divide(range, keys(&[(200, 10), (300, 5), (400, 5)])), Division::At(HashKey(300)));
         // Samples from before the shard was split are not of its range.
-        assert_eq!(divide(range, &keys(&[(50, 10)])), Division::Unknown);
-        assert_eq!(divide(range, &[]), Division::Unknown);
+        assert_eq!(divide(range, keys(&[(50, 10)])), Division::Unknown);
+        assert_eq!(divide(range, vec![]), Division::Unknown);
+        // The first two hash keys of a range can't begin the upper shard.
+        assert_eq!(divide(range, keys(&[(100, 10), (101, 9), (300, 1)])), Division::At(HashKey(300)));
+        // By chance one of two equal keys is seen more often than the other.
+        let by_chance: Vec<Share> =
+            keys(&[(200, 130), (300, 126)]).into_iter().map(|share| Share { chance: share.amount, ..share }).collect();
+        assert_eq!(divide(range, by_chance), Division::At(HashKey(300)));
     }
 }

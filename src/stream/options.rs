@@ -161,6 +161,14 @@ pub(crate) fn check_warm_throughput(mode: StreamMode, mib: u32) -> Result<()> {
     within("WarmThroughputMiBps", mib, 0, WARM_THROUGHPUT_MIB_MAX)
 }
 
+/// Whether a page may have so many entries.
+pub(crate) fn check_page(limit: usize) -> Result<()> {
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Error::invalid("Limit", limit, "it must be from 1 to 10,000"));
+    }
+    Ok(())
+}
+
 /// A stream or consumer name: letters, digits, `_`, `.`, `-`.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));

@@ -158,6 +158,8 @@ pub struct PutTicket {
     places: Vec<u32>,
     count: usize,
     failed: Vec<(u32, Error)>,
+    /// The records' numbers are above it.
+    minimum: Option<SequenceNumber>,
 }
 
 impl PutTicket {
@@ -235,6 +237,7 @@ impl Future for PutTicket {
             places: std::mem::take(&mut self.places),
             count: self.count,
             failed: std::mem::take(&mut self.failed),
+            minimum: self.minimum,
         };
         Poll::Ready(resolved.wait())
     }
@@ -293,18 +296,18 @@ impl Stream {
     }
 
     /// As [`Stream::put_record`], with an explicit hash key, or without any key on a stream with [`Distribution::Auto`]. The
-    /// record's number is above `sequence_number_for_ordering`, if that is given and is of a record with the same key: of its
-    /// shard, or of one that this came from.
+    /// record's number is above `sequence_number_for_ordering`, if that is given. A number that a record with the same key got always
+    /// serves, across splits and merges too; one of another shard only where the record's own shard is sure to go above it.
     ///
     /// # Errors
-    /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future.
+    /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future, or the record's
+    /// number may come out below it: nothing was put.
     pub fn put(
         &self,
         entry: PutRecordsEntry<'_>,
         sequence_number_for_ordering: Option<SequenceNumber>,
     ) -> Result<PutRecord> {
-        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
-        self.put_records(&[entry])?.only()
+        self.put_above(&[entry], sequence_number_for_ordering)?.only()
     }
 
     /// As [`Stream::put`], but does not wait for the disk, unless a reshard is on its way there.
@@ -316,8 +319,7 @@ impl Stream {
         entry: PutRecordsEntry<'_>,
         sequence_number_for_ordering: Option<SequenceNumber>,
     ) -> Result<PutTicket> {
-        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
-        self.put_records_ticket(&[entry])
+        self.begin(&[entry], sequence_number_for_ordering, Then::Return)
     }
 
     /// Puts up to 500 records of together at most 10 MiB of data and keys. Those of one shard get consecutive numbers in the
@@ -327,7 +329,11 @@ impl Stream {
     /// [`Error::InvalidArgument`], [`Error::EmptyBatch`], [`Error::ResourceNotFound`]: nothing was put. All else is the answer
     /// of the single record: [`Error::OutcomeUnknown`] too when it was not acknowledged within the append deadline.
     pub fn put_records(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutRecords> {
-        let ticket = self.begin(entries, Then::Wait)?;
+        self.put_above(entries, None)
+    }
+
+    fn put_above(&self, entries: &[PutRecordsEntry<'_>], minimum: Option<SequenceNumber>) -> Result<PutRecords> {
+        let ticket = self.begin(entries, minimum, Then::Wait)?;
         let store = &self.shared.store;
         let patience = store.core().patience();
         let until = Instant::now() + patience;
@@ -346,7 +352,7 @@ impl Stream {
     /// # Errors
     /// As [`Stream::put_records`].
     pub fn put_records_ticket(&self, entries: &[PutRecordsEntry<'_>]) -> Result<PutTicket> {
-        self.begin(entries, Then::Return)
+        self.begin(entries, None, Then::Return)
     }
 
     /// As [`Stream::put_records_ticket`], and waits for no reshard either: only for room in memory.
@@ -359,12 +365,11 @@ impl Stream {
         entries: &[PutRecordsEntry<'_>],
         sequence_number_for_ordering: Option<SequenceNumber>,
     ) -> Result<Begun> {
-        sequence_number_for_ordering.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
-        self.begin_at_once(entries, Then::Return)
+        self.begin_at_once(entries, sequence_number_for_ordering, Then::Return)
     }
 
-    fn begin(&self, entries: &[PutRecordsEntry<'_>], then: Then) -> Result<PutTicket> {
-        self.begin_rest(entries, then, self.begin_at_once(entries, then)?)
+    fn begin(&self, entries: &[PutRecordsEntry<'_>], minimum: Option<SequenceNumber>, then: Then) -> Result<PutTicket> {
+        self.begin_rest(entries, then, self.begin_at_once(entries, minimum, then)?)
     }
 
     fn begin_rest(&self, entries: &[PutRecordsEntry<'_>], then: Then, mut begun: Begun) -> Result<PutTicket> {
@@ -382,11 +387,15 @@ impl Stream {
         }
     }
 
-    fn begin_at_once(&self, entries: &[PutRecordsEntry<'_>], then: Then) -> Result<Begun> {
-        let row = self.state.row();
-        check(entries, distribution_of(&row), row.max_record_kib)?;
-        self.check_ready()?;
-        let ticket = PutTicket { groups: Vec::new(), places: Vec::new(), count: entries.len(), failed: Vec::new() };
+    fn begin_at_once(
+        &self,
+        entries: &[PutRecordsEntry<'_>],
+        minimum: Option<SequenceNumber>,
+        then: Then,
+    ) -> Result<Begun> {
+        self.check_put(entries, minimum)?;
+        let (groups, places, failed) = (Vec::new(), Vec::new(), Vec::new());
+        let ticket = PutTicket { groups, places, count: entries.len(), failed, minimum };
         self.push_left(entries, then, ticket, None)
     }
 
@@ -406,7 +415,8 @@ impl Stream {
             self.state.check_alive()?;
             let map = self.state.shards();
             let mut closed = Vec::new();
-            for (shard, span) in self.route(&map, entries, distribution, left.take(), &mut ticket.places) {
+            let by = (distribution, ticket.minimum);
+            for (shard, span) in self.route(&map, entries, by, left.take(), &mut ticket.places) {
                 let span = self.admit(&shard, entries, span, limits, &mut ticket.places, &mut ticket.failed);
                 let places = &ticket.places;
                 let pushed = match &span {
@@ -467,7 +477,7 @@ impl Stream {
         let sampled = is_sampled(&row);
         let map = self.state.shards();
         let mut places = Vec::new();
-        for (shard, span) in self.route(&map, entries, distribution, None, &mut places) {
+        for (shard, span) in self.route(&map, entries, (distribution, None), None, &mut places) {
             let mut failed = Vec::new();
             let span = self.admit(&shard, entries, span, limits, &mut places, &mut failed);
             let places = listed(&places, &span, entries.len());
@@ -479,12 +489,12 @@ impl Stream {
             for entry in places.iter().map(|at| &entries[*at as usize]) {
                 transaction.append(log, entry.parts())?;
                 bytes += entry.bytes() as u64;
-                keys.extend(sampled.then(|| entry.hash_key()));
+                keys.extend(sampled.then(|| (entry.bytes() as u64, entry.hash_key())));
             }
             let shard = shard.clone();
             transaction.once_decided(move |_| {
-                shard.traffic.put(places.len() as u64, bytes);
-                shard.traffic.sample(keys.into_iter());
+                let before = shard.traffic.put(places.len() as u64, bytes);
+                shard.traffic.sample(before, keys.into_iter().map(|(bytes, key)| (bytes, move || key)));
             });
         }
         Ok(map)
@@ -537,12 +547,11 @@ impl Stream {
     }
 
     /// All that a put of these records looks at before it puts any.
-    #[cfg_attr(not(feature = "server"), expect(dead_code))]
     pub(crate) fn check_put(&self, entries: &[PutRecordsEntry<'_>], minimum: Option<SequenceNumber>) -> Result<()> {
-        minimum.map_or(Ok(()), |minimum| self.check_minimum(minimum))?;
         let row = self.state.row();
         check(entries, distribution_of(&row), row.max_record_kib)?;
-        self.check_ready()
+        self.check_ready()?;
+        minimum.map_or(Ok(()), |minimum| self.check_minimum(entries, minimum))
     }
 
     /// Puts as many of `entries`, from the first on, as one frame and the limits of the shard take now, and says how many: for
@@ -578,7 +587,7 @@ impl Stream {
         &self,
         map: &ShardMap,
         entries: &[PutRecordsEntry<'_>],
-        distribution: Distribution,
+        (distribution, minimum): (Distribution, Option<SequenceNumber>),
         left: Option<Vec<u32>>,
         places: &mut Vec<u32>,
     ) -> Vec<(Arc<ShardState>, Span)> {
@@ -588,7 +597,9 @@ impl Stream {
             [only] => Some(only),
             // A call goes to one shard, the next call to the next: even, and as large as batches get.
             _ if distribution == Distribution::Auto => {
-                Some(&open[self.state.turn.fetch_add(1, Ordering::Relaxed) as usize % open.len()])
+                let turn = self.state.turn.fetch_add(1, Ordering::Relaxed) as usize % open.len();
+                let above = minimum.and_then(|minimum| self.first_above(map, turn, minimum));
+                Some(&open[above.unwrap_or(turn)])
             }
             _ => None,
         };
@@ -649,9 +660,9 @@ impl Stream {
         let log = self.log(shard)?;
         let ticket = log.push_records(entries.clone().map(PutRecordsEntry::parts), then)?;
         let (records, bytes) = entries.clone().fold((0, 0), |(n, bytes), entry| (n + 1, bytes + entry.bytes() as u64));
-        shard.traffic.put(records, bytes);
+        let before = shard.traffic.put(records, bytes);
         if sampled {
-            shard.traffic.sample(entries.map(PutRecordsEntry::hash_key));
+            shard.traffic.sample(before, entries.map(|entry| (entry.bytes() as u64, || entry.hash_key())));
         }
         Ok(ticket)
     }
@@ -661,23 +672,6 @@ impl Stream {
         let account = &self.shared.options.account;
         Error::ThroughputExceeded {
             what: format!("shard {shard} in stream {} under account {account}", self.state.name),
-        }
-    }
-
-    /// Whether every number given out from now on is above `minimum`.
-    fn check_minimum(&self, minimum: SequenceNumber) -> Result<()> {
-        let map = self.state.shards();
-        let future = || {
-            let why = "it was not given out by this stream yet";
-            Err(Error::invalid("ExclusiveMinimumSequenceNumber", minimum, why))
-        };
-        match map.all().find(|shard| minimum.is_of(shard.birth)) {
-            Some(shard) if minimum.is_ending() && shard.is_open() => future(),
-            Some(shard) if !minimum.is_ending() && minimum.after() > self.log(shard)?.end() => future(),
-            Some(_) => Ok(()),
-            // Of a shard that expired since, or of nobody.
-            None if map.open().iter().all(|shard| minimum < SequenceNumber::starting(shard.birth)) => Ok(()),
-            None => future(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::hash_key::HashKeyRange;
 use super::iterator::{StartingPosition, Token};
 use super::sequence_number::{Birth, SequenceNumber};
 use super::shard::{ChildShard, ShardId, ShardState};
+use super::throughput::ThroughputLimits;
 
 /// A record of a stream. Its bytes are a slice of the mapped segment they lie in, and hold on to it.
 ///
@@ -188,7 +189,7 @@ impl Stream {
             return Err(self.exceeded(shard.id));
         }
         let mut reader = ShardReader::new(self.clone(), shard.clone(), token.next)?;
-        let records = reader.read(limit, GET_RECORDS_BYTES_MAX)?;
+        let records = reader.read_uncounted(limit, GET_RECORDS_BYTES_MAX)?;
         shard.traffic.got(limits, records.len() as u64, records.iter().map(|record| record.bytes() as u64).sum());
         let child_shards = reader.shard_end()?;
         let millis_behind_latest = match records.last() {
@@ -214,6 +215,9 @@ impl Stream {
         ShardReader::new(self.clone(), shard, next)
     }
 }
+
+/// A reader that yields record by record counts so many of them at once.
+const COUNT_EVERY: u64 = 256;
 
 /// Reads the records of a shard in their order. Records that expire before it gets there are passed over, as the service does.
 ///
@@ -244,6 +248,8 @@ pub struct ShardReader {
     reader: log::Reader,
     /// Of the last record it yielded.
     last: Option<SequenceNumber>,
+    /// Records and bytes that it yielded one by one, and that are not counted yet.
+    uncounted: (u64, u64),
 }
 
 impl ShardReader {
@@ -254,7 +260,7 @@ impl ShardReader {
             other => other,
         };
         let reader = reader.map_err(|error| stream.gone(error))?;
-        Ok(ShardReader { stream, shard, log, reader, last: None })
+        Ok(ShardReader { stream, shard, log, reader, last: None, uncounted: (0, 0) })
     }
 
     /// The shard.
@@ -321,6 +327,22 @@ impl ShardReader {
     /// # Errors
     /// [`Error::ResourceNotFound`] when the stream was deleted; [`Error::Damaged`] and [`Error::LogStopped`] with the place.
     pub fn read(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
+        let records = self.read_uncounted(records_max, bytes_max)?;
+        let bytes = records.iter().map(|record| record.bytes() as u64).sum();
+        self.shard.traffic.got(ThroughputLimits::Off, records.len() as u64, bytes);
+        Ok(records)
+    }
+
+    /// Counts what it yielded one by one: a count for each would cost as much as the record.
+    fn count(&mut self) {
+        let (records, bytes) = std::mem::take(&mut self.uncounted);
+        if records > 0 {
+            self.shard.traffic.got(ThroughputLimits::Off, records, bytes);
+        }
+    }
+
+    /// As [`ShardReader::read`], of what the caller counts.
+    pub(crate) fn read_uncounted(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>> {
         loop {
             match self.reader.read(records_max, bytes_max) {
                 Ok(records) => {
@@ -389,10 +411,19 @@ impl Iterator for ShardReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            return match self.reader.next()? {
+            let Some(next) = self.reader.next() else {
+                self.count();
+                return None;
+            };
+            return match next {
                 Ok(record) => {
                     let record = Record::new(self.shard.birth, record);
                     self.last = Some(record.sequence_number);
+                    self.uncounted.0 += 1;
+                    self.uncounted.1 += record.bytes() as u64;
+                    if self.uncounted.0 >= COUNT_EVERY {
+                        self.count();
+                    }
                     Some(Ok(record))
                 }
                 Err(Error::Trimmed { .. }) => match self.skip() {
@@ -402,6 +433,12 @@ impl Iterator for ShardReader {
                 Err(error) => Some(Err(self.stream.gone(error))),
             };
         }
+    }
+}
+
+impl Drop for ShardReader {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 

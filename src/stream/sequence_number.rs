@@ -56,6 +56,11 @@ impl SequenceNumber {
         SequenceNumber { counter: record.saturating_add(1).min(COUNTER_MAX - 1), ..Self::at(birth, arrival_ms / 1000) }
     }
 
+    /// Not above any record of the shard from the one with number `record` in its log on, whenever that arrives.
+    pub(crate) fn lowest_of(birth: Birth, record: u64) -> SequenceNumber {
+        Self::of_record(birth, record, 0)
+    }
+
     /// Below every record of the shard.
     pub(crate) fn starting(birth: Birth) -> SequenceNumber {
         Self::at(birth, birth.birth_s)

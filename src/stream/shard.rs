@@ -230,6 +230,11 @@ impl ShardMap {
         self.shards.values()
     }
 
+    /// Those from `id` on.
+    pub(crate) fn from(&self, id: ShardId) -> impl Iterator<Item = &Arc<ShardState>> {
+        self.shards.range(id..).map(|(_, shard)| shard)
+    }
+
     pub(crate) fn open(&self) -> &[Arc<ShardState>] {
         &self.open
     }

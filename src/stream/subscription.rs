@@ -34,9 +34,9 @@ const TAKE_OVER_AFTER_MS: u64 = 5_000;
 pub struct SubscriptionOptions {
     /// When it ends by itself. Default `None`: not. The service's last five minutes.
     pub lifetime: Option<Duration>,
-    /// Most records in one event. Default 1,000.
+    /// Most records in one event, at least one. Default 1,000.
     pub records_max: usize,
-    /// Most bytes of data and keys in one event. Default 1 MiB.
+    /// Most bytes of data and keys in one event, at least one; a record that is longer comes alone. Default 1 MiB.
     pub bytes_max: usize,
 }
 
@@ -71,6 +71,15 @@ impl SubscriptionOptions {
     pub fn bytes_max(mut self, bytes: usize) -> Self {
         self.bytes_max = bytes;
         self
+    }
+
+    fn check(&self) -> Result<()> {
+        for (what, value) in [("records_max", self.records_max), ("bytes_max", self.bytes_max)] {
+            if value == 0 {
+                return Err(Error::invalid(what, value, "an event has at least one record"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -173,7 +182,7 @@ impl Stream {
     /// Subscribes a registered consumer to a shard.
     ///
     /// # Errors
-    /// [`Error::ResourceNotFound`] for shard or consumer; [`Error::InvalidArgument`] for the position, as
+    /// [`Error::ResourceNotFound`] for shard or consumer; [`Error::InvalidArgument`] for the options, and for the position, as
     /// [`Stream::shard_iterator`]; [`Error::ResourceInUse`] within five seconds of a call for the same two that succeeded and
     /// still holds, and while the consumer is not active.
     pub fn subscribe(
@@ -183,6 +192,7 @@ impl Stream {
         position: StartingPosition,
         options: SubscriptionOptions,
     ) -> Result<Subscription> {
+        options.check()?;
         let consumer = self.active_consumer(consumer_name)?;
         let reader = self.read(shard_id, position)?;
         let seat = Arc::new(Seat {
@@ -271,7 +281,7 @@ impl Subscription {
             }
             self.pass();
         }
-        let records = Records::new(self.reader.read(records_max, bytes_max)?);
+        let records = Records::new(self.reader.read_uncounted(records_max, bytes_max)?);
         if let Some(first) = records.first() {
             self.fan_out().keep(self.place, portion, &records, || self.reader.log().has(first.number()));
         }

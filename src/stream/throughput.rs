@@ -6,9 +6,11 @@ use crate::limits::{SHARD_BYTES_IN, SHARD_BYTES_OUT, SHARD_READS, SHARD_RECORDS_
 use crate::sync::Mutex;
 
 use super::hash_key::HashKey;
+use super::sample::{self, Measure, Samples, Share};
 
-/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in, 2 MiB, 5 reads and 5 shard
-/// iterators a second out.
+/// What becomes of calls beyond the service's limits of a shard: 1 MiB and 1,000 records a second in; out 2 MiB and 5 reads a second
+/// by shard iterators ([`crate::Engine::get_records`]), and 5 of these made. What is read without one, by subscriptions, a
+/// [`crate::stream::ShardReader`] or a consumer group, is counted in [`ShardTraffic`] and never limited.
 ///
 /// ```
 /// use braidlog::{EngineOptions, stream::ThroughputLimits};
@@ -77,11 +79,6 @@ struct Buckets {
     iterators: Bucket,
 }
 
-/// How many hash keys are remembered, to find where a shard's traffic can be divided.
-pub(crate) const SAMPLES: usize = 256;
-/// One in so many records is sampled.
-const SAMPLE_EVERY: u64 = 16;
-
 /// Counters of a shard in this life.
 #[derive(Debug)]
 pub(crate) struct Traffic {
@@ -92,9 +89,7 @@ pub(crate) struct Traffic {
     write_exceeded: AtomicU64,
     read_exceeded: AtomicU64,
     buckets: Mutex<Buckets>,
-    /// The upper halves of some hash keys, the newest of them anywhere.
-    samples: [AtomicU64; SAMPLES],
-    sampled: AtomicU64,
+    samples: Samples,
 }
 
 impl Default for Traffic {
@@ -113,8 +108,7 @@ impl Default for Traffic {
                 reads: Bucket::new(SHARD_READS),
                 iterators: Bucket::new(SHARD_READS),
             }),
-            samples: [const { AtomicU64::new(0) }; SAMPLES],
-            sampled: AtomicU64::new(0),
+            samples: Samples::default(),
         }
     }
 }
@@ -138,9 +132,10 @@ pub struct ShardTraffic {
     pub bytes_in: u64,
     /// Records put.
     pub records_in: u64,
-    /// Bytes of data and partition keys read.
+    /// Bytes of data and partition keys read, by whatever reader. One that yields record by record is counted every 256 of them,
+    /// and when it comes to the end for now or is dropped.
     pub bytes_out: u64,
-    /// Records read.
+    /// Records read, likewise.
     pub records_out: u64,
     /// Records beyond the write limits, where those are reported or enforced.
     pub write_exceeded: u64,
@@ -161,27 +156,30 @@ impl Traffic {
         }
     }
 
-    /// Records were put.
-    pub(crate) fn put(&self, records: u64, bytes: u64) {
-        self.records_in.fetch_add(records, Ordering::Relaxed);
-        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    /// Records were put. Answers with what all traffic before them weighs.
+    pub(crate) fn put(&self, records: u64, bytes: u64) -> u64 {
+        let records_before = self.records_in.fetch_add(records, Ordering::Relaxed);
+        let bytes_before = self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        sample::weight(records_before, bytes_before)
     }
 
-    /// Remembers some of the hash keys of records that were put.
-    pub(crate) fn sample(&self, keys: impl Iterator<Item = HashKey>) {
-        for key in keys {
-            let n = self.sampled.fetch_add(1, Ordering::Relaxed);
-            if n.is_multiple_of(SAMPLE_EVERY) {
-                self.samples[(n / SAMPLE_EVERY) as usize % SAMPLES].store((key.0 >> 64) as u64, Ordering::Relaxed);
-            }
-        }
+    /// Remembers some of the hash keys of records that were put behind traffic of this weight; with each, its bytes.
+    pub(crate) fn sample<K: FnOnce() -> HashKey>(&self, before: u64, records: impl Iterator<Item = (u64, K)>) {
+        self.samples.offer(before, records);
     }
 
-    /// The remembered hash keys, their lower halves zero.
-    pub(crate) fn samples(&self) -> Vec<HashKey> {
-        let count = (self.sampled.load(Ordering::Relaxed).div_ceil(SAMPLE_EVERY) as usize).min(SAMPLES);
-        let key = |half: &AtomicU64| HashKey(u128::from(half.load(Ordering::Relaxed)) << 64);
-        self.samples[..count].iter().map(key).collect()
+    /// Of the traffic since the last look, what hash keys had how much of it, by a sample.
+    pub(crate) fn shares(&self, by: Measure) -> Vec<Share> {
+        self.samples.shares(by, self.weight())
+    }
+
+    fn weight(&self) -> u64 {
+        sample::weight(self.records_in.load(Ordering::Relaxed), self.bytes_in.load(Ordering::Relaxed))
+    }
+
+    /// Ends a look: what comes from now on counts for the next.
+    pub(crate) fn end_look(&self) {
+        self.samples.look(self.weight());
     }
 
     /// Whether one more record of so many bytes may be put now.

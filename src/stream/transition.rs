@@ -18,7 +18,6 @@ use crate::table::Change;
 use crate::transaction::Transaction;
 
 use super::Stream;
-use super::control::SHARDS_AT_ONCE;
 use super::control_lock::ControlGuard;
 use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
@@ -26,7 +25,7 @@ use super::reshard::{self, Plan};
 use super::shard::ShardId;
 
 /// What is asked for, and when it is due by the monotonic clock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) what: Reshard,
     due_ms: u64,
@@ -140,6 +139,8 @@ impl Stream {
         if time.is_zero() {
             return self.reshard(control, plan, Also { scaling, is_asked: false });
         }
+        // What is accepted can be done: what can't be would leave the stream updating for ever.
+        self.check_leases(None)?;
         let asked = Asked { what, due_ms: self.shared.until_ms(time) };
         let row = ReshardRow { asked_ms: self.shared.now_ms(), what };
         let mut change = Change::default();
@@ -179,14 +180,23 @@ impl Stream {
                     Ok(reshard::towards(
                         &map,
                         &HashKeyRange::uniform(target.clamp(1, SHARDS_PER_STREAM_MAX)),
-                        SHARDS_AT_ONCE,
+                        self.shards_at_once(),
                     )),
                     false,
                 ),
             };
             match plan {
                 Ok(plan) if !plan.closes.is_empty() => {
-                    self.reshard(control, plan, Also { scaling: None, is_asked: is_last })?;
+                    match self.reshard(control, plan, Also { scaling: None, is_asked: is_last }) {
+                        // An engine before this one accepted more than it can do.
+                        Err(Error::LimitExceeded { .. } | Error::TransactionTooLarge { .. }) => {
+                            let control = self.shared.control()?;
+                            if self.state.asked() == Some(asked) {
+                                self.forget_asked(control)?;
+                            }
+                        }
+                        outcome => outcome?,
+                    }
                 }
                 // Done, or something that never can be: it was looked at when it was asked for.
                 _ => self.forget_asked(control)?,

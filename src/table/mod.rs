@@ -66,6 +66,27 @@ impl Change {
         self.rows.push((key.into(), None));
         self
     }
+
+    /// Changes what `other` does, too.
+    pub(crate) fn append(&mut self, mut other: Change) -> &mut Self {
+        self.rows.append(&mut other.rows);
+        self
+    }
+
+    /// Keeps as many of its rows, but at least one, as take at most so many bytes, and answers with the rest if there is one.
+    pub(crate) fn split_off(&mut self, bytes_max: usize) -> Option<Change> {
+        let mut bytes = change::HEADER_BYTES;
+        let fits = |(key, value): &(Bytes, Option<Bytes>)| {
+            bytes += change::row_len(key, value.as_deref());
+            bytes <= bytes_max
+        };
+        let kept = self.rows.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        (kept < self.rows.len()).then(|| Change { rows: self.rows.split_off(kept) })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
 }
 
 /// The rows of a table as of the serial point, for what runs there: it keeps no store open.
@@ -83,6 +104,20 @@ impl SerialRows {
         let rows = self.0.lock();
         let from = rows.rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
         from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// The keys that begin with `prefix`, in their order, as long as `fits` holds for them; whether these are all.
+    pub(crate) fn keys_while(&self, prefix: &[u8], mut fits: impl FnMut(&[u8]) -> bool) -> (Vec<Bytes>, bool) {
+        let rows = self.0.lock();
+        let mut keys = Vec::new();
+        let from = rows.rows.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded));
+        for (key, _) in from.take_while(|(key, _)| key.starts_with(prefix)) {
+            if !fits(key) {
+                return (keys, false);
+            }
+            keys.push(key.clone());
+        }
+        (keys, true)
     }
 }
 

@@ -338,3 +338,19 @@ fn a_lease_that_is_handed_over_to_somebody_busy_is_read_by_another() {
         first.lock().unwrap().step().unwrap();
     }
 }
+
+/// Records that nobody can read any more counted as if they had still to be read.
+#[test]
+fn a_group_is_behind_by_what_can_still_be_read() {
+    let rig = Rig::new(options());
+    let stream = rig.stream(1);
+    put(&stream, 0..10);
+    let group = stream.consumer_group("g", GroupOptions::new()).unwrap();
+    let behind = || group.progress().unwrap()[0].records_behind;
+    assert_eq!(behind(), 10);
+    rig.clock.advance(25 * HOUR);
+    put(&stream, 10..13);
+    assert_eq!(behind(), 3);
+    rig.clock.advance(25 * HOUR);
+    assert_eq!(behind(), 0);
+}

@@ -363,7 +363,6 @@ impl Clock for BusyClock {
     }
 }
 
-/// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
 #[test]
 fn encryption_is_switched_on_and_off_25_times_a_day_each() {
     let rig = rig();
@@ -379,6 +378,7 @@ fn encryption_is_switched_on_and_off_25_times_a_day_each() {
     stream.set_encryption_key(None).unwrap();
 }
 
+/// The horizon by the old rule was taken before the frame with the new one was durable: what expired in between came back.
 #[test]
 fn raising_retention_brings_nothing_back_that_expired_while_it_was_raised() {
     let clock = Arc::new(BusyClock { clock: ManualClock::new(), happens: Mutex::default() });
@@ -422,4 +422,72 @@ fn raising_retention_brings_nothing_back_that_expired_while_it_was_raised() {
     let disk = disk.crash(Crash::Power, &Tape::seeded(2));
     let engine = ManualEngine::open(env(&disk, 2), options()).unwrap();
     assert_eq!(first(&engine.engine().stream("clicks").unwrap()), hidden);
+}
+
+/// What did not come by a shard iterator or a subscription was not counted.
+#[test]
+fn whatever_reads_a_shard_is_counted() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    for _ in 0..300 {
+        stream.put_record("key", b"data").unwrap();
+    }
+    let mut read = 0;
+    let mut reads = |records: u64| {
+        read += records;
+        let traffic = stream.shard_traffic(id(0)).unwrap();
+        assert_eq!((traffic.records_out, traffic.bytes_out), (read, 7 * read));
+    };
+    let reader = || stream.read(id(0), StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(reader().read(100, 1 << 20).unwrap().len(), 100);
+    reads(100);
+    // One by one, to the end; and with the reader still there.
+    assert_eq!(reader().count(), 300);
+    reads(300);
+    let mut one_by_one = reader();
+    assert_eq!(one_by_one.by_ref().count(), 300);
+    reads(300);
+    assert!(reader().next().is_some());
+    reads(1);
+    let group = stream.consumer_group("billing", GroupOptions::new()).unwrap();
+    let mut worker = group.worker("worker", |_| |_: &mut braidlog::stream::RecordBatch<'_>| Ok(())).unwrap();
+    while worker.step().unwrap() {}
+    reads(300);
+    let iterator = stream.shard_iterator(id(0), StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(rig.engine.engine().get_records(&iterator, 50).unwrap().records.len(), 50);
+    reads(50);
+    stream.register_consumer("billing", [("a", "b")]).unwrap();
+    let options = braidlog::stream::SubscriptionOptions::new().records_max(20);
+    let mut subscription = stream.subscribe("billing", id(0), StartingPosition::TrimHorizon, options).unwrap();
+    assert_eq!(subscription.next_event(Some(Duration::ZERO)).unwrap().unwrap().records.len(), 20);
+    reads(20);
+}
+
+/// An event that holds nothing, a page that holds nothing, a thread that never rests.
+#[test]
+fn values_that_can_mean_nothing_are_refused() {
+    let rig = rig();
+    let engine = rig.engine.engine();
+    let stream = engine.create_stream("clicks", StreamOptions::new()).unwrap();
+    stream.register_consumer("billing", [("a", "b")]).unwrap();
+    let invalid = |error: Option<Error>, name: &str| {
+        assert!(matches!(&error, Some(Error::InvalidArgument { what, .. }) if *what == name), "{error:?}, not {name}");
+    };
+    let options = braidlog::stream::SubscriptionOptions::new;
+    for (options, name) in [(options().records_max(0), "records_max"), (options().bytes_max(0), "bytes_max")] {
+        invalid(stream.subscribe("billing", id(0), StartingPosition::Latest, options).err(), name);
+    }
+    // Nothing of it was taken for a subscription.
+    stream.subscribe("billing", id(0), StartingPosition::Latest, options()).unwrap();
+    for limit in [0, 10_001, usize::MAX] {
+        invalid(stream.list_shards(ShardFilter::default(), None, limit).err(), "Limit");
+        invalid(engine.list_streams(None, limit).err(), "Limit");
+    }
+    for limit in [1, 10_000] {
+        assert_eq!(stream.list_shards(ShardFilter::default(), None, limit).unwrap().shards.len(), 1);
+        assert_eq!(engine.list_streams(None, limit).unwrap().stream_names.len(), 1);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let spins = braidlog::EngineOptions::new().maintenance_interval(Some(Duration::ZERO));
+    invalid(braidlog::Engine::open_with(dir.path(), spins).err(), "maintenance_interval");
 }

@@ -583,7 +583,7 @@ impl Run {
             ensure!(from.is_some(), "an empty page that is not the last");
         }
         ensure!(found == expected, "{name}: {filter:?} lists {found:?}, not {expected:?}");
-        let page = self.engine().list_streams(Some("clicks"), 1);
+        let page = self.engine().list_streams(Some("clicks"), 1).map_err(|e| e.to_string())?;
         let names: Vec<&String> = self.model.names(now_ms).into_iter().filter(|n| n.as_str() > "clicks").collect();
         ensure!(page.stream_names.iter().eq(names.iter().take(1).copied()), "streams after clicks: {page:?}");
         ensure!(page.has_more == (names.len() > 1), "streams after clicks: {page:?}");
@@ -595,7 +595,7 @@ impl Run {
     /// Whether settings, shards and consumers are what a model says.
     fn differs(&self, model: &Model) -> Option<String> {
         let (engine, now_ms) = (self.engine(), self.now_ms());
-        let names = engine.list_streams(None, 1000).stream_names;
+        let names = engine.list_streams(None, 1000).ok()?.stream_names;
         if !names.iter().eq(model.names(now_ms)) {
             return Some(format!("streams are {names:?}, not {:?}", model.names(now_ms)));
         }
@@ -1046,12 +1046,19 @@ impl Run {
     /// A single put, perhaps above a number given before.
     fn put_one(&mut self, name: &str) -> Verdict {
         self.settle()?;
+        let auto = self.model.streams[name].auto;
+        let put = self.new_put(auto);
         let model = &self.model.streams[name];
-        let auto = model.auto;
+        let route = (!auto).then(|| model.owner(put.hash_key()));
+        let numbers = || model.shards.iter().flat_map(|s| &s.records).filter_map(|put| put.number);
         let mut expected = None;
-        let minimum = match self.tape.choose("minimum", 3) {
+        let mut minimum = match self.tape.choose("minimum", 4) {
             0 => None,
-            1 => model.shards.iter().flat_map(|s| &s.records).filter_map(|put| put.number).max(),
+            1 => numbers().max(),
+            2 => {
+                let count = numbers().count() as u64;
+                numbers().nth(self.tape.choose("which", count.max(1)) as usize)
+            }
             _ => {
                 let open = self.choose_open(name);
                 let shard = model.shard(open).expect("it is open");
@@ -1062,10 +1069,21 @@ impl Run {
                 not_yet
             }
         };
-        expected = expected.or(model.is_creating(self.now_ms()).then_some(Kind::NotFound));
+        // Where any shard will do there is one above: of the number's own, or what came of it.
+        if let Some(shard) = route.filter(|_| expected.is_none()).and_then(|route| model.shard(route)) {
+            let is_its = shard.records.iter().any(|put| put.number == minimum);
+            match shard.starting.or(shard.records.iter().find_map(|put| put.number)) {
+                // Numbers of two shards compare as their births do, whatever the records.
+                Some(known) if !is_its && minimum.is_some_and(|minimum| known < minimum) => {
+                    expected = Some(Kind::Invalid);
+                }
+                Some(_) => {}
+                None => minimum = None,
+            }
+        }
+        // A stream that is being made is not there, whatever else is wrong.
+        expected = model.is_creating(self.now_ms()).then_some(Kind::NotFound).or(expected);
         let life = model.life;
-        let put = self.new_put(auto);
-        let route = (!auto).then(|| self.model.streams[name].owner(put.hash_key()));
         let data = put.data();
         let stream = self.stream(name)?;
         let answer = stream.put(entry(&put, &data), minimum);
@@ -1073,7 +1091,9 @@ impl Run {
             Some(answer) => {
                 let index = answer.shard_id.index();
                 ensure!(route.is_none_or(|r| r == index), "{put:?} went to {index}");
-                let put = Put { number: Some(answer.sequence_number), arrival_ms: answer.arrival_ms, ..put };
+                let number = answer.sequence_number;
+                ensure!(minimum.is_none_or(|minimum| minimum < number), "{number} is not above {minimum:?}");
+                let put = Put { number: Some(number), arrival_ms: answer.arrival_ms, ..put };
                 self.took(name, life, index, put)
             }
             None => {
@@ -1589,8 +1609,13 @@ impl Run {
 /// The number that a record after this one would have, arrival aside: the counter lies at bit 80, see
 /// `SequenceNumber`'s layout; the arithmetic here is decimal, apart from the code.
 fn next_number(number: SequenceNumber) -> SequenceNumber {
+    plus(number, 1 << 80)
+}
+
+/// The number that is so much higher.
+pub fn plus(number: SequenceNumber, more: u128) -> SequenceNumber {
     let mut digits: Vec<u8> = number.to_string().bytes().rev().map(|b| b - b'0').collect();
-    let mut add: Vec<u8> = (1u128 << 80).to_string().bytes().rev().map(|b| b - b'0').collect();
+    let mut add: Vec<u8> = more.to_string().bytes().rev().map(|b| b - b'0').collect();
     add.resize(digits.len(), 0);
     let mut carry = 0;
     for (digit, add) in digits.iter_mut().zip(add) {

@@ -112,13 +112,13 @@ fn a_stream_is_creating_then_active_then_deleting_and_then_its_name_is_free() {
     in_use(engine.delete_stream("clicks", false), "DELETING");
     in_use(engine.create_stream("clicks", StreamOptions::new()), "deleted");
     engine.create_stream("aaa", StreamOptions::new()).unwrap();
-    assert_eq!(engine.list_streams(None, 1).stream_names, ["aaa"]);
-    let rest = engine.list_streams(Some("aaa"), 1);
+    assert_eq!(engine.list_streams(None, 1).unwrap().stream_names, ["aaa"]);
+    let rest = engine.list_streams(Some("aaa"), 1).unwrap();
     assert_eq!((rest.stream_names, rest.has_more), (vec!["clicks".to_owned()], false));
     rig.clock.advance(TIME);
     not_found(engine.stream("clicks"));
     not_found(gone.set_max_record_kib(2048));
-    assert_eq!(engine.list_streams(None, 10).stream_names, ["aaa"]);
+    assert_eq!(engine.list_streams(None, 10).unwrap().stream_names, ["aaa"]);
     engine.create_stream("clicks", StreamOptions::new()).unwrap();
 }
 

@@ -5,7 +5,9 @@ use super::fields::when;
 use super::printer::preview;
 use crate::format::agent::{self, FileRow};
 use crate::format::change;
-use crate::format::stream::{self, ConsumerRow, EngineRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow};
+use crate::format::stream::{
+    self, ConsumerRow, EngineRow, Intent, IntentRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
+};
 use crate::stream::{HashKey, HashKeyRange};
 
 /// A line for each row of a change of a table; none for any other bytes.
@@ -33,6 +35,10 @@ fn name(key: &[u8]) -> Option<String> {
         b'h' => Some(format!("of shard {} of stream {id:#x}", u32::from_be_bytes(rest.try_into().ok()?))),
         b'u' if rest.is_empty() && key.len() == 9 => Some(format!("of the scaling of stream {id:#x}")),
         b'p' if rest.is_empty() && key.len() == 9 => Some(format!("of what is asked of the shards of stream {id:#x}")),
+        b'i' if rest.is_empty() && key.len() == 9 => Some(format!("of what is left to do of stream {id:#x}")),
+        b'i' if !rest.is_empty() => {
+            Some(format!("of what is left to do of group {} of stream {id:#x}", preview(rest, 128)))
+        }
         b'c' if !rest.is_empty() => Some(format!("of consumer {} of stream {id:#x}", preview(rest, 128))),
         _ => None,
     }
@@ -74,6 +80,10 @@ fn meaning(key: &[u8], value: &[u8]) -> Option<String> {
             };
             Some(format!("{what}, asked for {}", when(row.asked_ms)))
         }
+        b'i' => Some(match IntentRow::decode(value).ok()?.what {
+            Intent::Delete => "delete it".to_owned(),
+            Intent::Retain { from } => format!("its retention, from shard {from} on"),
+        }),
         b'f' => {
             let row = FileRow::decode(value).ok()?;
             Some(format!("{}, read to byte {}, seen {}", preview(&row.path, 256), row.offset, when(row.seen_ms)))

@@ -178,7 +178,7 @@ fn retention(hours: u32) -> String {
 
 fn list(context: &mut Context) -> Result<(), Failure> {
     let engine = super::look(context)?;
-    let names = engine.as_ref().map(|engine| engine.list_streams(None, usize::MAX).stream_names).unwrap_or_default();
+    let names = engine.as_ref().map(|engine| engine.page_of_streams(None, usize::MAX).stream_names).unwrap_or_default();
     let mut table =
         Table::new(&["STREAM", "RECORDS>", "OPEN>", "SHARDS>", "MODE", "RETENTION", "CONSUMERS>", "CREATED"]);
     for name in &names {

@@ -20,7 +20,7 @@ pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
         Some(name) => vec![super::look_at(context, name)?],
         None => match super::look(context)? {
             Some(engine) => {
-                let names = engine.list_streams(None, usize::MAX).stream_names;
+                let names = engine.page_of_streams(None, usize::MAX).stream_names;
                 names.iter().map(|name| engine.stream(name)).collect::<Result<_, _>>()?
             }
             None => Vec::new(),

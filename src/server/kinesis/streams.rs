@@ -137,6 +137,7 @@ impl Kinesis {
             None => input.exclusive_start_stream_name,
         };
         let page = self.engine.list_streams(start.as_deref(), limit(input.limit, PAGE, PAGE));
+        let page = page.map_err(|error| self.error(error))?;
         let summary = |name: &String| {
             // One deleted meanwhile is left out.
             let description = self.engine.stream(name).ok()?.describe();

@@ -4,6 +4,7 @@
 //! so what a scrape returns is bounded whatever clients send.
 
 mod histogram;
+mod maintenance;
 mod shards;
 mod text;
 
@@ -93,6 +94,7 @@ pub(crate) struct Metrics {
     sent: AtomicU64,
     unknown_members: AtomicU64,
     audit_lost: AtomicU64,
+    maintenance: maintenance::Counts,
 }
 
 impl Metrics {
@@ -108,6 +110,7 @@ impl Metrics {
             sent: AtomicU64::new(0),
             unknown_members: AtomicU64::new(0),
             audit_lost: AtomicU64::new(0),
+            maintenance: maintenance::Counts::default(),
         }
     }
 

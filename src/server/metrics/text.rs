@@ -30,7 +30,7 @@ impl Text {
         }
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.head(name, "counter", help);
         self.sample(name, "", value);
     }
@@ -86,6 +86,7 @@ impl Metrics {
             self.audit_lost.load(Relaxed),
         );
         write_store(&mut text, &engine.store().stats(), &engine.store().health());
+        self.maintenance.write(&mut text);
         shards::write(&mut text, engine);
         text.0
     }

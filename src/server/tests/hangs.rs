@@ -117,7 +117,7 @@ fn a_body_counts_as_long_as_somebody_has_it() {
     let refused = rest(refused);
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     // When they are done all of it is free.
-    while manual.engine().list_streams(None, 10).stream_names.len() < 3 {
+    while manual.engine().list_streams(None, 10).unwrap().stream_names.len() < 3 {
         manual.machines().settle();
         std::thread::yield_now();
     }

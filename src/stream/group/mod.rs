@@ -24,13 +24,16 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::format::stream::{self as rows, GroupRow, LeaseRow};
+use crate::format::change::row_len;
+use crate::format::stream::{self as rows, GroupRow, Intent, IntentRow, LeaseRow};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::table::{Change, SerialRows};
 use crate::ticket::Pending;
 use crate::transaction::{Committed, Transaction};
 
 use super::Stream;
+use super::control::{RESHARD_BYTES_PER_SHARD, SHARDS_AT_ONCE};
+use super::control_lock::ControlGuard;
 use super::iterator::StartingPosition;
 use super::list::ShardFilter;
 use super::options::check_name;
@@ -232,6 +235,12 @@ impl GroupState {
         self.ring();
     }
 
+    /// The group, or its stream, is gone.
+    pub(crate) fn end(&self) {
+        self.members.lock().leases.clear();
+        self.ring();
+    }
+
     fn ring(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.bells.lock().retain(|bell| bell.upgrade().inspect(|bell| bell.ring()).is_some());
@@ -266,7 +275,7 @@ pub struct ShardProgress {
     pub checkpoint: Option<SequenceNumber>,
     /// Of the record after the checkpoint, how many user records are done: of an aggregate.
     pub sub_sequence_number: u64,
-    /// Records after the checkpoint.
+    /// Records after the checkpoint that can still be read.
     pub records_behind: u64,
 }
 
@@ -320,24 +329,82 @@ impl Stream {
                 return Err(Error::invalid("starting position", number, why));
             }
         };
-        let mut change = Change::default();
+        self.check_leases(Some(name))?;
+        // One of this name may not be gone whole.
+        self.shared.finish_deletion(&control, id, Some(name))?;
         // Later than any group of this name was made before: its leases count from there.
         let now_ms = self.shared.now_ms();
         let group = GroupRow { created_ms: now_ms.max(control.next_birth(now_ms).last_birth_s * 1000) };
-        change.put(rows::group_key(id, name), group.encode());
+        let mut leases = Change::default();
         for shard in self.page_of_shards(filter, None, usize::MAX)?.shards {
             let state = self.shard(shard.shard_id)?;
             let next = self.locate(&state, state.log(&self.shared.store)?, position)?;
             let row = LeaseRow { next, ..first_lease(&group) };
-            change.put(rows::lease_key(id, name, shard.shard_id.0), row.encode());
+            leases.put(rows::lease_key(id, name, shard.shard_id.0), row.encode());
         }
-        let mut transaction = Transaction::new();
-        self.shared.leases.change(&mut transaction, change)?;
-        self.commit(&control, transaction)?;
+        self.make_group(&control, name, group, leases)?;
         match self.group_state(name)? {
             Some(state) => Ok(ConsumerGroup { stream: self.clone(), state, options }),
             None => Err(Error::ResourceNotFound { what: format!("consumer group {name}") }),
         }
+    }
+
+    /// Makes a group. Where its leases take more than one frame, its row goes with the last, and until then what there is of it is
+    /// to be deleted: nobody ever sees a part of it.
+    fn make_group(&self, control: &ControlGuard<'_>, name: &str, group: GroupRow, mut leases: Change) -> Result<()> {
+        let (id, mut catalog) = (self.state.id, Change::default());
+        loop {
+            let rest = leases.split_off(self.shared.step_bytes());
+            let mut transaction = Transaction::new();
+            if let Some(rest) = rest {
+                catalog.put(rows::intent_key(id, Some(name)), IntentRow { what: Intent::Delete }.encode());
+                self.shared.catalog.change(&mut transaction, catalog)?;
+                self.shared.leases.change(&mut transaction, leases)?;
+                self.commit(control, transaction)?;
+                (leases, catalog) = (rest, Change::default());
+                continue;
+            }
+            let intent = rows::intent_key(id, Some(name));
+            if self.shared.catalog.serial().row(&intent).is_some() {
+                catalog.remove(intent);
+                self.shared.catalog.change(&mut transaction, catalog)?;
+            }
+            leases.put(rows::group_key(id, name), group.encode());
+            self.shared.leases.change(&mut transaction, leases)?;
+            return self.commit(control, transaction);
+        }
+    }
+
+    /// What the leases of one shard take for all groups, and for one more.
+    fn leases_bytes(&self, more: Option<&str>) -> usize {
+        let stream = self.state.id;
+        let lease = LeaseRow::default().encode();
+        let bytes = |name: &str| row_len(&rows::lease_key(stream, name, 0), Some(&lease));
+        self.consumer_groups().iter().map(String::as_str).chain(more).map(bytes).sum()
+    }
+
+    /// Whether a shard can be split: all groups, and one more, get leases for its children in the frame that makes them.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`].
+    pub(crate) fn check_leases(&self, more: Option<&str>) -> Result<()> {
+        let (bytes, max) = (2 * self.leases_bytes(more), self.shared.store.core().largest_append() / 4);
+        if bytes <= max {
+            return Ok(());
+        }
+        let (name, count) = (self.name(), self.consumer_groups().len());
+        let what = format!(
+            "consumer groups of stream {name}, which has {count}: leases of two shards for all of them may take {max} bytes, \
+             and would take {bytes}; delete some that are not used"
+        );
+        Err(Error::LimitExceeded { what })
+    }
+
+    /// How many shards a frame closes, with the leases that all groups have for their children: two of each. It also has room for
+    /// as many that are forgotten.
+    pub(crate) fn shards_at_once(&self) -> usize {
+        let of_child = RESHARD_BYTES_PER_SHARD + self.leases_bytes(None);
+        (self.shared.step_bytes() / (2 * of_child)).clamp(1, SHARDS_AT_ONCE)
     }
 
     /// Names of its consumer groups, sorted.
@@ -356,25 +423,22 @@ impl Stream {
             let what = format!("consumer group {name} of stream {}", self.name());
             return Err(Error::ResourceNotFound { what });
         };
-        let (id, leases) = (self.state.id, self.shared.leases.serial());
-        let (group, prefix) = (rows::group_key(id, name), rows::lease_prefix(id, name));
+        let mut leases = Change::default();
+        leases.remove(rows::group_key(self.state.id, name));
         let mut transaction = Transaction::new();
-        let bytes_max = 1024 + 512 * (state.members.lock().leases.len() + 64);
-        self.shared.leases.change_late(&mut transaction, bytes_max, move || {
-            let mut change = Change::default();
-            change.remove(group);
-            leases.rows(&prefix).into_iter().for_each(|(key, _)| {
-                change.remove(key);
-            });
-            change
-        });
-        let (stream, name) = (self.state.clone(), name.to_owned());
+        let changes = (Change::default(), leases);
+        let is_more = self.shared.remove_part(&mut transaction, changes, self.state.id, Some(name))?;
+        let (stream, group) = (self.state.clone(), name.to_owned());
         transaction.once_durable(move |_| {
-            stream.groups.lock().remove(&name);
-            state.members.lock().leases.clear();
-            state.ring();
+            stream.groups.lock().remove(&group);
+            state.end();
         });
-        self.commit(&control, transaction)
+        self.commit(&control, transaction)?;
+        if is_more {
+            // The group is gone, durably. What can't be removed now is carried on by the maintenance.
+            let _ = self.shared.finish_deletion(&control, self.state.id, Some(name));
+        }
+        Ok(())
     }
 
     /// The group, if there is one. Under the right to change something.
@@ -393,82 +457,56 @@ impl Stream {
         Ok(Some(state))
     }
 
-    /// Makes a reshard give every group leases for the children, in its own frame.
-    pub(crate) fn lease_children(&self, transaction: &mut Transaction, plan: &Plan, first: u32) {
+    /// Makes a reshard give every group leases for the children, in its own frame. No group comes or goes meanwhile: the caller
+    /// has the right to change something.
+    pub(crate) fn lease_children(&self, transaction: &mut Transaction, plan: &Plan, first: u32) -> Result<()> {
         let stream = self.state.id;
-        let groups = self.consumer_groups();
-        if groups.is_empty() {
-            return;
-        }
         let leases = self.shared.leases.serial();
-        let children = first..first + plan.children.len() as u32;
-        let state = self.state.clone();
-        let made: Arc<Mutex<Vec<(String, ShardId, LeaseRow)>>> = Arc::default();
-        let at_serial_point = made.clone();
-        let bytes_max = 1024 + groups.len() * children.len() * 256;
-        self.shared.leases.change_late(transaction, bytes_max, move || {
-            let mut change = Change::default();
-            for name in groups {
-                let row = leases.row(&rows::group_key(stream, &name));
-                let Some(Ok(group)) = row.map(|row| GroupRow::decode(&row)) else { continue };
-                for child in children.clone() {
-                    let lease = first_lease(&group);
-                    change.put(rows::lease_key(stream, &name, child), lease.encode());
-                    at_serial_point.lock().push((name.clone(), ShardId(child), lease));
-                }
+        let (mut change, mut made) = (Change::default(), Vec::new());
+        for name in self.consumer_groups() {
+            let row = leases.row(&rows::group_key(stream, &name));
+            let Some(Ok(group)) = row.map(|row| GroupRow::decode(&row)) else { continue };
+            let lease = first_lease(&group);
+            for child in first..first + plan.children.len() as u32 {
+                change.put(rows::lease_key(stream, &name, child), lease.encode());
+                made.push((name.clone(), ShardId(child), lease.clone()));
             }
-            change
-        });
+        }
+        if change.is_empty() {
+            return Ok(());
+        }
+        self.shared.leases.change(transaction, change)?;
+        let state = self.state.clone();
         transaction.once_durable(move |_| {
             let groups = state.groups.lock();
-            for (group, shard, lease) in made.lock().drain(..) {
+            for (group, shard, lease) in made {
                 if let Some(group) = groups.get(&group) {
                     group.set_lease(shard, lease);
                 }
             }
         });
+        Ok(())
     }
 
-    /// Makes a transaction forget leases: of some shards, or of the whole stream with its groups.
-    pub(crate) fn forget_leases(&self, transaction: &mut Transaction, shards: Option<Vec<ShardId>>) {
-        let stream = self.state.id;
-        let groups = self.consumer_groups();
-        if groups.is_empty() {
-            return;
+    /// Makes a transaction forget the leases of shards. As for [`Stream::lease_children`], no group comes or goes.
+    pub(crate) fn forget_leases(&self, transaction: &mut Transaction, shards: Vec<ShardId>) -> Result<()> {
+        let (leases, mut change) = (self.shared.leases.serial(), Change::default());
+        for group in self.consumer_groups() {
+            let keys = shards.iter().map(|shard| rows::lease_key(self.state.id, &group, shard.0));
+            for key in keys.filter(|key| leases.row(key).is_some()) {
+                change.remove(key);
+            }
         }
-        let (leases, state) = (self.shared.leases.serial(), self.state.clone());
-        let count: usize = groups.iter().map(|group| leases.rows(&rows::lease_prefix(stream, group)).len()).sum();
-        let (of, forgotten) = (shards.clone(), groups.clone());
-        self.shared.leases.change_late(transaction, 4096 + 512 * (count + groups.len()), move || {
-            let mut change = Change::default();
-            for group in &forgotten {
-                match &of {
-                    Some(shards) => shards.iter().for_each(|shard| {
-                        change.remove(rows::lease_key(stream, group, shard.0));
-                    }),
-                    None => {
-                        let rows = leases.rows(&rows::lease_prefix(stream, group));
-                        rows.into_iter().for_each(|(key, _)| {
-                            change.remove(key);
-                        });
-                        change.remove(rows::group_key(stream, group));
-                    }
-                }
-            }
-            change
-        });
+        if change.is_empty() {
+            return Ok(());
+        }
+        self.shared.leases.change(transaction, change)?;
+        let state = self.state.clone();
         transaction.once_durable(move |_| {
-            let known = state.groups.lock();
-            for group in groups.iter().filter_map(|group| known.get(group)) {
-                match &shards {
-                    Some(shards) => shards.iter().for_each(|shard| group.drop_lease(*shard)),
-                    None => {
-                        group.members.lock().leases.clear();
-                        group.ring();
-                    }
-                }
-            }
+            let groups = state.groups.lock();
+            groups.values().for_each(|group| shards.iter().for_each(|shard| group.drop_lease(*shard)));
         });
+        Ok(())
     }
 }
 
@@ -494,7 +532,10 @@ impl ConsumerGroup {
         for (shard_id, row) in leases {
             // A shard that expired since is done.
             let Ok(shard) = self.stream.shard(shard_id) else { continue };
-            let end = shard.log(&self.stream.shared.store)?.end();
+            let log = shard.log(&self.stream.shared.store)?;
+            // What has expired is passed over.
+            let next = row.next.max(log.horizon().map_err(|error| self.stream.gone(error))?);
+            let behind = log.end().saturating_sub(next);
             let checkpoint = row.next.checked_sub(1);
             progress.push(ShardProgress {
                 shard_id,
@@ -502,7 +543,7 @@ impl ConsumerGroup {
                 finished: row.finished,
                 checkpoint: checkpoint.map(|n| SequenceNumber::of_record(shard.birth, n, shard.row.birth_s * 1000)),
                 sub_sequence_number: row.next_sub,
-                records_behind: if row.finished { 0 } else { end.saturating_sub(row.next) },
+                records_behind: if row.finished { 0 } else { behind },
             });
         }
         Ok(progress)
@@ -575,6 +616,14 @@ impl ConsumerGroup {
                 }
             }
         });
+        // What is left of a stream or group that is gone is nobody's.
+        let gone = |what: &str, name: &str| Error::Conflict { log: what.to_owned(), why: format!("{name} is gone") };
+        let no_group = gone("leases", self.name());
+        let group = rows::group_key(self.stream.state.id, self.name());
+        leases.require(&mut transaction, group.into(), |row| row.map(drop).ok_or(no_group));
+        let no_stream = gone("streams", self.stream.name());
+        let stream = rows::stream_key(self.stream.state.id);
+        self.stream.shared.catalog.require(&mut transaction, stream.into(), |row| row.map(drop).ok_or(no_stream));
         let (serial, became) = (leases.serial(), Arc::new(Mutex::new(LeaseRow::default())));
         let at_serial_point = became.clone();
         leases.change_late(&mut transaction, LEASE_BYTES_MAX, move || {

@@ -1,0 +1,70 @@
+//! `SequenceNumberForOrdering`: the number of a record that is put lies above one that is given.
+//!
+//! A number is made of the birth of its shard, the place of its record, and the second that came in, in this order, and none of
+//! these can be chosen. So the record's number is above the given one if that is below all that the shard still has to give. Of a
+//! shard of its lineage that is so for every number that was given out: a child is born after all of its parents' records. Of any
+//! other shard it is or it isn't, and where it isn't the record is refused: a promise that is not kept is worth less. The service
+//! refuses malformed numbers and those of a second to come, and answers for the order "for puts from the same client and to the
+//! same partition key" (`PutRecord`); these are never refused here.
+
+use crate::error::{Error, Result};
+
+use super::Stream;
+use super::options::{Distribution, distribution_of};
+use super::put::PutRecordsEntry;
+use super::sequence_number::SequenceNumber;
+use super::shard::{ShardMap, ShardState};
+
+impl Stream {
+    /// Whether every number that the shard gives out from now on is above `minimum`.
+    pub(super) fn exceeds(&self, shard: &ShardState, minimum: SequenceNumber) -> Result<bool> {
+        Ok(minimum < SequenceNumber::lowest_of(shard.birth, self.log(shard)?.end()))
+    }
+
+    /// The first shard from a place on, and round, whose numbers are above `minimum`: where any shard will do.
+    pub(super) fn first_above(&self, map: &ShardMap, from: usize, minimum: SequenceNumber) -> Option<usize> {
+        let count = map.open().len();
+        let mut places = (from..from + count).map(|place| place % count);
+        places.find(|place| self.exceeds(&map.open()[*place], minimum).unwrap_or(false))
+    }
+
+    /// Whether the record gets a number above `minimum`. A reshard that comes before it is put changes nothing about that.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if that is not sure.
+    pub(super) fn check_minimum(&self, entries: &[PutRecordsEntry<'_>], minimum: SequenceNumber) -> Result<()> {
+        let refuse = |why: &str| {
+            let (stream, account) = (self.name(), &self.shared.options.account);
+            let why = format!("it was used in PutRecord on stream {stream} under account {account}: {why}");
+            Err(Error::invalid("ExclusiveMinimumSequenceNumber", minimum, why))
+        };
+        let map = self.state.shards();
+        let shard = map.all().find(|shard| minimum.is_of(shard.birth));
+        // The birth of a shard may lie a little ahead of the clock.
+        let latest_s = (self.shared.now_ms() / 1000).max(shard.map_or(0, |shard| shard.birth.birth_s));
+        if minimum.arrival_second() > latest_s {
+            return refuse("its second has not come yet");
+        }
+        match shard {
+            Some(shard) if minimum.is_ending() && shard.is_open() => return refuse("its shard has not ended yet"),
+            Some(shard) if !minimum.is_ending() && minimum.after() > self.log(shard)?.end() => {
+                return refuse("no record with it has been put yet");
+            }
+            _ => {}
+        }
+        if distribution_of(&self.state.row()) == Distribution::Auto {
+            if self.first_above(&map, 0, minimum).is_none() {
+                return refuse("no shard has numbers that are sure to be above it");
+            }
+            return Ok(());
+        }
+        for entry in entries {
+            let owner = &map.open()[map.owner(entry.hash_key())];
+            if !self.exceeds(owner, minimum)? {
+                let why = format!("the record goes to {}, whose numbers may be below it", owner.id);
+                return refuse(&why);
+            }
+        }
+        Ok(())
+    }
+}

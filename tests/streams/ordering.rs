@@ -1,0 +1,107 @@
+//! `SequenceNumberForOrdering`: whoever gives a number gets one above it, or is told that he won't.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use braidlog::Error;
+use braidlog::env::sim::{ManualClock, SimDisk, Tape};
+use braidlog::manual::ManualEngine;
+use braidlog::stream::{
+    Distribution, HashKey, HashKeyRange, PutRecord, PutRecordsEntry, SequenceNumber, Stream, StreamOptions,
+};
+
+use super::run::{env_of, id, options, plus};
+
+struct Rig {
+    clock: Arc<ManualClock>,
+    engine: ManualEngine,
+}
+
+fn rig() -> Rig {
+    let clock = Arc::new(ManualClock::new());
+    let engine = ManualEngine::open(env_of(&SimDisk::new(Tape::seeded(1)), &clock, 1), options()).unwrap();
+    Rig { clock, engine }
+}
+
+impl Rig {
+    fn stream(&self, options: StreamOptions) -> Stream {
+        self.engine.engine().create_stream("clicks", options).unwrap()
+    }
+}
+
+fn put(stream: &Stream, key: HashKey, minimum: Option<SequenceNumber>) -> Result<PutRecord, Error> {
+    let entry = PutRecordsEntry { explicit_hash_key: Some(key), ..PutRecordsEntry::new("key", b"data") };
+    stream.put(entry, minimum)
+}
+
+fn refused(outcome: Result<PutRecord, Error>, word: &str) {
+    let is_it = matches!(
+        &outcome,
+        Err(Error::InvalidArgument { what: "ExclusiveMinimumSequenceNumber", why, .. }) if why.contains(word)
+    );
+    assert!(is_it, "{outcome:?}, not {word}");
+}
+
+/// Any number that the stream had given out was accepted, whatever shard the record went to: the answer was below it.
+#[test]
+fn a_number_of_another_shard_serves_only_if_it_is_exceeded() {
+    let rig = rig();
+    let stream = rig.stream(StreamOptions::new().shards(3));
+    let keys: Vec<HashKey> = HashKeyRange::uniform(3).iter().map(|range| range.start).collect();
+    let numbers: Vec<SequenceNumber> =
+        keys.iter().map(|key| put(&stream, *key, None).unwrap().sequence_number).collect();
+    for (from, number) in numbers.iter().enumerate() {
+        for (to, key) in keys.iter().enumerate() {
+            match put(&stream, *key, Some(*number)) {
+                Ok(put) => assert!(put.sequence_number > *number && from <= to, "from {from} to {to}"),
+                Err(error) => {
+                    assert!(from > to);
+                    refused(Err(error), &id(to as u32).to_string());
+                }
+            }
+        }
+    }
+    // A child of one shard is younger than another shard, and what that gives out lies below.
+    stream.split_shard(id(2), HashKey(keys[2].0 + 1_000)).unwrap();
+    let child = put(&stream, HashKey::MAX, Some(numbers[2])).unwrap();
+    refused(put(&stream, keys[1], Some(child.sequence_number)), "below");
+    // Along a lineage there is always a higher one, also of what no record has.
+    let parent = stream.shards()[2].ending_sequence_number.unwrap();
+    assert!(put(&stream, HashKey::MAX, Some(parent)).unwrap().sequence_number > parent);
+    let start = stream.shards()[3].starting_sequence_number;
+    assert!(put(&stream, keys[2], Some(start)).unwrap().sequence_number > start);
+}
+
+/// The second in a number was not looked at.
+#[test]
+fn a_number_of_a_second_to_come_is_refused() {
+    let rig = rig();
+    let stream = rig.stream(StreamOptions::new());
+    rig.clock.advance(Duration::from_secs(100));
+    let last = put(&stream, HashKey::MIN, None).unwrap().sequence_number;
+    let far = plus(last, 1_000_000 << 36);
+    assert_eq!(far.arrival_second(), last.arrival_second() + 1_000_000);
+    refused(put(&stream, HashKey::MIN, Some(far)), "second");
+    refused(put(&stream, HashKey::MIN, Some(plus(last, 1 << 36))), "second");
+    rig.clock.advance(Duration::from_secs(1));
+    let next = put(&stream, HashKey::MIN, Some(plus(last, 1 << 36))).unwrap().sequence_number;
+    assert!(next > plus(last, 1 << 36));
+    refused(put(&stream, HashKey::MIN, Some(plus(next, 1 << 80))), "been put yet");
+}
+
+#[test]
+fn where_any_shard_will_do_one_is_taken_whose_numbers_are_above() {
+    let rig = rig();
+    let stream = rig.stream(StreamOptions::new().shards(4).distribution(Distribution::Auto));
+    let entry = PutRecordsEntry { partition_key: None, explicit_hash_key: None, data: b"data" };
+    let mut last = None;
+    for n in 0..40 {
+        if n == 20 {
+            let last_shard = stream.open_shards()[3].clone();
+            stream.split_shard(last_shard.shard_id, HashKey(last_shard.hash_key_range.start.0 + 1_000)).unwrap();
+        }
+        let put = stream.put(entry, last).unwrap();
+        assert!(Some(put.sequence_number) > last);
+        last = Some(put.sequence_number);
+    }
+}
