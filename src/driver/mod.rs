@@ -46,6 +46,8 @@ struct Queue {
     /// Set once: what everything that comes later is answered with.
     refused: Option<Error>,
     closing: bool,
+    /// Whoever rouses the thread changed the machine, which a thread that is about to sleep does not look at again: it finds this.
+    roused: bool,
 }
 
 /// One turn and what it is about.
@@ -60,7 +62,7 @@ pub(crate) struct Taken {
 impl Default for Lane {
     fn default() -> Self {
         Lane {
-            queue: Mutex::new(Queue { turns: VecDeque::new(), refused: None, closing: false }),
+            queue: Mutex::new(Queue { turns: VecDeque::new(), refused: None, closing: false, roused: false }),
             bell: Arc::default(),
         }
     }
@@ -181,18 +183,21 @@ impl Lane {
         taken.turn.resolve(Err(refused));
     }
 
-    /// Wakes the machine's thread to look around.
+    /// Has the machine's thread look around, once: it wakes, or does not go to sleep.
     pub(crate) fn rouse(&self) {
+        self.queue.lock().roused = true;
         self.bell.ring(Turn::PRESSING);
     }
 
-    /// Blocks until there is something to take under so much pressure, the lane closes, or the time is up.
+    /// Blocks until there is something to take under so much pressure, the thread is roused, the lane closes, or the time is up.
     pub(crate) fn wait(&self, pressure: usize, timeout: Option<Duration>) {
         self.bell.wait(timeout, || {
             let queue = self.queue.lock();
-            let ready = queue.has(pressure) || queue.closing;
+            let ready = queue.has(pressure) || queue.closing || queue.roused;
             (!ready).then(|| pressure.saturating_sub(queue.pressure()))
         });
+        // It looks around now.
+        self.queue.lock().roused = false;
     }
 
     /// Everything from now on is answered with `error`, and so is what was not taken yet.

@@ -126,6 +126,48 @@ mod tests {
         });
     }
 
+    /// As in `driver/leader`: the machine notes that its thread rests, with its lock held, and the thread goes to sleep without it. Who
+    /// comes between the two owes the thread a mark, has nothing for the lane, and rouses it once.
+    #[test]
+    fn loom_a_thread_that_is_roused_before_it_sleeps_looks_around_once_more() {
+        explore(|| {
+            struct Machine {
+                rests: bool,
+                owed: bool,
+                marked: bool,
+            }
+            let machine = Mutex::new(Machine { rests: false, owed: false, marked: false });
+            let shared = Arc::new((Lane::default(), machine));
+            let thread = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (lane, machine) = &*shared;
+                    loop {
+                        let mut locked = machine.lock();
+                        if std::mem::take(&mut locked.owed) {
+                            locked.marked = true;
+                            return;
+                        }
+                        locked.rests = true;
+                        drop(locked);
+                        lane.wait(0, None);
+                        machine.lock().rests = false;
+                    }
+                })
+            };
+            let (lane, machine) = &*shared;
+            let mut locked = machine.lock();
+            locked.owed = true;
+            let rouse = std::mem::take(&mut locked.rests);
+            drop(locked);
+            if rouse {
+                lane.rouse();
+            }
+            thread.join().unwrap();
+            assert!(machine.lock().marked);
+        });
+    }
+
     #[test]
     fn loom_a_machine_that_sleeps_until_two_wait_is_woken_by_the_second() {
         explore(|| {
