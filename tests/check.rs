@@ -8,9 +8,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use braidlog::check::{Action, CheckOptions, CheckReport, Finding, Severity, check, check_in, repair, salvage};
-use braidlog::env::sim::{Crash, SimDisk, Tape};
+use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
+use braidlog::manual::ManualStore;
 use braidlog::{DiskChoice, Durability, Error, LogOptions, ReadMode, RecordParts, StartAt, Store, StoreOptions};
 use support::runner::{Run, draw};
 use support::{env_of, small};
@@ -466,4 +468,39 @@ fn a_damaged_manifest_page_costs_its_logs_and_no_others() {
     assert_eq!((saved.logs.len(), saved.records), (500, 500), "names are made up where they are lost");
     let known = contents(&copy);
     assert!(known.iter().filter(|(name, records)| all.get(*name) == Some(records)).count() as u64 >= report.logs);
+}
+
+/// Blocks of the journal that can't be read: what opening takes for no damage is none.
+#[test]
+fn a_block_of_the_journal_that_cannot_be_read_is_judged_as_opening_does() {
+    let clock = Arc::new(ManualClock::new());
+    let disk = SimDisk::new(Tape::seeded(1));
+    let mut store = ManualStore::open(env_of(&disk, &clock), small(ReadMode::Copy)).unwrap();
+    let mut made = store.create_log("log", LogOptions::new()).unwrap();
+    store.settle();
+    let log = made.try_get().unwrap().unwrap();
+    let mut damaged = [0, 0];
+    for _ in 0..3 {
+        for n in 0..2 {
+            drop(log.append_ticket(&[7; 9000][..]).unwrap());
+            store.settle();
+            if n == 1 {
+                store.upkeep_step();
+                store.checkpoint().unwrap();
+            }
+            let left = disk.crash(Crash::Kill, &Tape::seeded(2));
+            for (path, len) in left.files().into_iter().filter(|(path, _)| path.starts_with("journal/")) {
+                for at in (0..len).step_by(4096) {
+                    let disk = left.fork();
+                    disk.set_read_error(&path, at..at + 1).unwrap();
+                    let report = check_in(&env_of(&disk, &clock), &CheckOptions::new(), &mut |_| {}).unwrap();
+                    let opened = Store::open_read_only_in(env_of(&disk, &clock), small(ReadMode::Copy)).unwrap();
+                    let is_damaged = opened.open_report().journal_damage.is_some();
+                    assert_eq!(report.is_sound(), !is_damaged, "{path}, byte {at}: {:?}", report.findings);
+                    damaged[usize::from(is_damaged)] += 1;
+                }
+            }
+        }
+    }
+    assert!(damaged.iter().all(|n| *n > 10), "{damaged:?}");
 }

@@ -87,7 +87,8 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
             odd.push(Odd { number, len });
         }
         let frames = survey(&bytes, files.len(), ins.origin);
-        let live = |p: &FramePlace| p.header.frame > after || p.header.generation > newest_generation;
+        // The manifest's own frame says where the next one stands.
+        let live = |p: &FramePlace| p.header.frame >= after || p.header.generation > newest_generation;
         // As opening does it: after a clean end no file begins with a later frame.
         let begins_later = journal::looks_like_frame(&bytes)
             && bytes.get(8..16).and_then(|n| n.try_into().ok()).is_some_and(|n| u64::from_le_bytes(n) > after);
