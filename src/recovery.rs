@@ -512,7 +512,7 @@ fn unnamed_segments(
     let named = replay.segments_in_use(is_unnamed);
     let (mut found, mut hidden) = (Vec::new(), Vec::new());
     let list = |folder: &str| {
-        let entries = if sync { names::list(disk, folder) } else { disk.list(folder) };
+        let entries = if sync { names::list(disk, folder) } else { names::look(disk, folder) };
         entries.map_err(Error::io("list", folder))
     };
     for folder in list("segments")?.into_iter().filter(|e| e.is_dir) {
@@ -528,7 +528,7 @@ fn unnamed_segments(
             let mut bytes = [0; SEGMENT_HEADER_BYTES];
             let path = segment_path(id);
             // A buffered log may go on in it: what can't be looked at now must not be given up for good.
-            let file = disk.open(&path, Access::Read).map_err(Error::io("open segment", &path))?;
+            let file = names::open(disk, &path).map_err(Error::io("open segment", &path))?;
             match file.read_at(&mut bytes, 0) {
                 Err(error) if is_unreadable(&error) => {
                     hidden.push(path);
@@ -706,7 +706,8 @@ fn scan_segment(
     if unnamed.is_some() && sync {
         names::renew(disk, &path).map_err(Error::io("make name anew", &path))?;
     }
-    let file = match disk.open(&path, if sync { Access::Write } else { Access::Read }) {
+    let opened = if sync { disk.open(&path, Access::Write) } else { names::open(disk, &path) };
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(Error::io("open segment", path)(error)),

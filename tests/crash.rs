@@ -223,6 +223,15 @@ fn an_open_that_is_cut_short_while_it_makes_names_anew_costs_nothing() {
         aside.extend(paths.filter_map(|path| path.split_once(".renewed").map(|(name, _)| name.to_owned())));
         let report = check_in(&env_of(&cut, &run.clock), &CheckOptions::new(), &mut |_| {}).unwrap();
         assert!(report.is_sound() && report.actions().is_empty(), "operation {at}: {:?}", report.findings);
+        // Who only looks finds all of it where it is, and leaves it there.
+        let seen = cut.fork();
+        let look = Store::open_read_only_in(env_of(&seen, &run.clock), small(ReadMode::Copy));
+        let look = look.unwrap_or_else(|e| panic!("operation {at}, looked at: {e}"));
+        let mut model = run.model.clone();
+        let checked = model.check_recovered(&look, Crash::Kill, run.now_ms());
+        checked.unwrap_or_else(|e| panic!("operation {at}, looked at: {e}"));
+        drop(look);
+        assert_eq!(seen.files(), cut.files(), "operation {at}, looked at");
         let mut second = first.on(cut.fork());
         second.recover(Crash::Kill).unwrap_or_else(|e| panic!("operation {at}, killed: {e}"));
         second.apply(Op::Check).unwrap();

@@ -4,9 +4,11 @@
 //! nothing. Within a life nobody relies on a folder again whose sync failed. The next life of the same boot can't tell which these
 //! are, so it makes the name of whatever nothing proves durable anew, and syncs that.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
-use super::{DirEntry, Disk};
+use super::{Access, DirEntry, Disk, DiskFile};
 use crate::error::is_no_space;
 
 /// Behind a name that is being made anew.
@@ -41,6 +43,40 @@ pub(crate) fn list(disk: &dyn Disk, folder: &str) -> io::Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
+/// As [`list`] for who must not change anything: the entries under the names that they are given back by the next open.
+pub(crate) fn look(disk: &dyn Disk, folder: &str) -> io::Result<Vec<DirEntry>> {
+    let mut entries = match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => disk.list(&format!("{folder}{ASIDE}"))?,
+        entries => entries?,
+    };
+    let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    entries.retain_mut(|entry| match name_of_aside(&entry.name).map(str::to_owned) {
+        // Both are there, see above.
+        Some(name) if names.contains(&name) => false,
+        Some(name) => {
+            entry.name = name;
+            true
+        }
+        None => true,
+    });
+    Ok(entries)
+}
+
+/// Opens a file to read, wherever an open that was cut short left it or its folder.
+pub(crate) fn open(disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+    disk.open(path, Access::Read).or_else(|error| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let aside = [format!("{path}{ASIDE}"), format!("{folder}{ASIDE}/{name}")];
+        let mut found = aside
+            .iter()
+            .filter(|_| error.kind() == io::ErrorKind::NotFound)
+            .map(|aside| disk.open(aside, Access::Read));
+        found
+            .find(|found| !matches!(found, Err(error) if error.kind() == io::ErrorKind::NotFound))
+            .unwrap_or(Err(error))
+    })
+}
+
 /// The name that an entry had before it was to be made anew.
 pub(crate) fn name_of_aside(name: &str) -> Option<&str> {
     name.strip_suffix(ASIDE)
@@ -61,6 +97,25 @@ mod tests {
         let names: Vec<String> = list(&disk, "segments").unwrap().into_iter().map(|entry| entry.name).collect();
         assert_eq!(names, ["19", "19.renewed"]);
         renew(&disk, "segments/19").unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_finds_what_was_caught_aside_where_it_is() {
+        let disk = SimDisk::new(Tape::seeded(1));
+        for folder in ["segments", "segments/19.renewed", "segments/20"] {
+            disk.create_dir(folder).unwrap();
+        }
+        for path in ["segments/19.renewed/a", "segments/20/b.renewed", "segments/20/c", "segments/20/c.renewed"] {
+            disk.open(path, Access::CreateNew).unwrap();
+        }
+        let look = |folder| look(&disk, folder).unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+        assert_eq!((look("segments"), look("segments/19")), (vec!["19".into(), "20".into()], vec!["a".into()]));
+        assert_eq!(look("segments/20"), ["b", "c"]);
+        for path in ["segments/19/a", "segments/20/b", "segments/20/c"] {
+            open(&disk, path).unwrap();
+        }
+        assert_eq!(open(&disk, "segments/20/d").err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        assert_eq!(disk.list("segments").unwrap()[0].name, "19.renewed");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytes::Bytes;
 
-use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping, Pace};
+use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping, Pace, names};
 use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
@@ -313,7 +313,7 @@ impl SegmentFiles {
         let mut at = known(&packs);
         if at.is_none() {
             drop(packs);
-            let file = self.opening(|| self.disk.open(&segment_path(id), Access::Read))?;
+            let file = self.opening(|| names::open(&*self.disk, &segment_path(id)))?;
             let len = file.len()?;
             packs = self.packs.lock();
             at = known(&packs);
@@ -427,7 +427,7 @@ impl SegmentFiles {
                 if segment.is_piece() {
                     self.opened_packs.lock().insert(segment.id);
                 }
-                (self.disk.open(&segment.path(), Access::Read)?, false)
+                (names::open(&*self.disk, &segment.path())?, false)
             }
         };
         if file.len()? < upto {
