@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use braidlog::env::sim::{Crash, ManualClock, SECTOR, SimDisk, Tape, WriteFault};
 use braidlog::env::{Access, Disk};
@@ -305,6 +306,97 @@ fn what_lies_around_damage_stays_readable_by_number() {
             let front = front.take_while(Result::is_ok).count() as u64;
             assert_eq!([front], unreadable[..], "who reads on ends where the damage is");
         }
+    }
+}
+
+/// The place that a rule comes to lies in a damaged segment: the rule goes as far as that can be read. Everything that it does not hide
+/// and that is whole can be read, who skips what expired gets on, and what is trimmed behind the damage gives its room back.
+#[test]
+fn damage_where_a_rule_comes_to_hides_no_other_record() {
+    const RECORDS: u64 = 120;
+    let by_bytes = LogOptions::new().segment_bytes_max(16 << 10).retention_bytes(Some(40 << 10));
+    let by_age = LogOptions::new().segment_bytes_max(16 << 10).retention_age(Some(Duration::from_secs(50)));
+    for (rule, mode) in
+        [by_bytes, by_age].into_iter().flat_map(|rule| [ReadMode::Copy, ReadMode::Map].map(|mode| (rule.clone(), mode)))
+    {
+        let (disk, clock) = (SimDisk::new(Tape::seeded(1)), Arc::new(ManualClock::new()));
+        let open = |disk: &SimDisk| ManualStore::open(env_of(disk, &clock), small(mode)).unwrap();
+        let mut store = open(&disk);
+        let mut made = store.create_log("log", rule).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        for _ in 0..RECORDS {
+            drop(log.append_ticket(&[7; 700][..]).unwrap());
+            store.settle();
+            clock.advance(Duration::from_secs(1));
+            if log.end() % 40 == 0 {
+                store.checkpoint().unwrap();
+            }
+        }
+        let horizon = log.horizon().unwrap();
+        let whole: Vec<_> = log.read(StartAt::TrimHorizon).unwrap().map(Result::unwrap).collect();
+        assert_eq!((whole[0].sequence_number, whole.len() as u64), (horizon, RECORDS - horizon));
+        drop((log, store));
+        let segments: Vec<_> = disk.files().into_iter().filter(|(path, _)| path.ends_with(".seg")).collect();
+        let mut found_in = 0;
+        for (path, len) in &segments {
+            for at in (0..*len).step_by(29) {
+                let what = format!("{path}, byte {at}, {mode:?}");
+                let disk = disk.fork();
+                disk.flip_bit(path, at * 8).unwrap();
+                let mut store = open(&disk);
+                let log = store.store().log("log").unwrap();
+                let now = log.horizon().unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(now <= horizon, "{what}: {now}");
+                found_in += u64::from(now < horizon);
+                let mut unreadable = 0;
+                for record in &whole {
+                    match log.read(StartAt::Sequence(record.sequence_number)).unwrap().next().unwrap() {
+                        Ok(found) => assert_eq!(&found, record, "{what}"),
+                        Err(Error::Damaged { .. }) => unreadable += 1,
+                        Err(error) => panic!("{what}: {error}"),
+                    }
+                }
+                assert!(unreadable < 24, "{what}: {unreadable} can't be read");
+                // From the front on, over what expired and over the damage.
+                let mut reader = log.read(StartAt::TrimHorizon).unwrap();
+                let (mut read, mut turns) = (0, 0);
+                while reader.next_sequence_number() < RECORDS {
+                    turns += 1;
+                    assert!(turns < 1000, "{what}: at {}", reader.next_sequence_number());
+                    match reader.next_batch() {
+                        Ok(batch) => {
+                            read +=
+                                batch.unwrap().iter().filter(|record| record.sequence_number >= horizon).count() as u64
+                        }
+                        Err(Error::Trimmed { .. }) => assert!(reader.skip_trimmed().unwrap() > 0, "{what}"),
+                        Err(Error::Damaged { .. }) => {
+                            let next = reader.next_sequence_number() + 1;
+                            while reader.seek(StartAt::Sequence(next)).is_err() {
+                                reader.seek(StartAt::TrimHorizon).unwrap();
+                                if reader.next_sequence_number() > next {
+                                    break;
+                                }
+                            }
+                        }
+                        Err(error) => panic!("{what}: {error}"),
+                    }
+                }
+                assert_eq!(read, whole.len() as u64 - unreadable, "{what}");
+                let mut pending = store.trim(&log, RECORDS - 1).unwrap();
+                store.settle();
+                pending.try_get().unwrap().unwrap();
+                store.upkeep_step();
+                store.checkpoint().unwrap();
+                assert!(
+                    disk.files()
+                        .iter()
+                        .all(|(left, _)| left != path || Some(path) == segments.last().map(|(path, _)| path)),
+                    "{what}"
+                );
+            }
+        }
+        assert!(found_in > 2, "{mode:?}: the rule came to damage {found_in} times");
     }
 }
 

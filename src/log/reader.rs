@@ -354,7 +354,10 @@ impl Reader {
                 // The age rule cuts between two records, so where it cuts the batch is looked at record by record.
                 let expired = batch.iter().take_while(|record| record.arrival_ms < cutoff).count() as u64;
                 if expired > 0 {
-                    let horizon = self.log.horizon()?.max(self.next + expired);
+                    let upto = self.next + expired;
+                    // Who skips what was trimmed must get on, also where the horizon can't be looked up.
+                    self.log.state.note_expired(&self.log.core.files, upto)?;
+                    let horizon = self.log.horizon()?.max(upto);
                     let log = self.log.state.name.to_string();
                     return Err(Error::Trimmed { log, position: self.next, horizon });
                 }

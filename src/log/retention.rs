@@ -1,10 +1,14 @@
 //! What may not be read any more, and which segments may go: age, bytes, explicit trims, and the floors that hold them back.
 //!
 //! A rule is exact: a record is unreadable the instant it trips, while its segment stays until all of it is below.
+//!
+//! Where the place that a rule comes to can't be looked up, for the segment is damaged, the rule goes as far as the segment can be
+//! read from its front: it hides no record that it should not, and the rest of the segment once it comes to the next one. What
+//! readers find expired behind the damage is hidden with all before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES};
 use crate::id::{SegmentId, SequenceNumber};
 use crate::segment::{Location, Segment, SegmentFiles};
@@ -170,12 +174,28 @@ fn count_back(
         let start = segment.first_batch();
         // In this order: it may grow.
         let bytes = segment.bytes();
-        let end = if segment.end() > limit { segment.locate(files, limit)?.position } else { bytes };
+        let end = match segment.end() > limit {
+            true => match segment.locate(files, limit) {
+                Ok(location) => location.position,
+                // How much of it counts can't be told, and it counts for little: it is written while it is looked at.
+                Err(Error::Damaged { .. }) if !segment.is_buried() => start,
+                Err(error) => return Err(error),
+            },
+            false => bytes,
+        };
         limit = segment.base;
         let bytes = end.saturating_sub(start);
         match left.checked_sub(bytes) {
             Some(rest) => (left, first) = (rest, segment.base),
-            None => return segment.number_at(files, end - left).map(|number| number.min(first)),
+            None => {
+                let number = match segment.number_at(files, end - left) {
+                    Err(Error::Damaged { .. }) if !segment.is_buried() => {
+                        segment.end_of_front(files, |position, _| position < end - left)
+                    }
+                    number => number?,
+                };
+                return Ok(number.min(first));
+            }
         }
     }
     Ok(first)
@@ -199,6 +219,11 @@ impl LogState {
         Ok(self.apply_rule(files, rule)?.max(self.trimmed()))
     }
 
+    /// A reader found that what is below has expired by age: more than [`LogState::horizon`] can tell behind damage.
+    pub(crate) fn note_expired(&self, files: &SegmentFiles, upto: SequenceNumber) -> Result<()> {
+        self.apply_rule(files, upto).map(drop)
+    }
+
     /// As [`LogState::horizon`] without the age rule, which a reader applies to the records it sees anyway.
     pub(crate) fn horizon_without_age(&self, files: &SegmentFiles) -> Result<SequenceNumber> {
         if !self.has_rules() {
@@ -209,13 +234,16 @@ impl LogState {
         Ok(held.max(self.expired.load(Ordering::Acquire)).max(self.trimmed()))
     }
 
-    /// Holds a rule's horizon back to the lowest floor, but not by more than the log allows; never moves back.
+    /// Holds a rule's horizon back to the lowest floor, but not by more than the log allows.
+    fn held_back(&self, files: &SegmentFiles, rule: SequenceNumber) -> Result<SequenceNumber> {
+        let Some(floor) = self.floors.lowest().filter(|floor| *floor < rule) else { return Ok(rule) };
+        let held_bytes_max = self.options.read().unwrap_or_else(|p| p.into_inner()).held_bytes_max;
+        Ok(floor.max(self.first_within(files, Some(rule), held_bytes_max)?))
+    }
+
+    /// As [`LogState::held_back`]; never moves back.
     fn apply_rule(&self, files: &SegmentFiles, rule: SequenceNumber) -> Result<SequenceNumber> {
-        let mut horizon = rule;
-        if let Some(floor) = self.floors.lowest().filter(|floor| *floor < rule) {
-            let held_bytes_max = self.options.read().unwrap_or_else(|p| p.into_inner()).held_bytes_max;
-            horizon = floor.max(self.first_within(files, Some(rule), held_bytes_max)?);
-        }
+        let horizon = self.held_back(files, rule)?;
         Ok(self.expired.fetch_max(horizon, Ordering::AcqRel).max(horizon))
     }
 
@@ -230,7 +258,12 @@ impl LogState {
     fn expired_by_age(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {
         match self.age_cutoff_ms(now_ms) {
             None => Ok(0),
-            Some(cutoff) => Ok(self.locate_arrival(files, cutoff)?.0),
+            Some(cutoff) => {
+                let in_damage = |segment: &Arc<Segment>, _: Error| {
+                    Ok((segment.end_of_front(files, |_, header| header.last_arrival_ms < cutoff), None))
+                };
+                Ok(self.locate_arrival_or(files, cutoff, in_damage)?.0)
+            }
         }
     }
 
@@ -277,6 +310,16 @@ impl LogState {
         files: &SegmentFiles,
         arrival_ms: u64,
     ) -> Result<(SequenceNumber, Option<Location>)> {
+        self.locate_arrival_or(files, arrival_ms, |_, error| Err(error))
+    }
+
+    /// As [`LogState::locate_arrival`]; `in_damage` says what to answer where the segment that has it is damaged.
+    fn locate_arrival_or(
+        &self,
+        files: &SegmentFiles,
+        arrival_ms: u64,
+        in_damage: impl Fn(&Arc<Segment>, Error) -> Result<(SequenceNumber, Option<Location>)>,
+    ) -> Result<(SequenceNumber, Option<Location>)> {
         let high = self.high();
         let within = |header: &BatchHeader, records: &[u8]| {
             Cursor::at_arrival(header, records, arrival_ms).next_sequence_number().min(high)
@@ -304,6 +347,7 @@ impl LogState {
                 Ok((None, _)) => return Ok((segment.end().min(high), None)),
                 // Removed since it was looked up: another segment has what it had, or it was trimmed.
                 Err(_) if segment.is_buried() => {}
+                Err(error @ Error::Damaged { .. }) => return in_damage(&segment, error),
                 Err(error) => return Err(error),
             }
         }

@@ -188,6 +188,24 @@ impl Segment {
         Ok(self.end())
     }
 
+    /// Number after the batches at the front for which `before` holds, position and header, as far as headers can be read: for
+    /// what can't be looked up in a segment that is damaged.
+    pub(crate) fn end_of_front(
+        self: &Arc<Self>,
+        files: &SegmentFiles,
+        before: impl Fn(u64, &BatchHeader) -> bool,
+    ) -> SequenceNumber {
+        let mut end = self.base;
+        let Ok(mut walk) = self.walk(files, self.first_batch()) else { return end };
+        while let Ok(Some((position, header))) = walk.next_header() {
+            if !before(position, &header) {
+                break;
+            }
+            end = header.end();
+        }
+        end
+    }
+
     fn seek(
         self: &Arc<Self>,
         files: &SegmentFiles,
