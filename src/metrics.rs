@@ -174,7 +174,7 @@ counters! {
     durable_frame,
     /// Frames written but not yet durable.
     frames_in_flight,
-    /// 1 while retention is held because wall and monotonic clock disagree.
+    /// 1 while nothing expires by age because wall and monotonic clock disagree.
     retention_held,
     /// Bytes of segments and journal files.
     store_bytes,

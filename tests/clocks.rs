@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, UNIX_EPOCH};
 
 use braidlog::env::sim::{Crash, SimDisk, Tape};
-use braidlog::{ReadMode, StartAt};
+use braidlog::{LogOptions, ReadMode, StartAt};
 use support::oracle::read_from;
 use support::runner::{Op, Run};
 use support::small;
@@ -86,4 +86,50 @@ fn no_date_is_one_too_many() {
         after.open().unwrap();
         assert_eq!(arrivals(&after), before, "from {from}");
     }
+}
+
+/// Nothing expires by age while the wall clock can't be believed. What was trimmed goes by no clock: on a full disk it is the only way
+/// out. Nor do bytes.
+#[test]
+fn what_was_trimmed_gives_its_room_back_while_the_clocks_disagree() {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy)).unwrap();
+    run.faulty = true;
+    run.create_logs().unwrap();
+    let bounded = LogOptions::new().segment_bytes_max(16 << 10).retention_bytes(Some(20 << 10));
+    let mut made = run.stored().create_log("bounded", bounded).unwrap();
+    run.store.as_mut().unwrap().settle();
+    let bounded = made.try_get().unwrap().unwrap();
+    for _ in 0..6 {
+        for log in [0, 2] {
+            run.apply(Op::Append { log, count: 10, len: 1000, settle: true }).unwrap();
+        }
+        drop(bounded.append_ticket(&[7; 3000][..]).unwrap());
+        drop(bounded.append_ticket(&[7; 3000][..]).unwrap());
+        run.store.as_mut().unwrap().settle();
+        run.apply(Op::Checkpoint).unwrap();
+    }
+    let aging = || run.log("aging").unwrap().horizon().unwrap();
+    assert_eq!(aging(), 0);
+    run.clock.advance_wall(Duration::from_secs(24 * 3600));
+    run.clock.advance_monotonic(Duration::from_secs(2));
+    let stored = || run.disk.files().iter().filter(|(path, _)| path.ends_with(".seg")).map(|(_, len)| len).sum::<u64>();
+    let before = stored();
+    let trimmed = run.log("alpha").unwrap();
+    let store = run.store.as_ref().unwrap();
+    let mut store = store.clone();
+    let mut pending = store.trim(&trimmed, trimmed.end()).unwrap();
+    store.settle();
+    pending.try_get().unwrap().unwrap();
+    for _ in 0..2 {
+        run.clock.advance_monotonic(Duration::from_secs(2));
+        store.upkeep_step();
+    }
+    assert_eq!(store.store().stats().retention_held, 1);
+    let now = stored();
+    assert!(
+        now + (60 << 10) <= before,
+        "{before} bytes before, {now} after 60 KB were trimmed and 16 KB were too many"
+    );
+    assert_eq!(run.log("aging").unwrap().horizon().unwrap(), 0, "nothing expired by age");
+    assert_eq!(run.log("aging").unwrap().read(StartAt::TrimHorizon).unwrap().count(), 60);
 }

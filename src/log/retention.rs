@@ -219,6 +219,12 @@ impl LogState {
         Ok(self.apply_rule(files, rule)?.max(self.trimmed()))
     }
 
+    /// As [`LogState::horizon`] without what expired by age, now or ever: for where it is not known what time it is.
+    pub(crate) fn horizon_by_bytes(&self, files: &SegmentFiles) -> Result<SequenceNumber> {
+        let rule = self.expired_by_bytes(files)?;
+        Ok(self.held_back(files, rule)?.max(self.trimmed()))
+    }
+
     /// A reader found that what is below has expired by age: more than [`LogState::horizon`] can tell behind damage.
     pub(crate) fn note_expired(&self, files: &SegmentFiles, upto: SequenceNumber) -> Result<()> {
         self.apply_rule(files, upto).map(drop)

@@ -195,14 +195,14 @@ impl Upkeep {
     /// Takes expired segments out of sight; the next manifest forgets them, and then they are removed.
     fn retention(&mut self) {
         let core = self.core.clone();
-        if !core.clock_agrees() && !crate::seeded_bug!(RetentionTrustsWallClock) {
-            core.counters.retention_held.store(1, std::sync::atomic::Ordering::Relaxed);
-            return;
+        let agrees = core.clock_agrees() || crate::seeded_bug!(RetentionTrustsWallClock);
+        core.counters.retention_held.store(u64::from(!agrees), std::sync::atomic::Ordering::Relaxed);
+        if agrees {
+            self.wake_idle_logs();
         }
-        core.counters.retention_held.store(0, std::sync::atomic::Ordering::Relaxed);
-        self.wake_idle_logs();
         let mut left = REMOVED_PER_PASS_MAX;
-        let now = core.trusted_now_ms();
+        // Without it nothing expires by age. What was trimmed, and what there are too many bytes of, goes by no clock.
+        let now = agrees.then(|| core.trusted_now_ms());
         let mut removed = false;
         let mut logs = core.loaded_logs_after(None);
         while let Some(last) = logs.last().map(|log| log.id).filter(|_| left > 0) {
@@ -219,14 +219,18 @@ impl Upkeep {
         }
     }
 
-    /// Takes expired segments of one log out of sight, at most `max`; how many.
-    fn expire(&mut self, log: &Arc<LogState>, now: u64, max: usize) -> usize {
+    /// Takes expired segments of one log out of sight, at most `max`, by age only where it is known what time it is; how many.
+    fn expire(&mut self, log: &Arc<LogState>, now: Option<u64>, max: usize) -> usize {
         let core = self.core.clone();
         if max == 0 || log.is_deleted() {
             return 0;
         }
-        // A log that can't be looked at keeps what it has.
-        let Ok(horizon) = log.horizon(&core.files, now) else { return 0 };
+        let horizon = match now {
+            Some(now) => log.horizon(&core.files, now),
+            None => log.horizon_by_bytes(&core.files),
+        };
+        // A log that can't be looked at keeps what it has, but for what was trimmed.
+        let horizon = horizon.unwrap_or_else(|_| log.trimmed());
         let gone = log.take_expired(horizon, max);
         let count = gone.len();
         add(&core.counters.records_trimmed, gone.iter().map(|s| s.end() - s.base).sum());
