@@ -15,10 +15,12 @@ use crate::metrics::{Health, Stats};
 use crate::options::{LogOptions, ReadMode, StoreOptions, check_name, check_not_internal};
 use crate::recovery::{self, OpenReport};
 use crate::snapshot::Snapshot;
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, Ordering};
 use crate::ticket::{Pending, Turn};
 use crate::transaction::{Committed, Transaction};
 
+const COMMIT: &str = "braidlog-commit";
+const BUFFERED: &str = "braidlog-buffered";
 /// The thread behind the others.
 const UPKEEP: &str = "braidlog-upkeep";
 /// How long dropping the last handle waits for the threads.
@@ -36,6 +38,10 @@ struct Life {
     /// Where machines run on threads of their own.
     commit: OnceLock<CommitMachine>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// Where the upkeep's thread leaves its machine: what is kept for a backup, and has yet to go, the last checkpoint names too.
+    upkeep: Arc<Mutex<Option<Upkeep>>>,
+    /// How its end went, for those who wait for it.
+    outcome: (Mutex<Option<Result<()>>>, Condvar),
     /// The threads that write hold it too: whoever outlives the last handle must not meet the next owner.
     lock: std::sync::Arc<dyn crate::env::DiskLock>,
     report: OpenReport,
@@ -94,15 +100,17 @@ impl Store {
     /// As [`Store::open_with`].
     pub fn open_in(env: Env, options: StoreOptions) -> Result<Store> {
         let (store, machines) = Store::assemble(env, options, true)?;
-        let Machines { commit, upkeep } = machines;
+        let Machines { commit, mut upkeep } = machines;
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("start thread", name))
         };
         let machine = store.life.commit.get_or_init(|| CommitMachine::new(store.life.core.clone(), commit)).clone();
-        let commit = spawn("braidlog-commit", Box::new(move || machine.run()))?;
-        let lock = store.life.lock.clone();
+        let commit = spawn(COMMIT, Box::new(move || machine.run()))?;
+        let (lock, left) = (store.life.lock.clone(), store.life.upkeep.clone());
         let run_upkeep = move || {
             upkeep.run();
+            *left.lock() = Some(upkeep);
+            drop(left);
             drop(lock);
         };
         let upkeep = match spawn(UPKEEP, Box::new(run_upkeep)) {
@@ -192,8 +200,8 @@ impl Store {
                 BufferedLane::new(core).run();
                 drop(lock);
             };
-            let thread = std::thread::Builder::new().name("braidlog-buffered".into()).spawn(run);
-            threads.push(thread.map_err(Error::io("start thread", "braidlog-buffered"))?);
+            let thread = std::thread::Builder::new().name(BUFFERED.into()).spawn(run);
+            threads.push(thread.map_err(Error::io("start thread", BUFFERED))?);
             self.life.core.buffered_started.store(true, Ordering::Release);
         }
         Ok(())
@@ -407,7 +415,7 @@ impl Store {
 
     /// Waits for everything appended, takes a checkpoint, marks the end as clean and ends the threads. Other handles of the
     /// store, its logs and readers among them, answer [`Error::Closed`] from now on; it can be opened again when the last of them is
-    /// dropped. Records may be kept.
+    /// dropped. Records may be kept. Who closes a store that is being closed waits, and is answered the same.
     ///
     /// # Errors
     /// What stopped the store, or the checkpoint; what was acknowledged is there all the same.
@@ -429,14 +437,34 @@ impl Life {
         report: OpenReport,
         read_only: bool,
     ) -> Life {
-        Life { core, commit: OnceLock::new(), threads: Mutex::default(), lock, report, read_only }
+        let (threads, upkeep, outcome) = Default::default();
+        Life { core, commit: OnceLock::new(), threads, upkeep, outcome, lock, report, read_only }
     }
 
+    /// Ends the store, once; with an end in order who comes later waits, and is told how it went.
     fn end(&self, clean: bool) -> Result<()> {
-        let core = &self.core;
-        if core.close(clean) {
+        if !self.core.close(clean) {
+            let ended = Ended(&self.outcome);
+            let outcome = self.end_once(clean);
+            *ended.0.0.lock() = Some(outcome.clone());
+            return outcome;
+        }
+        // A dropped handle waits for nobody, nor does a thread that whoever came first waits for.
+        if !clean || std::thread::current().name().is_some_and(|name| [COMMIT, BUFFERED, UPKEEP].contains(&name)) {
             return Ok(());
         }
+        let (outcome, ended) = &self.outcome;
+        let mut outcome = outcome.lock();
+        loop {
+            match &*outcome {
+                Some(outcome) => return outcome.clone(),
+                None => outcome = ended.wait(outcome),
+            }
+        }
+    }
+
+    fn end_once(&self, clean: bool) -> Result<()> {
+        let core = &self.core;
         core.buffered_lane.close();
         core.commit_lane.close();
         if !clean {
@@ -472,8 +500,20 @@ impl Life {
             });
         }
         Buffered::end(core);
+        let upkeep = self.upkeep.lock().take();
         let _held = core.hold_upkeep();
-        Upkeep::new(core.clone()).checkpoint(true)
+        upkeep.unwrap_or_else(|| Upkeep::new(core.clone())).checkpoint(true)
+    }
+}
+
+/// Tells those who wait for the end of a store, however it comes.
+struct Ended<'a>(&'a (Mutex<Option<Result<()>>>, Condvar));
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let (outcome, ended) = self.0;
+        outcome.lock().get_or_insert(Err(Error::Closed));
+        ended.notify_all();
     }
 }
 

@@ -6,10 +6,11 @@ mod support;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
-use braidlog::env::{Access, DirEntry, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode, Space, WriteQueue};
+use braidlog::env::{Access, Clock, DirEntry, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode, Space, WriteQueue};
 use braidlog::manual::ManualStore;
 use braidlog::{Error, Health, Log, LogOptions, ReadMode, StartAt, Store, Transaction};
 use support::{env_of, small};
@@ -92,6 +93,24 @@ impl Disk for Meets {
 
     fn sibling(&self, root: &str) -> io::Result<Arc<dyn Disk>> {
         self.disk.sibling(root)
+    }
+}
+
+/// A clock that has something done when it is looked at, the monotonic one.
+struct Watched {
+    clock: Arc<ManualClock>,
+    looks: Mutex<VecDeque<Option<Meeting>>>,
+}
+
+impl Clock for Watched {
+    fn wall_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        let meeting = self.looks.lock().unwrap().pop_front().flatten();
+        meeting.into_iter().for_each(|meeting| meeting());
+        self.clock.monotonic_ms()
     }
 }
 
@@ -227,4 +246,34 @@ fn a_backup_is_of_one_moment() {
         }
         assert!(disk.have_met());
     }
+}
+
+/// A store was closed, and some time later a checkpoint gives up what it is at. A second handle that closes it then was taken for a
+/// store that closed just now: the checkpoint went on, and its manifest named a frame whose records it had left in memory.
+#[test]
+fn a_checkpoint_that_is_given_up_stays_so_when_the_store_is_closed_again() {
+    let mut given_up = 0;
+    for look in 0..8 {
+        let disk = SimDisk::new(Tape::seeded(1));
+        let clock = Arc::new(ManualClock::new());
+        let watched = Arc::new(Watched { clock: clock.clone(), looks: Mutex::default() });
+        let env = Env { clock: watched.clone(), ..env_of(&disk, &clock) };
+        let mut store = ManualStore::open(env, small(ReadMode::Copy)).unwrap();
+        let logs = ["one", "other"].map(|name| create(&mut store, name));
+        logs.iter().for_each(|log| append(&mut store, log, 100));
+        store.abandon();
+        clock.advance(Duration::from_secs(3));
+        let again = store.clone();
+        let mut looks: VecDeque<Option<Meeting>> = (0..look).map(|_| None).collect();
+        looks.push_back(Some(Box::new(move || again.abandon())));
+        *watched.looks.lock().unwrap() = looks;
+        given_up += u32::from(store.checkpoint().is_err());
+        let left = disk.crash(Crash::Power, &Tape::seeded(2));
+        let store = ManualStore::open(env_of(&left, &clock), small(ReadMode::Copy)).unwrap();
+        for name in ["one", "other"] {
+            let log = store.store().log(name).unwrap();
+            assert_eq!(log.read(StartAt::TrimHorizon).unwrap().map(Result::unwrap).count(), 1, "{name}, look {look}");
+        }
+    }
+    assert_eq!(given_up, 8);
 }

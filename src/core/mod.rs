@@ -94,11 +94,9 @@ pub(crate) struct Core {
     /// Wall and monotonic time when they were last seen to agree.
     clocks: Mutex<Clocks>,
     pub(crate) buffered_started: AtomicBool,
+    /// For a look without the lock: set after `closing`.
     closed: AtomicBool,
-    /// On the monotonic clock.
-    closed_ms: AtomicU64,
-    /// Whoever closed it waits for everything that can be done.
-    closed_patiently: AtomicBool,
+    closing: Mutex<Option<Closing>>,
     pub(crate) checkpoints: (Mutex<Checkpoints>, Condvar),
 }
 
@@ -108,6 +106,15 @@ pub(crate) struct Checkpoints {
     pub(crate) made: u64,
     pub(crate) failed: u64,
     pub(crate) last_error: Option<Error>,
+}
+
+/// How the store was closed, by whoever did it first.
+#[derive(Clone, Copy)]
+struct Closing {
+    /// When, on the monotonic clock.
+    at_ms: u64,
+    /// Whether everything that can be done is waited for.
+    patiently: bool,
 }
 
 /// See [`Core::keep_files`].
@@ -204,8 +211,7 @@ impl Core {
             clocks,
             buffered_started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            closed_ms: AtomicU64::new(0),
-            closed_patiently: AtomicBool::new(false),
+            closing: Mutex::default(),
             checkpoints: Default::default(),
         };
         for log in parts.logs.iter().chain(parts.gone.iter().filter_map(|(_, log)| log.as_ref())) {
@@ -214,11 +220,17 @@ impl Core {
         core
     }
 
-    /// The store closes; whether it did already.
+    /// The store closes; whether it did already. Only the first call counts: what was given up since, for it was closed long ago, must
+    /// not be taken up again half way.
     pub(crate) fn close(&self, patiently: bool) -> bool {
-        self.closed_patiently.store(patiently, Ordering::Release);
-        self.closed_ms.store(self.env.clock.monotonic_ms(), Ordering::Release);
-        self.closed.swap(true, Ordering::AcqRel)
+        let at_ms = self.env.clock.monotonic_ms();
+        let mut closing = self.closing.lock();
+        if closing.is_some() {
+            return true;
+        }
+        *closing = Some(Closing { at_ms, patiently });
+        self.closed.store(true, Ordering::Release);
+        false
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -227,11 +239,15 @@ impl Core {
 
     /// Whether it closed so long ago that what is not done by now must not be waited for.
     pub(crate) fn closed_long_ago(&self) -> bool {
-        let patient = self.closed_patiently.load(Ordering::Acquire) && self.health.is_ok();
-        self.is_closed()
-            && !patient
-            && self.env.clock.monotonic_ms().saturating_sub(self.closed_ms.load(Ordering::Acquire))
-                > CLOSING_PATIENCE_MS
+        if !self.is_closed() {
+            return false;
+        }
+        let closing = *self.closing.lock();
+        let now_ms = self.env.clock.monotonic_ms();
+        closing.is_some_and(|closing| {
+            let patient = closing.patiently && self.health.is_ok();
+            !patient && now_ms.saturating_sub(closing.at_ms) > CLOSING_PATIENCE_MS
+        })
     }
 
     /// Highest durable frame with its checksum.

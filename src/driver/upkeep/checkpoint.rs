@@ -3,6 +3,7 @@
 //! One never stops writers. In this order: choose frame F; write all batches up to F to segments; sync segments, then folders;
 //! write and sync the manifest that names F; only then free journal files and remove segments that the manifest no longer has.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::driver::packing::{CLASSES, DIRECT_BYTES, Packing, Small, class, due, plan};
@@ -92,7 +93,12 @@ impl Upkeep {
         let (frame, chain) = core.durable();
         let logs = listed.unwrap_or_else(|| core.take_listed());
         let long = logs.len() >= LOGS_A_LOOK || core.budget.waiting_for_segments() >= BYTES_A_LOOK;
-        let given_up = || !clean && core.closed_long_ago();
+        // Once it is, it stays so: what a loop that ended early left in memory is in no segment.
+        let over = Cell::new(false);
+        let given_up = || {
+            over.set(over.get() || !clean && core.closed_long_ago());
+            over.get()
+        };
         let mut copied = true;
         let mut flushed = match self.has_room_for(&logs) {
             true => self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up),

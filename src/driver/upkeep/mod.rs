@@ -68,7 +68,7 @@ impl Upkeep {
     }
 
     /// Runs until told to end. For a thread of its own.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(&mut self) {
         self.sweep_retired();
         self.pace = pace_beside_appends(&self.core, true);
         self.rests = pace_beside_appends(&self.core, false);
