@@ -14,6 +14,8 @@
 //! the ordinary way; until a checkpoint covers it the old frames stay, so a crash here, or a hundred in a row, changes
 //! nothing.
 
+mod older;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::time::Duration;
 
@@ -97,6 +99,9 @@ pub struct OpenReport {
     /// The header of a segment can't be read in which a buffered log may go on: the store is read-only, and buffered logs end before
     /// it; with its path.
     pub hidden_tail: Option<String>,
+    /// The newest manifest can't be read, and of what the one before names something is not there any more, for its records moved on:
+    /// the store is read-only, and nothing is removed; with the path of what is missing.
+    pub superseded: Option<String>,
     /// In the place of the journal that is damaged stands what stood there before it was written: the device said that it had
     /// written it, and had not. What was acknowledged since may be lost, here and elsewhere; don't trust the device.
     pub device_lied: bool,
@@ -113,7 +118,10 @@ impl OpenReport {
         });
         let tail = self.hidden_tail.as_ref();
         let tail = tail.map(|path| format!("{path} can't be read, and a buffered log may go on in it"));
-        journal.or(page).or(tail)
+        let older = self.superseded.as_ref();
+        let older = older
+            .map(|path| format!("the newest manifest can't be read, and {path}, which the one before names, is gone"));
+        journal.or(page).or(tail).or(older)
     }
 }
 
@@ -608,6 +616,9 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
             }
             settled.push(log);
         }
+    }
+    if manifest.is_before_the_newest() {
+        replay.report.superseded = older::missing(disk, manifest, &replay.logs, &replay.gone)?;
     }
     // Their segments may have what is withheld.
     leftovers.retain(|h| !replay.stopped.contains(&h.log));

@@ -19,7 +19,8 @@
 //! has the rows that were known, and whatever else was in those is not known.
 //!
 //! The newest manifest that verifies counts. If the newest file is damaged the one before is used, provided that the
-//! journal still holds every frame after it; otherwise opening is refused.
+//! journal still holds every frame after it; otherwise opening is refused. So that it can be used, what its rows name stays until
+//! two manifests do not name it; but on a full disk.
 
 use super::checksum::Salt;
 use super::{COUNTER_END, Damage, Decoder, Encoder};

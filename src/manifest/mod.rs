@@ -144,6 +144,11 @@ impl Manifest {
         Err(damage.unwrap_or_else(|| Error::damaged("manifest", 0)(Damage::Missing)))
     }
 
+    /// Whether there is a newer one than the one that was loaded: it can't be read, or its owner died while writing it.
+    pub(crate) fn is_before_the_newest(&self) -> bool {
+        self.previous.last().is_some_and(|loaded| *loaded < self.number)
+    }
+
     /// Makes the manifest that was loaded durable: its writer may have been killed before it did that, and the next one names
     /// pages in it.
     pub(crate) fn sync_loaded(&self) -> Result<()> {

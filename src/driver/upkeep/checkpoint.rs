@@ -2,6 +2,10 @@
 //!
 //! One never stops writers. In this order: choose frame F; write all batches up to F to segments; sync segments, then folders;
 //! write and sync the manifest that names F; only then free journal files and remove segments that the manifest no longer has.
+//!
+//! Where the newest manifest can't be read the one before it counts, and what that one names must be there: its records may be
+//! nowhere else but in files that only the newest one names. So those go when **two** manifests lack them, and a second one
+//! follows at once: their room must not wait for the next checkpoint. On a full disk they go with the first.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -172,8 +176,9 @@ impl Upkeep {
         let touched = core.settle_touched(&changes);
         let before = core.manifest.lock().root.packs.clone();
         // Everything the journal had for those left over is in this life's segments now.
-        let covered = Covered { frame, chain, clean, left: Vec::new(), superfluous: core.leftovers() };
-        let outcome = self.write_manifest(covered, &changes, touched, retired.iter().chain(&gone).cloned());
+        let covered = || Covered { frame, chain, clean, left: Vec::new(), superfluous: core.leftovers() };
+        let going = retired.iter().chain(&gone).cloned();
+        let outcome = self.write_manifest(covered(), &changes, touched.clone(), going);
         if let Err(error) = outcome {
             for log in &logs {
                 core.list_for_checkpoint(log);
@@ -183,19 +188,31 @@ impl Upkeep {
             return Err(error);
         }
         self.let_go_of(&deleted);
-        self.unnamed.extend(retired.into_iter().chain(gone));
+        // This was the second one for what an earlier one retired.
+        self.unnamed.append(&mut self.unnamed_once);
+        self.unnamed_packs.append(&mut self.unnamed_once_packs);
+        self.unnamed.extend(gone);
+        self.unnamed_once = retired;
         // Those that no row came to name were for logs that moved on meanwhile.
         let made = std::mem::take(&mut self.new_packs);
         self.emptied.extend(scattered.pack.filter(|_| copied));
-        self.settle_packs(before.iter().map(|(pack, _)| *pack).chain(made));
+        self.unnamed_once_packs = self.settle_packs(before.iter().map(|(pack, _)| *pack).chain(made));
+        if !(self.unnamed_once.is_empty() && self.unnamed_once_packs.is_empty()) {
+            let nothing = std::iter::empty();
+            let twice =
+                !self.is_full() && self.write_manifest(covered(), &Changes::default(), touched, nothing).is_ok();
+            // What could not be written for another reason than room is tried again with the next checkpoint.
+            if twice || self.is_full() {
+                self.unnamed.append(&mut self.unnamed_once);
+                self.unnamed_packs.append(&mut self.unnamed_once_packs);
+            }
+        }
         // Where nothing else asks for checkpoints, a pack that little is left of does.
         if copied && (core.budget.used() == 0 || self.is_full()) && self.emptiest().is_some() {
             core.ask_checkpoint();
         }
+        self.superfluous.extend(core.take_leftovers());
         self.remove_unnamed();
-        for id in core.take_leftovers() {
-            let _ = core.files.remove(id);
-        }
         // A file that could not be removed is superfluous, not wrong.
         let named = core.manifest.lock().root.journal_files.clone();
         let _ = core.ring.free_upto(frame, &named);
@@ -221,12 +238,12 @@ impl Upkeep {
         }
     }
 
-    /// Those packs that the manifest does not name are to go.
-    pub(super) fn settle_packs(&mut self, packs: impl Iterator<Item = SegmentId>) {
+    /// Of these packs those that the manifest does not name.
+    pub(super) fn settle_packs(&mut self, packs: impl Iterator<Item = SegmentId>) -> Vec<SegmentId> {
         let root = self.core.manifest.lock().root.clone();
         let named = |pack: &SegmentId| root.packs.binary_search_by_key(pack, |(named, _)| *named).is_ok();
-        self.unnamed_packs.extend(packs.filter(|pack| !named(pack)));
         self.emptied.retain(named);
+        packs.filter(|pack| !named(pack)).collect()
     }
 
     /// Writes what the logs have in memory up to a frame: those that have much, or are few, to segments of their own, the others
@@ -435,7 +452,9 @@ impl Upkeep {
         let core = self.core.clone();
         // Those of an earlier checkpoint, too, that a backup still reads.
         let files = |segment: &Arc<Segment>| !segment.is_piece();
-        let retired: Vec<_> = retired.chain(self.unnamed.iter().cloned()).filter(files).collect();
+        let earlier = self.unnamed.iter().chain(&self.unnamed_once).cloned();
+        let retired: Vec<_> = retired.chain(earlier).filter(files).collect();
+        let unnamed_packs = || self.unnamed_packs.iter().chain(&self.unnamed_once_packs).copied();
         let mut manifest = core.manifest.lock();
         let mut root = manifest.root.clone();
         let Covered { frame, chain, clean, left, superfluous } = covered;
@@ -452,14 +471,14 @@ impl Upkeep {
         root.unnamed.extend(left);
         root.stamp_ms = core.last_stamp();
         // What is retired by this manifest or an earlier one goes, whatever life that is left to.
-        let packs = self.unnamed_packs.iter().filter_map(|pack| core.files.pack_bytes(*pack).ok());
+        let packs = unnamed_packs().filter_map(|pack| core.files.pack_bytes(pack).ok());
         let going = retired.iter().map(|segment| segment.bytes()).sum::<u64>() + packs.sum::<u64>();
         root.stored_bytes = core.files.stored_bytes().saturating_sub(going);
         root.journal_files = if clean { Vec::new() } else { core.ring.files_after(frame) };
         root.touched = touched;
         let mut going = core.files.removed();
-        going.extend(retired.iter().map(|segment| segment.id));
-        going.extend(self.unnamed_packs.iter().copied().chain(superfluous));
+        going.extend(retired.iter().map(|segment| segment.id).chain(unnamed_packs()));
+        going.extend(superfluous.into_iter().chain(self.superfluous.iter().copied()));
         root.retired = going.into_iter().collect();
         while root.generations.len() > 1 && root.generations[1].1 <= frame + 1 {
             root.generations.remove(0);

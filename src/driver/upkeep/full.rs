@@ -224,7 +224,8 @@ impl Upkeep {
         trimmed.iter().for_each(|log| log.writer.lock().disown(&forgotten));
         self.let_go_of(&deleted);
         self.unnamed.extend(gone);
-        self.settle_packs(before.packs.into_iter().map(|(pack, _)| pack));
+        let packs = self.settle_packs(before.packs.into_iter().map(|(pack, _)| pack));
+        self.unnamed_packs.extend(packs);
         self.remove_unnamed();
         // Now there may be room for one.
         core.ask_checkpoint();

@@ -37,6 +37,11 @@ pub(crate) struct Upkeep {
     /// Segments that no manifest names any more, and packs.
     unnamed: Vec<Arc<Segment>>,
     unnamed_packs: Vec<SegmentId>,
+    /// Those that the manifest before the newest still names: it counts where the newest can't be read.
+    unnamed_once: Vec<Arc<Segment>>,
+    unnamed_once_packs: Vec<SegmentId>,
+    /// What a crash left of an earlier life, with nothing in it that is not elsewhere by now.
+    superfluous: Vec<SegmentId>,
     /// Packs that no manifest names yet.
     new_packs: Vec<SegmentId>,
     /// Packs that little is left of and that were dealt with, whatever came of it.
@@ -58,6 +63,9 @@ impl Upkeep {
             graves: Graves::default(),
             unnamed: Vec::new(),
             unnamed_packs: Vec::new(),
+            unnamed_once: Vec::new(),
+            unnamed_once_packs: Vec::new(),
+            superfluous: Vec::new(),
             new_packs: Vec::new(),
             emptied: BTreeSet::new(),
             nothing_large_at: 0,
@@ -266,6 +274,9 @@ impl Upkeep {
 
     fn remove_unnamed(&mut self) {
         if !self.core.files_are_kept() {
+            for id in std::mem::take(&mut self.superfluous) {
+                let _ = self.core.files.remove(id);
+            }
             for segment in std::mem::take(&mut self.unnamed) {
                 self.remove(&segment);
             }
