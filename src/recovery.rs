@@ -552,6 +552,22 @@ fn unnamed_segments(
     Ok((found, hidden))
 }
 
+/// Segments that a life which was closed could not take back, of those that its last manifest tells of.
+fn left_by_the_closed(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec<SegmentHeader>> {
+    let mut found = Vec::new();
+    for id in &root.unnamed {
+        let path = segment_path(*id);
+        match names::open(disk, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            opened => {
+                opened.map_err(Error::io("open segment", path))?;
+                found.push(SegmentHeader::of_pack(origin, *id));
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool) -> Result<Found<'a>> {
     let disk = &*env.disk;
     let origin = identity.origin;
@@ -593,11 +609,11 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     for place in &plan.frames {
         replay.frame(place, &files[place.file].1)?;
     }
-    let mut leftovers = Vec::new();
-    let mut hidden = Vec::new();
-    if !clean {
-        (leftovers, hidden) = unnamed_segments(disk, origin, root, &replay, sync)?;
-    }
+    // After a clean end nothing else was begun and not named; no row has these, and no log needs them.
+    let (mut leftovers, hidden) = match clean {
+        true => (left_by_the_closed(disk, origin, root)?, Vec::new()),
+        false => unnamed_segments(disk, origin, root, &replay, sync)?,
+    };
     // Which log such a segment is of can't be told. Of a durable one it has nothing that is not elsewhere.
     if let Some(path) = hidden.first().filter(|_| !replay.touched.is_empty()) {
         replay.report.hidden_tail = Some(path.clone());

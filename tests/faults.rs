@@ -593,3 +593,23 @@ fn an_empty_segment_says_nothing_of_when_the_first_record_arrived() {
     assert_eq!(info.segments, 1);
     assert!(info.first_arrival_ms.is_some_and(|ms| ms >= ManualClock::START_MS), "{:?}", info.first_arrival_ms);
 }
+
+/// Memory for maps may be short for long, and what is short is tried again with every look: each left a file.
+#[test]
+fn a_segment_that_cannot_be_mapped_leaves_no_file() {
+    let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Map)).unwrap();
+    run.create_logs().unwrap();
+    run.apply(Op::Both { len: 500 }).unwrap();
+    let files = |run: &Run| run.disk.files().iter().filter(|(path, _)| path.starts_with("segments/")).count();
+    let before = files(&run);
+    run.disk.fail_nth_where(1, FaultKind::Forever, Errno::NoMemory, Some("map"), None);
+    for _ in 0..10 {
+        assert!(run.store.as_mut().unwrap().checkpoint().is_err());
+    }
+    assert_eq!(run.disk.faults_fired(), 10);
+    assert_eq!(files(&run), before);
+    run.disk.clear_faults();
+    run.apply(Op::Checkpoint).unwrap();
+    assert!(files(&run) > before);
+    run.apply(Op::Check).unwrap();
+}

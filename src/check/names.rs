@@ -129,6 +129,10 @@ fn unnamed(ins: &mut Inspection<'_>, path: &str, id: SegmentId, alone: bool, cer
     if root.retired.contains(&id) {
         return ins.find(Finding::note(path, "given up, but a crash left its name; the next open removes it"));
     }
+    if root.clean && root.unnamed.contains(&id) {
+        let what = "its owner could not take it back; nothing of it is needed";
+        return ins.find(Finding::note(path, what).advice("The first checkpoint after the next open removes it."));
+    }
     if !root.clean && may_be_left_over(root, id) {
         let what = "a crash left it before a manifest named it; what it holds is in the journal too";
         return ins.find(Finding::note(path, what).advice("The first checkpoint after the next open removes it."));

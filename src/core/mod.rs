@@ -87,8 +87,6 @@ pub(crate) struct Core {
     touched: Mutex<BTreeSet<LogId>>,
     /// Segments that a crash left without a manifest that names them, until a checkpoint of this life made them redundant.
     leftovers: Mutex<Vec<SegmentId>>,
-    /// How many backups need the files they copy.
-    files_kept: Mutex<usize>,
     /// Held by upkeep while it takes a step.
     upkeep_steps: Mutex<()>,
     /// Wall and monotonic time when they were last seen to agree.
@@ -122,7 +120,7 @@ pub(crate) struct KeepFiles<'a>(&'a Core);
 
 impl Drop for KeepFiles<'_> {
     fn drop(&mut self) {
-        *self.0.files_kept.lock() -= 1;
+        self.0.files.let_go();
         self.0.upkeep.ring();
     }
 }
@@ -206,7 +204,6 @@ impl Core {
             retired: Mutex::new(parts.retired),
             touched: Mutex::new(parts.touched),
             leftovers: Mutex::new(parts.leftovers),
-            files_kept: Mutex::default(),
             upkeep_steps: Mutex::default(),
             clocks,
             buffered_started: AtomicBool::new(false),
@@ -325,12 +322,8 @@ impl Core {
 
     /// Until it is dropped, files that no manifest names any more are kept.
     pub(crate) fn keep_files(&self) -> KeepFiles<'_> {
-        *self.files_kept.lock() += 1;
+        self.files.keep();
         KeepFiles(self)
-    }
-
-    pub(crate) fn files_are_kept(&self) -> bool {
-        *self.files_kept.lock() > 0
     }
 
     /// While it is held, there is no checkpoint, nothing is flushed, and no file of the journal is freed: what is appended waits where

@@ -159,6 +159,16 @@ pub(crate) struct SegmentFiles {
     removed: Mutex<BTreeSet<SegmentId>>,
     /// Whether a sync of a folder failed; held while one is under way.
     folder_sync_failed: Mutex<bool>,
+    kept: Mutex<Kept>,
+}
+
+/// What must not go because a backup copies it.
+#[derive(Default)]
+struct Kept {
+    /// How many backups there are.
+    backups: usize,
+    /// Files that nobody saw but a backup that lists a folder: taken back once there is none.
+    uncreated: Vec<SegmentId>,
 }
 
 /// A pack that pieces are copied from. It never changes.
@@ -227,6 +237,7 @@ impl SegmentFiles {
             folders: Mutex::default(),
             removed: Mutex::default(),
             folder_sync_failed: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -282,9 +293,35 @@ impl SegmentFiles {
         Ok((id, made?))
     }
 
-    /// Takes back a file that was created and that nobody saw. Its id goes to the next one: on a full disk this happens time and
+    /// Until [`SegmentFiles::let_go`] no file goes that somebody may have found in a folder.
+    pub(crate) fn keep(&self) {
+        self.kept.lock().backups += 1;
+    }
+
+    pub(crate) fn let_go(&self) {
+        let mut kept = self.kept.lock();
+        kept.backups -= 1;
+        if kept.backups == 0 {
+            std::mem::take(&mut kept.uncreated).into_iter().for_each(|id| self.remove_uncreated(id));
+        }
+    }
+
+    pub(crate) fn are_kept(&self) -> bool {
+        self.kept.lock().backups > 0
+    }
+
+    /// Takes back a file that was created and that nobody uses. Its id goes to the next one: on a full disk this happens time and
     /// again.
     pub(super) fn uncreate(&self, id: SegmentId) {
+        // Held until it is gone: a backup that begins then does not find it.
+        let mut kept = self.kept.lock();
+        match kept.backups {
+            0 => self.remove_uncreated(id),
+            _ => kept.uncreated.push(id),
+        }
+    }
+
+    fn remove_uncreated(&self, id: SegmentId) {
         // Where it can't be removed it stays one that no manifest names.
         if self.disk.remove(&segment_path(id)).is_ok() {
             self.unmade.lock().push(id);
@@ -367,6 +404,10 @@ impl SegmentFiles {
 
     /// What was removed so far stays removed, whatever comes. Nobody waits for it: until then a manifest says that they are to go.
     pub(crate) fn sync_removed(&self) -> io::Result<()> {
+        // One that has its name again may be what a backup is about to copy.
+        if self.are_kept() {
+            return Ok(());
+        }
         let is_gone = |id: &SegmentId| match self.remove(*id) {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
             Ok(()) => true,

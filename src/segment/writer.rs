@@ -324,11 +324,13 @@ impl SegmentWriter {
             let (id, file) = context.files.create()?;
             let header =
                 SegmentHeader { origin: context.files.origin, log: context.log, segment: id, base: first, bytes: 0 };
-            file.write_at(&header.encode(), 0).inspect_err(|_| context.files.uncreate(id))?;
-            context.files.note_stored(HEADER_BYTES as u64);
             let bytes_max = context.segment_bytes_max.max(HEADER_BYTES as u64 + len);
             let segment = Arc::new(Segment::fresh(id, context.log, context.salt, first, bytes_max));
-            context.files.adopt(&segment, file)?;
+            let begin =
+                || file.write_at(&header.encode(), 0).and_then(|()| context.files.adopt(&segment, file.clone()));
+            // What is short may be so for long, and each attempt would leave a file.
+            begin().inspect_err(|_| context.files.uncreate(id))?;
+            context.files.note_stored(HEADER_BYTES as u64);
             if let Some(sealed) = self.active.take() {
                 index::seal(&sealed.segment, context.files);
             }

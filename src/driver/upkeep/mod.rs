@@ -273,7 +273,7 @@ impl Upkeep {
     }
 
     fn remove_unnamed(&mut self) {
-        if !self.core.files_are_kept() {
+        if !self.core.files.are_kept() {
             for id in std::mem::take(&mut self.superfluous) {
                 let _ = self.core.files.remove(id);
             }
