@@ -253,6 +253,20 @@ impl Log {
         self.state.age_cutoff_ms(self.core.trusted_now_ms())
     }
 
+    /// Whether a floor holds its rules back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.state.floors.lowest().is_some()
+    }
+
+    /// Whether a record with this number and arrival may not be read any more.
+    pub(crate) fn hides(&self, number: SequenceNumber, arrival_ms: u64) -> Result<bool> {
+        let expired = self.age_cutoff_ms().is_some_and(|cutoff| arrival_ms < cutoff);
+        match expired {
+            true => Ok(!self.is_held() || number < self.horizon()?),
+            false => Ok(number < self.horizon_at_least()?),
+        }
+    }
+
     /// Stops time for the age rule.
     pub(crate) fn stop_age(&self) -> AgeStop {
         AgeStop::new(&self.state, || self.core.trusted_now_ms())
