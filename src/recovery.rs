@@ -104,7 +104,7 @@ pub struct OpenReport {
 
 impl OpenReport {
     /// Why nothing may be written on top of what was found.
-    fn read_only_because(&self) -> Option<String> {
+    pub(crate) fn read_only_because(&self) -> Option<String> {
         let journal = self.journal_damage.as_ref();
         let journal = journal.map(|place| format!("the journal is damaged ({place}); what came before it can be read"));
         let page = self.page_damage.as_ref();
