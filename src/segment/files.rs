@@ -137,6 +137,13 @@ impl Segment {
         !slot.earlier.is_empty()
     }
 
+    /// Slices of its mappings that readers hold.
+    pub(crate) fn pins(&self) -> u64 {
+        let slot = self.open.lock();
+        let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
+        maps.map(|map| map.pins() as u64).sum()
+    }
+
     /// What it has is somewhere else by now, or trimmed: nobody opens it again.
     pub(crate) fn bury(&self) {
         let mut slot = self.open.lock();
@@ -585,12 +592,7 @@ impl SegmentFiles {
     /// How many slices of mapped segments readers hold.
     pub(crate) fn pins(&self) -> u64 {
         let opened: Vec<_> = self.opened.lock().iter().filter_map(Weak::upgrade).collect();
-        let pins = |segment: Arc<Segment>| {
-            let slot = segment.open.lock();
-            let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
-            maps.map(|map| map.pins() as u64).sum::<u64>()
-        };
-        opened.into_iter().map(pins).sum()
+        opened.iter().map(|segment| segment.pins()).sum()
     }
 
     /// The segment's file is about to be removed: nobody opens it from now on. Answers with a descriptor of it.
