@@ -160,6 +160,9 @@ counters! {
     bulk_bytes,
     /// Bytes appended that no segment has yet.
     pending_bytes,
+    /// Bytes appended, or let in to be, and not acknowledged yet: by so much the high watermarks of all logs are behind their ends.
+    /// [`LogInfo::lag`](crate::LogInfo::lag) has it for one log.
+    lag_bytes,
     /// Records found in the journal when the store was opened.
     records_recovered,
     /// Records of segments that were trimmed or expired.
@@ -168,6 +171,8 @@ counters! {
     segments_freed,
     /// Bytes of freed segments that readers still pin.
     bytes_pinned,
+    /// For how many milliseconds the oldest of those pins has kept the space of a freed segment; 0 where there is none.
+    oldest_pin_ms,
     /// Checkpoints taken.
     checkpoints,
     /// Highest durable frame.

@@ -177,7 +177,7 @@ pub struct LogOptions {
     /// Only the newest batches of together at most so many stored bytes are readable; one that is larger by itself is not. Default
     /// `None`: no such rule.
     pub retention_bytes: Option<u64>,
-    /// How many bytes beyond the rules the floors of readers may hold back. Default 1 GiB.
+    /// How many bytes beyond the rules the floors of readers may hold back, in whole batches. Default 1 GiB.
     pub held_bytes_max: u64,
     /// A segment is sealed, and the next one begun, at this many bytes. Default 256 MiB, 16 KiB to 2 GiB. Retention frees
     /// whole segments; each costs a file.

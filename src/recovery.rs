@@ -37,7 +37,7 @@ use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::{Changes, Known, Manifest};
 use crate::metrics::Health;
 use crate::options::{Durability, StoreOptions};
-use crate::segment::{RESERVE_IDS, Segment, next_batch, segment_path};
+use crate::segment::{RESERVE_IDS, Segment, is_folder, next_batch, segment_of, segment_path};
 use crate::sync::{Arc, Ordering};
 use crate::withheld;
 
@@ -109,7 +109,7 @@ pub struct OpenReport {
 
 impl OpenReport {
     /// Why nothing may be written on top of what was found.
-    fn read_only_because(&self) -> Option<String> {
+    pub(crate) fn read_only_because(&self) -> Option<String> {
         let journal = self.journal_damage.as_ref();
         let journal = journal.map(|place| format!("the journal is damaged ({place}); what came before it can be read"));
         let page = self.page_damage.as_ref();
@@ -523,13 +523,10 @@ fn unnamed_segments(
         let entries = if sync { names::list(disk, folder) } else { names::look(disk, folder) };
         entries.map_err(Error::io("list", folder))
     };
-    for folder in list("segments")?.into_iter().filter(|e| e.is_dir) {
-        let ours = folder.name.len() == 2;
-        let folder = format!("segments/{}", folder.name);
-        let entries = list(&folder)?;
-        let ids = entries.iter().filter_map(|entry| entry.name.strip_suffix(".seg"));
-        let ids: Vec<_> = ids.filter_map(|id| u64::from_str_radix(id, 16).ok()).map(SegmentId).collect();
-        if sync && ours && ids.iter().all(|id| is_unnamed(id) && !named.contains(id)) {
+    for shard in list("segments")?.into_iter().filter(is_folder) {
+        let folder = format!("segments/{}", shard.name);
+        let ids: Vec<_> = list(&folder)?.iter().filter_map(|entry| segment_of(&shard.name, entry)).collect();
+        if sync && ids.iter().all(|id| is_unnamed(id) && !named.contains(id)) {
             names::renew(disk, &folder).map_err(Error::io("make name anew", &folder))?;
         }
         for id in ids.into_iter().filter(is_unnamed) {

@@ -394,6 +394,7 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let core = &self.life.core;
         core.counters.pending_bytes.store(core.budget.used(), std::sync::atomic::Ordering::Relaxed);
+        core.counters.lag_bytes.store(core.budget.lag(), std::sync::atomic::Ordering::Relaxed);
         core.counters.snapshot(core.env.disk.kind(), core.files.pins(), core.latency.percentiles())
     }
 
@@ -402,7 +403,22 @@ impl Store {
         self.life.core.health.get()
     }
 
-    /// Calls `callback` when the health becomes another kind of health, from the thread that notices it. It must not block.
+    /// Calls `callback` when the health becomes another kind of health, from the thread that notices it. It must not block. What the
+    /// health is by then, [`Store::health`] says.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use std::sync::mpsc;
+    /// use braidlog::{Health, Store};
+    /// let store = Store::open(dir.path())?;
+    /// let (changed, changes) = mpsc::channel();
+    /// store.on_health(move |health| drop(changed.send(health.clone())));
+    /// assert_eq!(store.health(), Health::Ok);
+    /// assert!(changes.try_recv().is_err(), "nothing has changed");
+    /// # store.close()
+    /// # }
+    /// ```
     pub fn on_health(&self, callback: impl Fn(&Health) + Send + Sync + 'static) {
         self.life.core.health.subscribe(Arc::new(callback));
     }

@@ -11,7 +11,7 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
 use crate::id::{FrameNumber, StoreId};
-use crate::journal::{FramePlace, Plan, Verdict, hides_a_frame, journal_path, plan, read_blocks, survey};
+use crate::journal::{FramePlace, Plan, Verdict, hides_a_frame, journal_path, number_of, plan, read_blocks, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
 use crate::withheld::{self, ASIDE};
 
@@ -167,15 +167,9 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
 /// The journal files by number, with their lengths; only those with exactly the name that we would give them.
 fn numbered(ins: &Inspection<'_>) -> Result<Vec<(u64, u64)>> {
     let mut numbered: Vec<(u64, u64)> =
-        ins.list("journal")?.iter().filter(|e| !e.is_dir).filter_map(|e| Some((number_of(&e.name)?, e.len))).collect();
+        ins.list("journal")?.iter().filter_map(|entry| Some((number_of(entry)?, entry.len))).collect();
     numbered.sort_unstable();
     Ok(numbered)
-}
-
-/// The number in a journal file's name, if it is exactly the name that we would give it.
-pub(super) fn number_of(name: &str) -> Option<u64> {
-    let number = u64::from_str_radix(name.strip_suffix(".jnl")?, 16).ok()?;
-    (journal_path(number).strip_prefix("journal/") == Some(name)).then_some(number)
 }
 
 /// The bytes of a file as opening has them: zeros stand for what the device can't read, and that comes with them.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use crate::env::{DirEntry, Disk};
+use crate::env::Disk;
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::checksum::Salt;
 use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, decode_page};
 use crate::id::LogId;
-use crate::manifest::{Manifest, manifest_path, read_root};
+use crate::manifest::{Manifest, manifest_path, numbers, read_root};
 
 use super::finding::{Finding, Severity};
 use super::identity::too_new;
@@ -86,14 +86,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>) -> Result<Option<Manifest>> {
 
 /// The numbers of files with exactly the name that we would give them. Others are foreign, whatever they look like.
 pub(super) fn files(disk: &dyn Disk) -> Vec<u64> {
-    let entries = disk.list("manifest").unwrap_or_default();
-    let number = |name: &str| u64::from_str_radix(name.strip_suffix(".man")?, 16).ok();
-    let ours = |entry: &DirEntry| {
-        number(&entry.name).filter(|n| !entry.is_dir && manifest_path(*n) == format!("manifest/{}", entry.name))
-    };
-    let mut numbers: Vec<u64> = entries.iter().filter_map(ours).collect();
-    numbers.sort_unstable();
-    numbers
+    numbers(disk).unwrap_or_default()
 }
 
 /// The number of the newest file.

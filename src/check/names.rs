@@ -5,29 +5,16 @@ use crate::error::Result;
 use crate::format::manifest::Root;
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::SegmentId;
-use crate::manifest::manifest_path;
-use crate::segment::{index_path, segment_path};
+use crate::journal;
+use crate::manifest;
+use crate::segment::{index_of, is_folder, segment_of};
 
 use super::finding::{Action, Finding};
 use super::identity::RESERVE_PATH;
 use super::inspection::{Inspection, LOCK_PATH};
-use super::journal::number_of;
 use super::repair::ASIDE;
 use super::replay::Claims;
 use super::tails::may_be_left_over;
-
-/// The segment that a file of this name in this folder would be, index or not. Only exactly our names count.
-fn id_of(folder: &str, name: &str) -> Option<SegmentId> {
-    let stem = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".idx"))?;
-    let id = SegmentId(u64::from_str_radix(stem, 16).ok()?);
-    let path = format!("segments/{folder}/{name}");
-    (path == segment_path(id) || path == index_path(id)).then_some(id)
-}
-
-/// The segment whose file has this name in this folder.
-pub(super) fn segment_of(folder: &str, name: &str) -> Option<SegmentId> {
-    id_of(folder, name).filter(|_| name.ends_with(".seg"))
-}
 
 /// Looks at every name. `known` is what exists, where that could be told.
 pub(super) fn inspect(ins: &mut Inspection<'_>, known: Option<(&Root, &Claims)>) -> Result<()> {
@@ -49,36 +36,33 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, known: Option<(&Root, &Claims)>)
         }
     }
     for entry in ins.list("journal")? {
-        if entry.is_dir || number_of(&entry.name).is_none() {
+        if journal::number_of(&entry).is_none() {
             foreign(ins, &format!("journal/{}", entry.name), entry.is_dir);
         }
     }
     for entry in ins.list("manifest")? {
-        let number = entry.name.strip_suffix(".man").and_then(|n| u64::from_str_radix(n, 16).ok());
-        let path = format!("manifest/{}", entry.name);
-        if entry.is_dir || number.is_none_or(|number| manifest_path(number) != path) {
-            foreign(ins, &path, entry.is_dir);
+        if manifest::number_of(&entry).is_none() {
+            foreign(ins, &format!("manifest/{}", entry.name), entry.is_dir);
         }
     }
     // Where something that would name segments can't be read, nothing may be taken for unnamed.
     let certain = known.is_some() && !ins.is_uncertain();
     for folder in ins.list("segments")? {
         let path = format!("segments/{}", folder.name);
-        let ours = folder.name.len() == 2 && folder.name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !folder.is_dir || !ours {
+        if !is_folder(&folder) {
             foreign(ins, &path, folder.is_dir);
             continue;
         }
         let entries = ins.list(&path)?;
         for entry in &entries {
             let path = format!("{path}/{}", entry.name);
-            match id_of(&folder.name, &entry.name).filter(|_| !entry.is_dir) {
+            match segment_of(&folder.name, entry).or_else(|| index_of(&folder.name, entry)) {
                 None => foreign(ins, &path, entry.is_dir),
                 Some(id) => {
                     let Some((root, claims)) = known else { continue };
                     if !claims.named.contains(&id) {
                         ins.passed(entry.len);
-                        let alone = !entries.iter().any(|e| segment_of(&folder.name, &e.name) == Some(id));
+                        let alone = !entries.iter().any(|e| segment_of(&folder.name, e) == Some(id));
                         if claims.replaced.contains(&id) {
                             let what = "a later segment has its records too; the next open gives it up";
                             ins.find(Finding::note(&path, what));

@@ -15,12 +15,11 @@ use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::manifest::{manifest_path, read_root};
 use crate::options::LogOptions;
-use crate::segment::segment_path;
+use crate::segment::{segment_of, segment_path};
 
 use super::inspection::Inspection;
 use super::journal::Journal;
 use super::manifests;
-use super::names::segment_of;
 use super::replay::InJournal;
 use super::salvage::Salvager;
 use super::walk::{Event, walk};
@@ -49,7 +48,7 @@ pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mu
     let mut logs: BTreeMap<LogId, Pieces> = BTreeMap::new();
     for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
         for entry in ins.list(&format!("segments/{}", folder.name))? {
-            let Some(id) = segment_of(&folder.name, &entry.name) else { continue };
+            let Some(id) = segment_of(&folder.name, &entry) else { continue };
             let mut bytes = [0; HEADER_BYTES];
             let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
             let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());

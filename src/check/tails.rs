@@ -10,12 +10,11 @@ use crate::format::manifest::{Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::manifest::Manifest;
-use crate::segment::{RESERVE_IDS, scan_tail, segment_path};
+use crate::segment::{RESERVE_IDS, scan_tail, segment_of, segment_path};
 
 use super::finding::Finding;
 use super::inspection::Inspection;
 use super::journal::{Journal, dirty};
-use super::names::segment_of;
 use super::replay::{Claim, Claims};
 
 /// Whether a crash may have left this segment before a manifest named it.
@@ -74,7 +73,7 @@ pub(super) fn headers(ins: &Inspection<'_>, is_asked_about: impl Fn(SegmentId) -
     let mut found = Vec::new();
     for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
         for entry in ins.list(&format!("segments/{}", folder.name))? {
-            let Some(id) = segment_of(&folder.name, &entry.name).filter(|id| is_asked_about(*id)) else { continue };
+            let Some(id) = segment_of(&folder.name, &entry).filter(|id| is_asked_about(*id)) else { continue };
             let mut bytes = [0; HEADER_BYTES];
             let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
             let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());

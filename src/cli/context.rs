@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::Failure;
+use crate::recovery::OpenReport;
 use crate::{Error, Store};
 
 /// How long an owner waits for someone who only looks: `ls`, or a `cat --follow` that looks every now and then.
@@ -86,21 +87,7 @@ impl Context {
 
     /// Says what opening found that its owner should know.
     pub(crate) fn warn_of(&self, store: &Store) {
-        let report = store.open_report();
-        if let Some(name) = &report.network_file_system {
-            self.warn(&format!(
-                "the store lies on a network file system ({name}), whose locks and syncs may not hold; use a local disk"
-            ));
-        }
-        if let Some(damage) = &report.journal_damage {
-            self.warn(&format!("the journal is damaged ({damage}); run `braidlog check`"));
-        }
-        if let Some(damage) = &report.manifest_damage {
-            self.warn(&format!("the newest manifest is damaged, the one before was used: {damage}"));
-        }
-        for (log, at) in &report.stopped_logs {
-            self.warn(&format!("log {log:?} is damaged from number {at} on; run `braidlog check`"));
-        }
+        warnings(store.open_report()).iter().for_each(|line| self.warn(line));
     }
 
     /// A line on standard error that isn't an error.
@@ -158,6 +145,40 @@ impl Context {
     }
 }
 
+/// What of an open its owner should know, a line each.
+fn warnings(report: &OpenReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(name) = &report.network_file_system {
+        lines.push(format!(
+            "the store lies on a network file system ({name}), whose locks and syncs may not hold; use a local disk"
+        ));
+    }
+    if let Some(damage) = &report.journal_damage {
+        lines.push(format!("the journal is damaged ({damage}); run `braidlog check`"));
+    }
+    if report.device_lied {
+        lines.push(
+            "the device said that it had written what it had not; don't trust it, and copy what is left elsewhere"
+                .to_owned(),
+        );
+    }
+    if let Some(damage) = &report.manifest_damage {
+        lines.push(format!("the newest manifest is damaged, the one before was used: {damage}"));
+    }
+    if let Some(damage) = &report.page_damage {
+        lines.push(format!(
+            "a page of the manifest is damaged, and the journal has changes of its logs ({damage}); run `braidlog check`"
+        ));
+    }
+    if let Some(path) = &report.hidden_tail {
+        lines.push(format!("{path} can't be read, and a buffered log may go on in it; run `braidlog check`"));
+    }
+    for (log, at) in &report.stopped_logs {
+        lines.push(format!("log {log:?} is damaged from number {at} on; run `braidlog check`"));
+    }
+    lines
+}
+
 /// Opens as an owner.
 pub(crate) fn open_as_owner(path: &Path) -> Result<Store, Failure> {
     patiently(|| Store::open(path))
@@ -181,4 +202,28 @@ pub(crate) fn patiently<T>(mut open: impl FnMut() -> crate::Result<T>) -> Result
 /// A line on standard error. Where that can't be written there is nobody to tell.
 pub(crate) fn tell(line: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_an_open_found_is_warned_of() {
+        let place = || Some("there".to_owned());
+        let reports = [
+            OpenReport { network_file_system: place(), ..OpenReport::default() },
+            OpenReport { journal_damage: place(), ..OpenReport::default() },
+            OpenReport { manifest_damage: place(), ..OpenReport::default() },
+            OpenReport { page_damage: place(), ..OpenReport::default() },
+            OpenReport { hidden_tail: place(), ..OpenReport::default() },
+            OpenReport { stopped_logs: vec![("there".to_owned(), 7)], ..OpenReport::default() },
+        ];
+        for report in reports {
+            assert!(matches!(&warnings(&report)[..], [line] if line.contains("there")), "{report:?}");
+        }
+        let lied = OpenReport { journal_damage: place(), device_lied: true, ..OpenReport::default() };
+        assert_eq!(warnings(&lied).len(), 2);
+        assert!(warnings(&OpenReport::default()).is_empty());
+    }
 }

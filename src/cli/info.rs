@@ -8,6 +8,7 @@ use serde_json::json;
 use super::table::Table;
 use super::{Context, Failure, options, time, units};
 use crate::env::{Disk, RealDisk};
+use crate::recovery::OpenReport;
 use crate::{Engine, EngineOptions, Log, StartAt, Store};
 
 /// Arguments of `braidlog info`.
@@ -108,6 +109,15 @@ fn usage(disk: &RealDisk, folder: &str, total: &mut Usage) -> std::io::Result<()
     Ok(())
 }
 
+/// How the store would be to an owner who opens it, as far as one who only looks can tell.
+fn health_of(report: &OpenReport) -> String {
+    match (report.read_only_because(), report.stopped_logs.len()) {
+        (Some(why), _) => format!("read-only: {why}"),
+        (None, 0) => "ok".to_owned(),
+        (None, n) => format!("{} damaged", units::counted(n as u64, "log")),
+    }
+}
+
 fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
     let root = context.store.display().to_string();
     let disk = RealDisk::open(&context.store).map_err(Failure::io(format!("open {root}")))?;
@@ -129,11 +139,7 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
         }
     };
     // An inspector can't know more than what opening found: whether the store takes writes shows when it has an owner.
-    let health = match (&report.journal_damage, report.stopped_logs.len()) {
-        (Some(damage), _) => format!("read-only: the journal is damaged ({damage})"),
-        (None, 0) => "ok".to_owned(),
-        (None, n) => format!("{} damaged", units::counted(n as u64, "log")),
-    };
+    let health = health_of(report);
     if context.json {
         let folder = |usage: &Usage| json!({ "files": usage.files, "bytes": usage.bytes });
         let value = json!({
@@ -157,6 +163,8 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
                 "manifest_damage": report.manifest_damage,
                 "network_file_system": report.network_file_system,
                 "journal_damage": report.journal_damage,
+                "page_damage": report.page_damage,
+                "hidden_tail": report.hidden_tail,
                 "device_lied": report.device_lied,
                 "stopped_logs": report.stopped_logs,
             },
@@ -192,9 +200,43 @@ fn about_store(context: &mut Context, store: &Store) -> Result<(), Failure> {
     for (log, at) in &report.stopped_logs {
         table.row(["damaged".to_owned(), format!("log {log:?} from number {at} on")]);
     }
-    if let Some(damage) = &report.manifest_damage {
-        table.row(["manifest damage", damage.as_str()]);
+    let damages = [
+        ("journal damage", &report.journal_damage),
+        ("manifest damage", &report.manifest_damage),
+        ("page damage", &report.page_damage),
+        ("hidden tail", &report.hidden_tail),
+    ];
+    for (what, damage) in damages {
+        if let Some(damage) = damage {
+            table.row([what, damage.as_str()]);
+        }
+    }
+    if report.device_lied {
+        table.row(["device", "said that it had written what it had not"]);
     }
     table.write(&mut context.out)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by an audit: a store whose owner would be read-only was called well, but for a damaged journal.
+    #[test]
+    fn whatever_keeps_an_owner_from_writing_is_told() {
+        let place = || Some("segments/2a/000000000000002a.seg".to_owned());
+        let reports = [
+            OpenReport { journal_damage: place(), ..OpenReport::default() },
+            OpenReport { page_damage: place(), ..OpenReport::default() },
+            OpenReport { hidden_tail: place(), ..OpenReport::default() },
+        ];
+        for report in reports {
+            let health = health_of(&report);
+            assert!(health.starts_with("read-only: ") && health.contains("2a.seg"), "{health}");
+        }
+        assert_eq!(health_of(&OpenReport::default()), "ok");
+        let stopped = OpenReport { stopped_logs: vec![("clicks".to_owned(), 7)], ..OpenReport::default() };
+        assert_eq!(health_of(&stopped), "1 log damaged");
+    }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Budget {
     pub(super) used: AtomicU64,
     /// The part of it that is framed and waits for a segment: what flushing would free.
     pub(super) framed: AtomicU64,
+    /// The part of that whose frames aren't durable yet.
+    in_flight: AtomicU64,
     max: u64,
     waiting: AtomicU64,
     /// The most that an append asked for and did not get since the upkeep last saw to that.
@@ -25,6 +27,7 @@ impl Budget {
         Budget {
             used: AtomicU64::new(0),
             framed: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             max,
             waiting: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
@@ -109,7 +112,18 @@ impl Budget {
 
     /// Bytes that were admitted are framed now.
     pub(crate) fn framed(&self, bytes: u64) {
+        self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         self.framed.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes that were framed are durable now.
+    pub(crate) fn acknowledged(&self, bytes: u64) {
+        self.in_flight.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes that were admitted and that nobody was told are durable.
+    pub(crate) fn lag(&self) -> u64 {
+        self.used().saturating_sub(self.waiting_for_segments()) + self.in_flight.load(Ordering::Acquire)
     }
 
     /// Framed bytes are in a segment now, or needed no more.

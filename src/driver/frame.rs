@@ -191,8 +191,10 @@ impl Draft {
         let telling = self.entries.iter().any(|entry| entry.kind != EntryKind::Mark);
         self.entries.clear();
         self.rows.clear();
+        let framed = self.framed as u64;
         (self.bytes, self.admitted, self.framed) = (0, 0, 0);
         let frame = Frame {
+            framed,
             number: header.frame,
             checksum,
             shares: std::mem::take(&mut self.shares),
@@ -211,6 +213,8 @@ impl Draft {
 pub(super) struct Frame {
     pub(super) number: FrameNumber,
     pub(super) checksum: u32,
+    /// Bytes of its batches.
+    framed: u64,
     shares: Vec<Share>,
     effects: Vec<Effect>,
     /// Resolved with this frame: it is the last one of its turn.
@@ -274,6 +278,7 @@ impl Frame {
         }
         fence(Ordering::SeqCst);
         self.shares.iter().for_each(|share| share.log.watch.wake_behind_fence());
+        core.budget.acknowledged(self.framed);
         add(&core.counters.records_appended, records);
         add(&core.counters.bytes_appended, bytes);
         add(&core.counters.frames, 1);

@@ -77,6 +77,18 @@ pub(crate) fn open(disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn DiskFile>>
     })
 }
 
+/// The largest number that a name of ours has: no life gets there, and whatever counts on from a name does not run over.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// The number in the name of a file of ours, of which `path_of` is the path. Only exactly the name that we would give it counts: one
+/// that merely reads as the same number is another file, and who takes it for ours has a number twice, or looks for a file that is
+/// not there.
+pub(crate) fn number_in(folder: &str, entry: &DirEntry, suffix: &str, path_of: impl Fn(u64) -> String) -> Option<u64> {
+    let number = u64::from_str_radix(entry.name.strip_suffix(suffix)?, 16).ok()?;
+    let ours = !entry.is_dir && number <= NUMBER_MAX && path_of(number) == format!("{folder}/{}", entry.name);
+    ours.then_some(number)
+}
+
 /// The name that an entry had before it was to be made anew.
 pub(crate) fn name_of_aside(name: &str) -> Option<&str> {
     name.strip_suffix(ASIDE)
@@ -116,6 +128,21 @@ mod tests {
         }
         assert_eq!(open(&disk, "segments/20/d").err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
         assert_eq!(disk.list("segments").unwrap()[0].name, "19.renewed");
+    }
+
+    #[test]
+    fn only_the_name_that_a_number_has_counts() {
+        let path_of = |number: u64| format!("journal/{number:08x}.jnl");
+        let number = |name: &str, is_dir| {
+            number_in("journal", &DirEntry { name: name.to_owned(), is_dir, len: 0 }, ".jnl", path_of)
+        };
+        assert_eq!(number("0000002a.jnl", false), Some(42));
+        assert_eq!(number("123456789a.jnl", false), Some(0x12_3456_789a));
+        assert_eq!(number("0000002a.jnl", true), None);
+        for name in ["2a.jnl", "00000002a.jnl", "0000002A.jnl", "+000002a.jnl", "0000002a", ".jnl", "x.jnl"] {
+            assert_eq!(number(name, false), None, "{name}");
+        }
+        assert_eq!(number("ffffffffffffffff.jnl", false), None);
     }
 
     #[test]

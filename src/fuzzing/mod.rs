@@ -458,6 +458,19 @@ const EDGES: [u64; 16] = [
     u64::MAX,
 ];
 
+/// A path whose last part may be another one that reads as a number too.
+fn misspelt(path: &str, how: u8) -> String {
+    let Some((folder, name)) = path.rsplit_once('/') else { return path.to_owned() };
+    let Some((stem, suffix)) = name.split_once('.') else { return path.to_owned() };
+    let stem = match how {
+        1 => stem.trim_start_matches('0').to_owned(),
+        2 => stem.to_uppercase(),
+        3 => "f".repeat(16),
+        _ => stem.to_owned(),
+    };
+    format!("{folder}/{stem}.{suffix}")
+}
+
 /// Makes the edits that `input` describes to some files of a tree.
 fn edit(tree: &mut Tree, input: &mut Input<'_>, suffix: &str) {
     let paths: Vec<String> = tree.keys().filter(|path| path.ends_with(suffix)).cloned().collect();
@@ -506,14 +519,15 @@ fn edit(tree: &mut Tree, input: &mut Input<'_>, suffix: &str) {
             }
             10 => drop(tree.remove(path)),
             11 => {
-                // The same file once more, under a name close by.
-                let stem = 2 + usize::from(input.u8() % 6);
+                // The same file once more, under a name close by: one that we give, or one that only reads like it.
+                let how = input.u8();
+                let stem = 2 + usize::from(how % 6);
                 if let Some(dot) = path.rfind('.').filter(|dot| *dot > stem) {
                     let mut name = path.clone().into_bytes();
                     name[dot - 1 - stem % 3] = b"0123456789abcdef"[usize::from(input.u8() % 16)];
                     let copy = bytes.clone();
                     if let Ok(name) = String::from_utf8(name) {
-                        tree.insert(name, copy);
+                        tree.insert(misspelt(&name, how / 6 % 4), copy);
                     }
                 }
             }

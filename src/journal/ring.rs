@@ -7,7 +7,7 @@
 
 use std::io;
 
-use crate::env::{Access, BLOCK, Disk, DiskFile, Pace, names};
+use crate::env::{Access, BLOCK, DirEntry, Disk, DiskFile, Pace, names};
 use crate::error::{Error, Result, is_no_space};
 use crate::id::FrameNumber;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
@@ -16,8 +16,9 @@ pub(crate) fn journal_path(number: u64) -> String {
     format!("journal/{number:08x}.jnl")
 }
 
-fn number_of(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.strip_suffix(".jnl")?, 16).ok()
+/// The number of a file of the journal; `None` for what is none.
+pub(crate) fn number_of(entry: &DirEntry) -> Option<u64> {
+    names::number_in("journal", entry, ".jnl", journal_path)
 }
 
 struct JournalFile {
@@ -81,7 +82,7 @@ impl Ring {
         // Whoever only reads needs none that is aside: it holds no frame.
         let entries = if access == Access::Read { disk.list("journal") } else { names::list(disk, "journal") };
         for entry in entries.map_err(Error::io("list", "journal"))? {
-            if let Some(number) = number_of(&entry.name) {
+            if let Some(number) = number_of(&entry) {
                 let path = journal_path(number);
                 let file = disk.open(&path, access).map_err(Error::io("open", path))?;
                 found.push(Found { number, file });
@@ -230,7 +231,7 @@ impl Ring {
         state.lacks_spare() || state.lacks_next(self.files_max)
     }
 
-    /// Makes that file, off the path of any append.
+    /// Makes that file, off the path of any append. Its number does not run over: no name counts that is near the end.
     pub(crate) fn make_file(&self, pace: &Pace) -> io::Result<()> {
         let number = self.state.lock().files.last().map_or(0, |f| f.number + 1);
         let file = make(&*self.disk, number, self.file_bytes, pace)?;

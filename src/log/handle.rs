@@ -253,6 +253,20 @@ impl Log {
         self.state.age_cutoff_ms(self.core.trusted_now_ms())
     }
 
+    /// Whether a floor holds its rules back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.state.floors.lowest().is_some()
+    }
+
+    /// Whether a record with this number and arrival may not be read any more.
+    pub(crate) fn hides(&self, number: SequenceNumber, arrival_ms: u64) -> Result<bool> {
+        let expired = self.age_cutoff_ms().is_some_and(|cutoff| arrival_ms < cutoff);
+        match expired {
+            true => Ok(!self.is_held() || number < self.horizon()?),
+            false => Ok(number < self.horizon_at_least()?),
+        }
+    }
+
     /// Stops time for the age rule.
     pub(crate) fn stop_age(&self) -> AgeStop {
         AgeStop::new(&self.state, || self.core.trusted_now_ms())
@@ -317,6 +331,9 @@ impl Log {
 
     /// Segments and bytes of the log.
     pub fn info(&self) -> LogInfo {
+        // Before the end is: what is readable by then was appended.
+        let high = self.end();
+        let appended = self.state.appender.lock().next();
         let view = self.state.view.read().unwrap_or_else(|p| p.into_inner());
         LogInfo {
             segments: view.segments.len(),
@@ -335,6 +352,9 @@ impl Log {
                 .find(|s| !s.is_empty())
                 .map(|s| s.last_arrival_ms())),
             trimmed: self.state.trimmed(),
+            lag: appended.saturating_sub(high),
+            held_from: self.state.floors.lowest(),
+            oldest_pin: view.segments.iter().find(|s| s.pins() > 0).map(|s| s.base),
             stopped_at: self.state.stopped_at(),
         }
     }
@@ -404,6 +424,15 @@ pub struct LogInfo {
     pub last_arrival_ms: Option<u64>,
     /// The horizon set by explicit trims and by freed segments.
     pub trimmed: SequenceNumber,
+    /// How many records were appended and are not readable yet, because they are not acknowledged: by so much the high watermark,
+    /// [`Log::end`], lags behind. Records of a transaction count from when it is its turn.
+    pub lag: u64,
+    /// The position of the lowest [`Floor`]: retention by age and bytes is held back there, within `held_bytes_max`.
+    pub held_from: Option<SequenceNumber>,
+    /// The first number of the oldest segment of which readers hold records in mapped memory: its space, and in this process its
+    /// mapping, stay for as long as they do. `None` also where records are copied ([`ReadMode::Copy`](crate::ReadMode::Copy)). What
+    /// was freed already is in [`Stats::oldest_pin_ms`](crate::Stats::oldest_pin_ms).
+    pub oldest_pin: Option<SequenceNumber>,
     /// Where an open found it damaged, in this life or an earlier one: nothing is read or appended from there on.
     pub stopped_at: Option<SequenceNumber>,
 }

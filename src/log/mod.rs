@@ -119,9 +119,14 @@ pub(crate) struct LogState {
     trim_asked: AtomicU64,
     /// Everything below has expired by a rule; not on disk, for it follows from the rule.
     expired: AtomicU64,
+    /// Everything below is known not to be readable any more: trims, rules as far as anybody worked them out, and all of a deleted
+    /// log. For who looks at each record.
+    gone: AtomicU64,
     /// First number that was lost to damage; [`NONE`] while all is well.
     stopped_at: AtomicU64,
     byte_horizon: Mutex<(u64, SequenceNumber)>,
+    /// How far back floors may hold a rule's horizon: the horizon, how many bytes they may hold, and the answer.
+    held_from: Mutex<(SequenceNumber, u64, SequenceNumber)>,
     /// Whether an age or byte rule is set, for a look without the lock.
     rules: AtomicBool,
     /// Where time stands for the age rule, see [`AgeStop`]; [`NONE`] while it goes on.
@@ -188,8 +193,10 @@ impl LogState {
             horizon: AtomicU64::new(row.horizon),
             trim_asked: AtomicU64::new(row.horizon),
             expired: AtomicU64::new(0),
+            gone: AtomicU64::new(row.horizon),
             stopped_at: AtomicU64::new(row.stopped_at.unwrap_or(NONE)),
             byte_horizon: Mutex::new((NONE, 0)),
+            held_from: Mutex::new((NONE, 0, 0)),
             rules: AtomicBool::new(rules),
             age_stands_ms: AtomicU64::new(NONE),
         }
@@ -262,8 +269,19 @@ impl LogState {
 
     pub(crate) fn trim(&self, upto: SequenceNumber) {
         if self.horizon.fetch_max(upto, Ordering::AcqRel) < upto {
+            self.note_gone(upto);
             self.let_go();
         }
+    }
+
+    fn note_gone(&self, below: SequenceNumber) {
+        self.gone.fetch_max(below, Ordering::AcqRel);
+    }
+
+    /// Whether anybody found that this record may not be read any more.
+    #[inline]
+    pub(crate) fn is_known_gone(&self, number: SequenceNumber) -> bool {
+        number < self.gone.load(Ordering::Acquire)
     }
 
     pub(crate) fn ask_trim(&self, upto: SequenceNumber) {
@@ -292,6 +310,7 @@ impl LogState {
     /// The deletion is durable: handles and readers end.
     pub(crate) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
+        self.note_gone(NONE);
         self.let_go();
         self.watch.wake();
     }

@@ -201,6 +201,13 @@ pub(crate) enum Bound {
 /// As an iterator it yields records up to the high watermark and then ends; more may come later, see [`Reader::wait`].
 /// Records that were trimmed under it are an error, once, with the way on in [`Reader::skip_trimmed`].
 ///
+/// [`Reader::read`] and [`Reader::next_batch`] look at what may be read each time they are called. An iterator has fetched a whole
+/// batch, at most 32 KiB of small records, and yields the rest of it with a look at less: a trim or a deletion ends it at the next
+/// record; that a record's age or byte rule has tripped since the batch was fetched it finds out as soon as anybody has looked, a pass
+/// of retention ([`retention_interval`](crate::StoreOptions::retention_interval)) at the latest, and otherwise at the next batch. Who
+/// takes long over a record and must not get one that expired meanwhile calls `read`. What was handed out, a [`Record`] or a
+/// [`Batch`], stays readable for as long as it is kept.
+///
 /// ```
 /// # fn main() -> braidlog::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
@@ -308,8 +315,7 @@ impl Reader {
     /// As [`Reader::next_batch`].
     pub(crate) fn pass(&mut self, first: SequenceNumber, arrival_ms: u64, next: SequenceNumber) -> Result<bool> {
         self.log.state.check_alive()?;
-        let expired = self.log.age_cutoff_ms().is_some_and(|cutoff| arrival_ms < cutoff);
-        if expired || first < self.log.horizon_at_least()? {
+        if self.log.hides(first, arrival_ms)? {
             return Ok(false);
         }
         (self.walk, self.at, self.next) = (None, None, next);
@@ -322,7 +328,8 @@ impl Reader {
     /// [`Error::Trimmed`] when retention overtook the reader, [`Error::Damaged`] with the place, [`Error::LogDeleted`],
     /// [`Error::LogStopped`] at the end of what a damaged log still has.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
-        // What iteration by record left over comes first.
+        // What iteration by record left over comes first, if it may still be read.
+        self.look_again()?;
         if let Some(rest) = self.walk.take().and_then(Walk::into_rest) {
             return Ok(Some(rest));
         }
@@ -351,13 +358,8 @@ impl Reader {
             if let Some(cutoff) = cutoff_ms
                 && header.first_arrival_ms < cutoff
             {
-                // The age rule cuts between two records, so where it cuts the batch is looked at record by record.
-                let expired = batch.iter().take_while(|record| record.arrival_ms < cutoff).count() as u64;
-                if expired > 0 {
-                    let upto = self.next + expired;
-                    // Who skips what was trimmed must get on, also where the horizon can't be looked up.
-                    self.log.state.note_expired(&self.log.core.files, upto)?;
-                    let horizon = self.log.horizon()?.max(upto);
+                let horizon = self.age_horizon(&batch, cutoff)?;
+                if self.next < horizon {
                     let log = self.log.state.name.to_string();
                     return Err(Error::Trimmed { log, position: self.next, horizon });
                 }
@@ -365,6 +367,23 @@ impl Reader {
             self.next = batch.upto;
             return Ok(Some(batch));
         }
+    }
+
+    /// Where reading goes on in, or after, a batch whose first record has expired.
+    fn age_horizon(&self, batch: &Batch, cutoff_ms: u64) -> Result<SequenceNumber> {
+        // What a floor keeps of it the records don't say.
+        if self.log.is_held() {
+            return self.log.horizon();
+        }
+        // The rule cuts between two records, so where it cuts the batch is looked at record by record.
+        let expired = batch.iter().take_while(|record| record.arrival_ms < cutoff_ms).count() as u64;
+        if expired == 0 {
+            return Ok(self.next);
+        }
+        let upto = self.next + expired;
+        // Who skips what was trimmed must get on, also where the horizon can't be looked up.
+        self.log.state.note_expired(&self.log.core.files, upto)?;
+        Ok(self.log.horizon()?.max(upto))
     }
 
     /// The batch that holds `self.next`; `None` after moving `self.next` over a gap.
@@ -470,9 +489,7 @@ impl Reader {
         let Some(walk) = &self.walk else { return Ok(()) };
         self.log.state.check_alive()?;
         let position = walk.position();
-        let first_arrival_ms = walk.batch.header.first_arrival_ms;
-        let expired = self.log.age_cutoff_ms().is_some_and(|cutoff| first_arrival_ms < cutoff);
-        if expired || position < self.log.horizon_at_least()? {
+        if self.log.hides(position, walk.batch.header.first_arrival_ms)? {
             (self.walk, self.next) = (None, position);
         }
         Ok(())
@@ -489,6 +506,12 @@ impl Reader {
     /// The first record of the next batch.
     #[inline(never)]
     fn next_walk(&mut self) -> Result<Option<Record>> {
+        if let Some(walk) = &self.walk
+            && self.log.state.is_known_gone(walk.position())
+        {
+            // Not all of its batch was read: the look at its place says what became of it.
+            self.next = walk.position();
+        }
         loop {
             self.walk = None;
             let Some(batch) = self.next_batch()? else { return Ok(None) };
@@ -555,9 +578,13 @@ impl Reader {
 impl Reader {
     #[inline]
     fn advance(&mut self) -> Option<Result<Record>> {
-        match self.walk.as_mut().and_then(Walk::next) {
-            Some(record) => Some(Ok(record)),
-            None => self.next_walk().transpose(),
+        // One load and one comparison: what would have to look at a clock, or at sizes, is looked at once a batch.
+        match self.walk.as_mut() {
+            Some(walk) if !self.log.state.is_known_gone(walk.cursor.next_sequence_number()) => match walk.next() {
+                Some(record) => Some(Ok(record)),
+                None => self.next_walk().transpose(),
+            },
+            _ => self.next_walk().transpose(),
         }
     }
 }

@@ -158,7 +158,7 @@ fn count_back(
 ) -> Result<SequenceNumber> {
     let mut left = bytes_max;
     let mut first = upto;
-    for header in pending.iter().rev().filter(|h| h.end() <= upto) {
+    for header in pending.iter().rev().filter(|h| h.first < upto) {
         match left.checked_sub(header.padded_len() as u64) {
             Some(rest) => (left, first) = (rest, header.first),
             None => return Ok(first),
@@ -175,8 +175,8 @@ fn count_back(
         // In this order: it may grow.
         let bytes = segment.bytes();
         let end = match segment.end() > limit {
-            true => match segment.locate(files, limit) {
-                Ok(location) => location.position,
+            true => match segment.end_of_batch(files, limit - 1) {
+                Ok(end) => end,
                 // How much of it counts can't be told, and it counts for little: it is written while it is looked at.
                 Err(Error::Damaged { .. }) if !segment.is_buried() => start,
                 Err(error) => return Err(error),
@@ -244,13 +244,26 @@ impl LogState {
     fn held_back(&self, files: &SegmentFiles, rule: SequenceNumber) -> Result<SequenceNumber> {
         let Some(floor) = self.floors.lowest().filter(|floor| *floor < rule) else { return Ok(rule) };
         let held_bytes_max = self.options.read().unwrap_or_else(|p| p.into_inner()).held_bytes_max;
-        Ok(floor.max(self.first_within(files, Some(rule), held_bytes_max)?))
+        Ok(floor.max(self.held_from(files, rule, held_bytes_max)?))
     }
 
     /// As [`LogState::held_back`]; never moves back.
     fn apply_rule(&self, files: &SegmentFiles, rule: SequenceNumber) -> Result<SequenceNumber> {
         let horizon = self.held_back(files, rule)?;
-        Ok(self.expired.fetch_max(horizon, Ordering::AcqRel).max(horizon))
+        let horizon = self.expired.fetch_max(horizon, Ordering::AcqRel).max(horizon);
+        self.note_gone(horizon);
+        Ok(horizon)
+    }
+
+    /// The first batch that floors may hold back from a rule's horizon. Asked for each batch that a reader takes from what they
+    /// hold, and worked out once for each horizon.
+    fn held_from(&self, files: &SegmentFiles, rule: SequenceNumber, held_bytes_max: u64) -> Result<SequenceNumber> {
+        let mut held = self.held_from.lock();
+        if (held.0, held.1) != (rule, held_bytes_max) {
+            let first = self.first_within(files, Some(rule), held_bytes_max)?;
+            *held = (rule, held_bytes_max, first);
+        }
+        Ok(held.2)
     }
 
     /// The age rule, if there is one, as the arrival below which records have expired.
@@ -288,7 +301,7 @@ impl LogState {
     }
 
     /// The first batch from which to `upto` (or the high watermark) there are at most `bytes_max` stored bytes. Counts whole
-    /// batches.
+    /// batches, also one that `upto` cuts in two.
     fn first_within(
         &self,
         files: &SegmentFiles,

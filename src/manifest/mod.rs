@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::env::real::is_unreadable;
-use crate::env::{Access, Disk, DiskFile, Pace};
+use crate::env::{Access, DirEntry, Disk, DiskFile, Pace, names};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::checksum::Salt;
@@ -55,11 +55,15 @@ pub(crate) fn manifest_path(number: u64) -> String {
     format!("manifest/{number:016x}.man")
 }
 
+/// The number of a manifest file; `None` for what is none.
+pub(crate) fn number_of(entry: &DirEntry) -> Option<u64> {
+    names::number_in("manifest", entry, ".man", manifest_path)
+}
+
 /// The numbers of the manifest files there are, oldest first.
 pub(crate) fn numbers(disk: &dyn Disk) -> Result<Vec<u64>> {
     let entries = disk.list("manifest").map_err(Error::io("list", "manifest"))?;
-    let number = |name: &str| u64::from_str_radix(name.strip_suffix(".man")?, 16).ok();
-    let mut numbers: Vec<u64> = entries.iter().filter_map(|e| number(&e.name)).collect();
+    let mut numbers: Vec<u64> = entries.iter().filter_map(number_of).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

@@ -163,7 +163,7 @@ impl Manifest {
     /// from the same rows; a pack that has nothing left joins those retired, and no longer counts as stored.
     /// Durable when it returns. On an error today's manifest stays in force.
     pub(crate) fn write(&mut self, mut root: Root, changes: &Changes, pace: &Pace) -> Result<()> {
-        // The number is used up whatever happens: a file is written once.
+        // The number is used up whatever happens: a file is written once. It does not run over: no name counts that is near the end.
         self.number += 1;
         let path = manifest_path(self.number);
         let written = self.write_file(&path, &mut root, changes, pace).and_then(|()| {

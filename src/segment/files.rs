@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use bytes::Bytes;
 
-use crate::env::{Access, Disk, DiskFile, FileWindow, Mapping, Pace, names};
+use crate::env::{Access, DirEntry, Disk, DiskFile, FileWindow, Mapping, Pace, names};
 use crate::error::{Error, Result, is_no_descriptor};
 use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
@@ -24,6 +24,22 @@ pub(crate) fn segment_path(id: SegmentId) -> String {
 /// The index beside it.
 pub(crate) fn index_path(id: SegmentId) -> String {
     format!("{}/{id}.idx", folder(id))
+}
+
+/// Whether it is one of the folders that segments are in.
+pub(crate) fn is_folder(entry: &DirEntry) -> bool {
+    let shard = u8::from_str_radix(&entry.name, 16).ok();
+    entry.is_dir && shard.is_some_and(|shard| format!("{shard:02x}") == entry.name)
+}
+
+/// The segment whose file this is, in this folder below `segments`; `None` for what is none.
+pub(crate) fn segment_of(shard: &str, entry: &DirEntry) -> Option<SegmentId> {
+    names::number_in(&format!("segments/{shard}"), entry, ".seg", |id| segment_path(SegmentId(id))).map(SegmentId)
+}
+
+/// The segment whose index this is, in this folder below `segments`; `None` for what is none.
+pub(crate) fn index_of(shard: &str, entry: &DirEntry) -> Option<SegmentId> {
+    names::number_in(&format!("segments/{shard}"), entry, ".idx", |id| index_path(SegmentId(id))).map(SegmentId)
 }
 
 fn folder(id: SegmentId) -> String {
@@ -119,6 +135,13 @@ impl Segment {
         let mut slot = self.open.lock();
         slot.put_aside();
         !slot.earlier.is_empty()
+    }
+
+    /// Slices of its mappings that readers hold.
+    pub(crate) fn pins(&self) -> u64 {
+        let slot = self.open.lock();
+        let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
+        maps.map(|map| map.pins() as u64).sum()
     }
 
     /// What it has is somewhere else by now, or trimmed: nobody opens it again.
@@ -610,12 +633,7 @@ impl SegmentFiles {
     /// How many slices of mapped segments readers hold.
     pub(crate) fn pins(&self) -> u64 {
         let opened: Vec<_> = self.opened.lock().iter().filter_map(Weak::upgrade).collect();
-        let pins = |segment: Arc<Segment>| {
-            let slot = segment.open.lock();
-            let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
-            maps.map(|map| map.pins() as u64).sum::<u64>()
-        };
-        opened.into_iter().map(pins).sum()
+        opened.iter().map(|segment| segment.pins()).sum()
     }
 
     /// The segment's file is about to be removed: nobody opens it from now on. Answers with a descriptor of it.

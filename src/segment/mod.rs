@@ -16,7 +16,9 @@ mod writer;
 
 use std::sync::OnceLock;
 
-pub(crate) use files::{OpenSegment, RESERVE_IDS, SegmentFiles, index_path, segment_path};
+pub(crate) use files::{
+    OpenSegment, RESERVE_IDS, SegmentFiles, index_of, index_path, is_folder, segment_of, segment_path,
+};
 pub(crate) use pack::PackWriter;
 pub(crate) use reader::Location;
 pub(crate) use scan::{next_batch, scan_tail};

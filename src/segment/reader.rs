@@ -169,6 +169,14 @@ impl Segment {
         self.seek(files, start, |header| header.end() > number)
     }
 
+    /// Where the batch that holds `number` ends. `number` lies within the segment.
+    pub(crate) fn end_of_batch(self: &Arc<Self>, files: &SegmentFiles, number: SequenceNumber) -> Result<u64> {
+        let at = self.locate(files, number)?.position;
+        let mut walk = self.walk(files, at)?;
+        walk.next_header()?;
+        Ok(walk.position)
+    }
+
     /// Where the first batch is whose last record arrived at or after `arrival_ms`.
     pub(crate) fn locate_time(self: &Arc<Self>, files: &SegmentFiles, arrival_ms: u64) -> Result<Location> {
         let relative = arrival_ms.saturating_sub(self.first_arrival_ms());

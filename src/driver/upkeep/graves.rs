@@ -17,15 +17,27 @@ const WAITING_FILES_MAX: usize = 64;
 
 /// A file that has no name any more.
 struct Grave {
-    /// What readers may still have open; nobody has any other file.
-    segment: Option<Arc<Segment>>,
+    /// What readers may still have open, and when its name was removed, on the monotonic clock; nobody has any other file.
+    segment: Option<(Arc<Segment>, u64)>,
     file: Arc<dyn DiskFile>,
     len: u64,
 }
 
+/// What readers hold of files without a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pinned {
+    pub(super) bytes: u64,
+    /// Since when the longest of them, on the monotonic clock.
+    pub(super) since_ms: Option<u64>,
+}
+
 impl Grave {
     fn is_pinned(&self) -> bool {
-        self.segment.as_ref().is_some_and(|segment| segment.is_pinned())
+        self.pinned_since().is_some()
+    }
+
+    fn pinned_since(&self) -> Option<u64> {
+        self.segment.as_ref().filter(|(segment, _)| segment.is_pinned()).map(|(_, since_ms)| *since_ms)
     }
 }
 
@@ -34,8 +46,9 @@ impl Grave {
 pub(super) struct Graves(Vec<Grave>);
 
 impl Graves {
-    /// Takes a file whose name was just removed. Nobody opens it any more; who has it open, `segment` knows.
-    pub(super) fn add(&mut self, file: Arc<dyn DiskFile>, segment: Option<Arc<Segment>>) {
+    /// Takes a file whose name was just removed. Nobody opens it any more; who has it open, `segment` knows, with the time on the
+    /// monotonic clock.
+    pub(super) fn add(&mut self, file: Arc<dyn DiskFile>, segment: Option<(Arc<Segment>, u64)>) {
         let len = file.len().unwrap_or(0);
         self.0.push(Grave { segment, file, len });
     }
@@ -44,21 +57,21 @@ impl Graves {
         self.0.is_empty()
     }
 
-    /// Gives back what nobody reads, until `is_due` says that there is something else to do. Answers with the bytes that readers
-    /// still hold.
-    pub(super) fn give_back(&mut self, pace: &Pace, is_due: impl Fn() -> bool) -> u64 {
+    /// Gives back what nobody reads, until `is_due` says that there is something else to do. Answers with what readers still hold.
+    pub(super) fn give_back(&mut self, pace: &Pace, is_due: impl Fn() -> bool) -> Pinned {
         let waiting = self.0.iter().filter(|grave| !grave.is_pinned());
         let (files, bytes) = waiting.fold((0, 0), |(files, bytes), grave| (files + 1, bytes + grave.len));
         let behind = bytes > WAITING_BYTES_MAX;
         let first = behind || files > WAITING_FILES_MAX;
         let step = if behind { STEP_BYTES_MAX } else { STEP_BYTES };
-        let mut pinned = 0;
+        let mut pinned = Pinned::default();
         self.0.retain_mut(|grave| {
-            if grave.is_pinned() {
+            if let Some(since_ms) = grave.pinned_since() {
                 if crate::seeded_bug!(MapUnlinkedAndTruncated) {
                     let _ = grave.file.shrink(0);
                 }
-                pinned += grave.len;
+                pinned.bytes += grave.len;
+                pinned.since_ms = Some(pinned.since_ms.map_or(since_ms, |oldest| oldest.min(since_ms)));
                 return true;
             }
             while grave.len > 0 {
@@ -102,7 +115,7 @@ mod tests {
         let mut graves = graves(&disk, 3, 2 << 20);
         graves.give_back(&Pace::none(), || true);
         assert!(!graves.is_empty());
-        assert_eq!(graves.give_back(&Pace::none(), || false), 0);
+        assert_eq!(graves.give_back(&Pace::none(), || false), Pinned::default());
         assert!(graves.is_empty());
         assert_eq!(disk.used_bytes(), 0);
     }

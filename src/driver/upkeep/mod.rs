@@ -299,7 +299,8 @@ impl Upkeep {
         // With a name it must not be shortened.
         if self.core.files.remove(segment.id).is_ok() {
             add(&self.core.counters.segments_freed, 1);
-            file.into_iter().for_each(|file| self.graves.add(file, Some(segment.clone())));
+            let now = self.core.env.clock.monotonic_ms();
+            file.into_iter().for_each(|file| self.graves.add(file, Some((segment.clone(), now))));
         }
     }
 
@@ -320,7 +321,9 @@ impl Upkeep {
         // Where there is no room nothing else helps.
         let is_due = || core.health.is_ok() && (core.budget.wants_checkpoint() || core.ring.wants_checkpoint());
         let pinned = self.graves.give_back(&self.pace, is_due);
-        core.counters.bytes_pinned.store(pinned, std::sync::atomic::Ordering::Relaxed);
+        let oldest_ms = pinned.since_ms.map_or(0, |since| core.env.clock.monotonic_ms().saturating_sub(since));
+        core.counters.bytes_pinned.store(pinned.bytes, std::sync::atomic::Ordering::Relaxed);
+        core.counters.oldest_pin_ms.store(oldest_ms, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

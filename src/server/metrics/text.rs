@@ -152,6 +152,7 @@ fn write_store(text: &mut Text, stats: &Stats, health: &Health) {
     }
     let gauges = [
         ("pending_bytes", "Bytes appended that no segment has yet.", stats.pending_bytes),
+        ("lag_bytes", "Bytes appended and not acknowledged yet.", stats.lag_bytes),
         ("pinned_bytes", "Bytes of freed segments that readers still hold.", stats.bytes_pinned),
         ("pins", "Slices of mapped segments that readers hold.", stats.pins),
         ("durable_frame", "Highest durable frame.", stats.durable_frame),
@@ -162,6 +163,11 @@ fn write_store(text: &mut Text, stats: &Stats, health: &Health) {
     for (name, help, value) in gauges {
         text.gauge(&format!("braidlog_store_{name}"), help, value);
     }
+    text.gauge(
+        "braidlog_store_oldest_pin_seconds",
+        "For how long readers have held the space of the oldest freed segment that they hold.",
+        stats.oldest_pin_ms as f64 / 1e3,
+    );
     let name = "braidlog_store_sync_seconds";
     text.head(name, "gauge", "Time a journal write takes until durable, to a factor of two.");
     let (median, high) = stats.sync_micros;
