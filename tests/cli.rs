@@ -958,7 +958,9 @@ fn records_without_a_key_are_numbered_and_spread() {
     let long = "k".repeat(257) + " x\n";
     let error = failed(place.run_with(&["put", "--stream", "clicks", "--key-field", "1"], long.as_bytes()), 2);
     assert!(error.contains("256 characters") && error.contains("standard input:1"), "{error}");
-    place.ok(&["stream", "create", "auto", "--distribution", "auto"]);
+    let error = place.fails(&["stream", "create", "auto", "--distribution", "auto"], 2);
+    assert!(error.contains("on-demand"), "{error}");
+    place.ok(&["stream", "create", "auto", "--distribution", "auto", "--mode", "on-demand"]);
     succeeded(place.run_with(&["put", "--stream", "auto"], b"x\n"));
     assert!(
         serde_json::from_slice::<Value>(&place.ok(&["cat", "--stream", "auto", "--json"]))

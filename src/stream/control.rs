@@ -9,9 +9,7 @@ use std::time::Duration;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamRow};
-use crate::limits::{
-    CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX,
-};
+use crate::limits::{CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX};
 use crate::log::AgeStop;
 use crate::options::LogOptions;
 use crate::sync::{Arc, Mutex};
@@ -24,8 +22,8 @@ use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
 use super::on_demand::Maintenance;
 use super::options::{
-    Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_retention, check_tags,
-    check_warm_throughput, mode_of,
+    Distribution, ShardMetric, StreamMode, StreamOptions, check_distribution, check_max_record, check_name,
+    check_retention, check_shard_count, check_tags, check_warm_throughput, distribution_of, mode_of,
 };
 use super::reshard::{self, Plan};
 use super::shard::{ShardId, ShardMap, ShardState, log_name};
@@ -284,12 +282,10 @@ impl Stream {
     /// [`crate::EngineOptions::scalings_per_day`].
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] beyond that, or beyond the account's open shards; [`Error::InvalidArgument`];
-    /// [`Error::OnDemand`].
+    /// [`Error::LimitExceeded`] beyond that, for more than 10,000, or beyond the account's open shards; [`Error::InvalidArgument`]
+    /// for none; [`Error::OnDemand`].
     pub fn update_shard_count(&self, target: u32) -> Result<()> {
-        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
-            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
-        }
+        check_shard_count("TargetShardCount", target)?;
         // The limit goes by the shards that it has once what is due is done, which this does.
         drop(self.active()?);
         self.check_provisioned()?;
@@ -305,11 +301,9 @@ impl Stream {
     /// As [`Stream::update_shard_count`], as far as it takes and as often as it is called.
     ///
     /// # Errors
-    /// As [`Stream::update_shard_count`], but for what the service limits.
+    /// As [`Stream::update_shard_count`], but for half, double and how often.
     pub fn scale_to(&self, target: u32) -> Result<()> {
-        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
-            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
-        }
+        check_shard_count("TargetShardCount", target)?;
         self.scale(target, false)
     }
 
@@ -459,13 +453,13 @@ impl Stream {
     /// As [`Stream::set_retention_hours`], upwards only.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], also for less than it is.
+    /// [`Error::InvalidArgument`], also for what it is or less, as the service's model says of the number.
     pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
         let control = self.active()?;
         let is = self.state.row().retention_hours;
-        if hours < is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
+        if hours <= is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it must be more than it is now, {is}")));
         }
         self.change_retention(&control, hours)
     }
@@ -473,13 +467,13 @@ impl Stream {
     /// As [`Stream::set_retention_hours`], downwards only.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], also for more than it is.
+    /// [`Error::InvalidArgument`], also for what it is or more, as the service's model says of the number.
     pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
         let control = self.active()?;
         let is = self.state.row().retention_hours;
-        if hours > is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
+        if hours >= is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it must be less than it is now, {is}")));
         }
         self.change_retention(&control, hours)
     }
@@ -523,7 +517,8 @@ impl Stream {
     /// Changes who sets the number of shards.
     ///
     /// # Errors
-    /// What any write may answer.
+    /// [`Error::InvalidArgument`] for [`StreamMode::Provisioned`] while records go anywhere ([`Distribution::Auto`]): keys come
+    /// first, by [`Stream::set_distribution`].
     pub fn set_mode(&self, mode: StreamMode) -> Result<()> {
         self.set_mode_and_warm_throughput(mode, None)
     }
@@ -531,6 +526,7 @@ impl Stream {
     /// In one step, with the warm throughput of a stream that is on-demand then.
     pub(crate) fn set_mode_and_warm_throughput(&self, mode: StreamMode, mib: Option<u32>) -> Result<()> {
         self.change_row(|row| {
+            check_distribution(mode, distribution_of(row))?;
             row.mode = u8::from(mode == StreamMode::OnDemand);
             if mode == StreamMode::Provisioned {
                 row.warm_throughput_mib = 0;
@@ -543,21 +539,23 @@ impl Stream {
         })
     }
 
-    /// Changes which shard a record goes to.
+    /// Changes which shard a record goes to, from the next one on.
     ///
     /// # Errors
-    /// What any write may answer.
+    /// [`Error::InvalidArgument`] for [`Distribution::Auto`] on a provisioned stream.
     pub fn set_distribution(&self, distribution: Distribution) -> Result<()> {
         self.change_row(|row| {
+            check_distribution(mode_of(row), distribution)?;
             row.distribution = u8::from(distribution == Distribution::Auto);
             Ok(())
         })
     }
 
-    /// Sets the warm throughput of an on-demand stream, in MiB a second: kept and described.
+    /// Sets the warm throughput of an on-demand stream, in MiB a second: kept and described, and nothing is done for it, see
+    /// [`StreamOptions::warm_throughput_mib`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`].
+    /// [`Error::InvalidArgument`] for more than 10,240, and on a provisioned stream.
     pub fn set_warm_throughput_mib(&self, mib: u32) -> Result<()> {
         self.change_row(|row| {
             check_warm_throughput(mode_of(row), mib)?;

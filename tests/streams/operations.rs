@@ -94,8 +94,8 @@ impl Run {
 
     pub fn create_stream(&mut self, name: &str) -> Verdict {
         let shards = 1 + self.tape.choose("shards", 4) as u32;
-        let auto = self.tape.choose("auto", 5) == 4;
-        let on_demand = self.tape.choose("on_demand", 6) == 5;
+        let on_demand = self.tape.choose("on_demand", 3) == 2;
+        let auto = self.tape.choose("auto", if on_demand { 2 } else { 8 }) == 1;
         self.create(name, shards, auto, on_demand)
     }
 
@@ -111,7 +111,11 @@ impl Run {
         model.passing = (self.time_ms > 0).then_some((StreamStatus::Creating, now_ms + self.time_ms));
         model.tags.insert("team".into(), "web".into());
         after.streams.insert(name.to_owned(), model);
-        let after = if self.model.names(now_ms).contains(&name.to_owned()) { Err(Kind::InUse) } else { Ok(after) };
+        let after = match () {
+            () if auto && !on_demand => Err(Kind::Invalid),
+            () if self.model.names(now_ms).contains(&name.to_owned()) => Err(Kind::InUse),
+            () => Ok(after),
+        };
         let answer = self.engine().create_stream(name, options);
         self.control("create", after, answer.map(drop))?;
         Ok(())
@@ -370,7 +374,7 @@ impl Run {
             }
             stream.check_active(now_ms)?;
             let is = stream.retention_hours;
-            if way == 1 && hours < is || way == 2 && hours > is {
+            if way == 1 && hours <= is || way == 2 && hours >= is {
                 return Err(Kind::Invalid);
             }
             stream.set_retention(hours, now_ms);
@@ -417,6 +421,10 @@ impl Run {
                 let on_demand = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
                     s.check_active(now_ms)?;
+                    // Somebody puts records without keys, and is asked first.
+                    if s.auto && !on_demand {
+                        return Err(Kind::Invalid);
+                    }
                     s.updated(now_ms, time_ms);
                     s.on_demand = on_demand;
                     s.warm = s.warm.filter(|_| on_demand);
@@ -429,6 +437,9 @@ impl Run {
                 let auto = pick.is_multiple_of(3);
                 let after = self.with(name, |s| {
                     s.check_active(now_ms)?;
+                    if auto && !s.on_demand {
+                        return Err(Kind::Invalid);
+                    }
                     s.updated(now_ms, time_ms);
                     s.auto = auto;
                     Ok(())
@@ -622,6 +633,8 @@ impl Run {
         refused("limit 0", engine.get_records("00", 1).map(drop), Kind::Invalid)?;
         refused("bad name", engine.create_stream("a b", StreamOptions::new()).map(drop), Kind::Invalid)?;
         refused("no shards", engine.create_stream("none", StreamOptions::new().shards(0)).map(drop), Kind::Invalid)?;
+        let many = StreamOptions::new().shards(10_001);
+        refused("many shards", engine.create_stream("many", many).map(drop), Kind::Limit)?;
         refused("no stream", engine.stream("nobody").map(drop), Kind::NotFound)?;
         if self.model.streams[name].is_creating(self.now_ms()) {
             return Ok(());
