@@ -1,5 +1,6 @@
 //! The operations that a random history is made of, each with what the oracle says of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use braidlog::Result as Answer;
@@ -8,7 +9,10 @@ use braidlog::stream::{
     StreamMode, StreamOptions, StreamStatus, SubscriptionOptions,
 };
 
-use super::{HOUR_MS, Maybe, NAMES, Outstanding, Run, SCALINGS_PER_DAY, entry, id, metric};
+use super::limits::Out;
+use super::{
+    CONSUMERS_MAX, HOUR_MS, Maybe, NAMES, OPEN_SHARDS_MAX, Outstanding, Run, SCALINGS_PER_DAY, entry, id, metric,
+};
 use crate::ensure;
 use crate::oracle::{Asked, ConsumerModel, Kind, Put, Reshard, StreamModel, Verdict, kind_of, uniform};
 
@@ -54,7 +58,8 @@ impl Run {
             73 => self.scale(&name)?,
             74..77 => self.retention(&name)?,
             77..82 => self.settings(&name)?,
-            82..86 => self.consumers(&name)?,
+            82..85 => self.consumers(&name)?,
+            85 => self.group(&name)?,
             86..88 => self.refusals(&name)?,
             88..91 => {
                 self.settle()?;
@@ -114,6 +119,7 @@ impl Run {
         let after = match () {
             () if auto && !on_demand => Err(Kind::Invalid),
             () if self.model.names(now_ms).contains(&name.to_owned()) => Err(Kind::InUse),
+            () if after.open_shards() > OPEN_SHARDS_MAX => Err(Kind::Limit),
             () => Ok(after),
         };
         let answer = self.engine().create_stream(name, options);
@@ -177,6 +183,7 @@ impl Run {
     /// A single put, perhaps above a number given before.
     fn put_one(&mut self, name: &str) -> Verdict {
         self.settle()?;
+        self.rest();
         let model = &self.model.streams[name];
         let auto = model.auto;
         let mut expected = None;
@@ -284,6 +291,7 @@ impl Run {
             return Ok(());
         }
         let (now_ms, at_once) = (self.now_ms(), self.time_ms == 0);
+        let is_full = self.model.open_shards() >= OPEN_SHARDS_MAX;
         let after = self.with(name, |stream| {
             stream.check_active(now_ms)?;
             if stream.on_demand {
@@ -291,6 +299,9 @@ impl Run {
             }
             let mut done = stream.clone();
             done.reshard(what)?;
+            if matches!(what, Reshard::Split { .. }) && is_full {
+                return Err(Kind::Limit);
+            }
             if at_once {
                 *stream = done;
             } else {
@@ -308,33 +319,47 @@ impl Run {
         self.control(what, after, answer).map(drop)
     }
 
+    /// To a number of shards: by half and double and so many times a day, or without these limits.
     fn scale(&mut self, name: &str) -> Verdict {
-        let target = self.tape.choose("target", 10) as u32;
+        let target = match self.tape.choose("target", 11) as u32 {
+            10 => 10_001,
+            target => target,
+        };
+        let counts = self.tape.choose("counts", 3) != 0;
         // What is no number of shards is refused without a look.
-        if target > 0 {
+        if (1..=10_000).contains(&target) {
             self.comes_due(name)?;
         }
         if self.is_dead() {
             return Ok(());
         }
         let (now_ms, model) = (self.now_ms(), &self.model.streams[name]);
-        let open = model.open().len() as u32;
+        let (open, all) = (model.open().len() as u32, self.model.open_shards());
+        let at_once = self.time_ms == 0;
+        let grows_beyond = all + (target.saturating_sub(open) as usize) > OPEN_SHARDS_MAX;
+        // How many shards there are on the way is the engine's choice: with those of both ends there are enough.
+        if at_once && target <= 10_000 && all + target as usize > OPEN_SHARDS_MAX {
+            return Ok(());
+        }
         let expected = match target {
             0 => Some(Kind::Invalid),
+            10_001.. => Some(Kind::Limit),
             _ if model.check_active(now_ms).is_err() => Some(Kind::InUse),
             _ if model.on_demand => Some(Kind::OnDemand),
-            t if t > 2 * open || 2 * t < open => Some(Kind::Limit),
+            t if counts && (t > 2 * open || 2 * t < open) => Some(Kind::Limit),
             t if model.ranges() == uniform(t) => None,
-            _ if model.scaled_too_often(now_ms, SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
+            _ if grows_beyond => Some(Kind::Limit),
+            _ if counts && model.scaled_too_often(now_ms, SCALINGS_PER_DAY as usize) => Some(Kind::Limit),
             _ => None,
         };
         self.may_die_soon();
-        let answer = self.stream(name)?.update_shard_count(target);
-        if self.time_ms > 0 {
+        let stream = self.stream(name)?;
+        let answer = if counts { stream.update_shard_count(target) } else { stream.scale_to(target) };
+        if !at_once {
             let asked = self.with(name, |stream| {
                 if expected.is_none() && stream.ranges() != uniform(target) {
                     stream.asked = Some(Asked { what: Reshard::Scale { target }, asked_ms: now_ms });
-                    stream.scaled_ms.push(now_ms);
+                    stream.scaled_ms.extend(counts.then_some(now_ms));
                 }
                 Ok(())
             });
@@ -342,14 +367,14 @@ impl Run {
         }
         match self.hear("scale", answer, expected)? {
             Some(()) => {
-                self.adopt_scaling(name)?;
+                self.adopt_scaling(name, counts)?;
                 let ranges = self.model.streams[name].ranges();
                 ensure!(ranges == uniform(target), "{name}: scaled to {target} it has {ranges:?}");
                 self.learn()
             }
             None => {
                 if expected.is_none() {
-                    self.maybe = Some(Maybe::Scaled(name.to_owned()));
+                    self.maybe = Some(Maybe::Scaled(name.to_owned(), counts));
                 }
                 Ok(())
             }
@@ -392,9 +417,9 @@ impl Run {
 
     fn settings(&mut self, name: &str) -> Verdict {
         let pick = self.tape.choose("pick", 7);
-        let setting = self.tape.choose("setting", 9);
+        let setting = self.tape.choose("setting", 10);
         // Tags and policies are none of a stream's status, and nobody looks at it for them.
-        if setting < 5 {
+        if setting < 5 || setting == 9 {
             self.look(name)?;
         }
         if self.is_dead() {
@@ -513,14 +538,45 @@ impl Run {
                 });
                 self.control("policy", after, stream.put_resource_policy(&policy)).map(drop)
             }
-            _ => {
+            8 => {
                 let after = self.with(name, |s| {
                     s.check_made(now_ms)?;
                     s.policy.take().map(drop).ok_or(Kind::NotFound)
                 });
                 self.control("delete policy", after, stream.delete_resource_policy()).map(drop)
             }
+            _ => self.key(name),
         }
+    }
+
+    /// Encryption is switched on or off, now and then as often as a day allows.
+    fn key(&mut self, name: &str) -> Verdict {
+        let long = "k".repeat(2049);
+        let key = [Some("alias/key"), Some(&long[1..]), Some(&long), Some(""), None, None]
+            [self.tape.choose("encryption", 6) as usize];
+        let times = if self.tape.choose("times", 12) == 11 { 26 } else { 1 };
+        for _ in 0..times {
+            if self.is_dead() {
+                return Ok(());
+            }
+            let (now_ms, time_ms, kind) = (self.now_ms(), self.time_ms, usize::from(key.is_some()));
+            let after = self.with(name, |s| {
+                if key.is_some_and(|key| !(1..=2048).contains(&key.len())) {
+                    return Err(Kind::Invalid);
+                }
+                s.check_active(now_ms)?;
+                if s.keyed_too_often(kind, now_ms) {
+                    return Err(Kind::Limit);
+                }
+                s.keyed_ms[kind].push(now_ms);
+                s.encryption_key = key.map(str::to_owned);
+                s.updated(now_ms, time_ms);
+                Ok(())
+            });
+            let answer = self.stream(name)?.set_encryption_key(key);
+            self.control("encryption", after, answer)?;
+        }
+        Ok(())
     }
 
     fn consumers(&mut self, name: &str) -> Verdict {
@@ -536,12 +592,15 @@ impl Run {
             if s.consumers.contains_key(&consumer) || s.leaving(now_ms).any(|(name, _)| *name == consumer) {
                 return Err(Kind::InUse);
             }
+            if s.consumers.len() >= CONSUMERS_MAX {
+                return Err(Kind::Limit);
+            }
             let creating_until_ms = if time_ms > 0 { now_ms + time_ms } else { 0 };
             s.consumers.insert(consumer.clone(), ConsumerModel { creating_until_ms, ..ConsumerModel::default() });
             Ok(())
         };
         // More of what depends on the status, where there is one.
-        match self.tape.choose("consumers", if self.transition_time.is_zero() { 5 } else { 6 }) {
+        match self.tape.choose("consumers", if self.transition_time.is_zero() { 6 } else { 7 }) {
             0 | 1 => {
                 self.comes_due(name)?;
                 if self.is_dead() {
@@ -588,6 +647,10 @@ impl Run {
                 });
                 self.control("tag consumer", after, stream.tag_consumer(&consumer, [("team", "web")])).map(drop)
             }
+            5 => {
+                let after = self.with(name, |s| change(s, &|c| drop(c.tags.remove("team"))));
+                self.control("untag consumer", after, stream.untag_consumer(&consumer, &["team", "none"])).map(drop)
+            }
             4 => {
                 let after = self.with(name, |s| change(s, &|c| c.policy = Some("{}".into())));
                 self.control("consumer policy", after, stream.set_consumer_policy(&consumer, Some("{}"))).map(drop)
@@ -617,6 +680,7 @@ impl Run {
             return Ok(());
         }
         let status = self.model.streams[name].check_active(self.now_ms());
+        let life = self.model.streams[name].life;
         let (engine, stream) = (self.engine(), self.stream(name)?);
         let refused = |what: &str, answer: Answer<()>, kind: Kind| self.hear(what, answer, Some(kind)).map(drop);
         refused("too many", stream.put_records(&[PutRecordsEntry::new("k", b"d"); 501]).map(drop), Kind::Invalid)?;
@@ -639,8 +703,11 @@ impl Run {
         if self.model.streams[name].is_creating(self.now_ms()) {
             return Ok(());
         }
-        let token =
-            stream.shard_iterator(id(self.choose_open(name)), StartingPosition::Latest).map_err(|e| e.to_string())?;
+        let open = self.choose_open(name);
+        let expected = (!self.admits(life, open, Out::Iterator)).then_some(Kind::Throughput);
+        let token = self.hear("an iterator", stream.shard_iterator(id(open), StartingPosition::Latest), expected)?;
+        let Some(token) = token else { return Ok(()) };
+        let refused = |what: &str, answer: Answer<()>, kind: Kind| self.hear(what, answer, Some(kind)).map(drop);
         refused("limit 0", engine.get_records(&token, 0).map(drop), Kind::Invalid)?;
         refused("limit 10,001", engine.get_records(&token, 10_001).map(drop), Kind::Invalid)?;
         let forged = format!("{}{}", &token[..token.len() - 1], if token.ends_with('0') { '1' } else { '0' });
@@ -668,39 +735,58 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn maintain(&mut self) -> Verdict {
+    pub fn maintain(&mut self) -> Verdict {
         self.settle()?;
-        // It takes several steps, of which any number may have been taken when a machine dies: that has a test of its own.
-        self.disk.set_torn_crash_at(u64::MAX);
+        self.maintain_now()
+    }
+
+    /// With what is on its way. It takes several steps, of which a front part may have been taken when a machine dies.
+    pub fn maintain_now(&mut self) -> Verdict {
         if self.is_dead() {
             return Ok(());
         }
         let now_ms = self.now_ms();
-        let names: Vec<String> = self.model.streams.keys().cloned().collect();
-        let mut after = self.model.clone();
-        let mut expected = Vec::new();
-        for name in &names {
-            let stream = after.streams.get_mut(name).expect("it is there");
-            let (gone, kept) = std::mem::take(&mut stream.shards)
-                .into_iter()
-                .partition::<Vec<_>, _>(|s| self.model.streams[name].has_expired(s, now_ms));
-            stream.shards = kept;
-            expected.extend(gone.iter().map(|s| (name.clone(), s.index)));
-        }
-        match self.engine().maintain() {
-            Ok(done) => {
-                let expired: Vec<(String, u32)> = done.expired.iter().map(|(n, s)| (n.clone(), s.index())).collect();
-                ensure!(expired == expected, "expired {expired:?}, not {expected:?}");
-                self.exactly_what_is_due_is_done("a maintenance")?;
-                self.model = after;
-                self.look_at_all()?;
-                for name in names.iter().filter(|n| self.model.streams[*n].on_demand).cloned().collect::<Vec<_>>() {
-                    self.adopt(&name)?;
-                }
-                self.learn()
+        let of_stream = |stream: &StreamModel| -> BTreeSet<u32> {
+            stream.shards.iter().filter(|shard| stream.has_expired(shard, now_ms)).map(|shard| shard.index).collect()
+        };
+        let expired: BTreeMap<String, BTreeSet<u32>> =
+            self.model.streams.iter().map(|(name, stream)| (name.clone(), of_stream(stream))).collect();
+        let done = match self.engine().maintain() {
+            Ok(done) => done,
+            Err(_) if self.is_dead() => {
+                self.maybe = Some(Maybe::Maintained(expired));
+                return Ok(());
             }
-            Err(error) => Err(format!("maintain: {error}")),
+            Err(error) => return Err(format!("maintain: {error}")),
+        };
+        let found = done.expired.iter().map(|(name, shard)| (name.clone(), shard.index()));
+        let expected = expired.iter().flat_map(|(name, gone)| gone.iter().map(|index| (name.clone(), *index)));
+        ensure!(found.clone().eq(expected), "{:?} expired, not {expired:?}", done.expired);
+        self.exactly_what_is_due_is_done("a maintenance")?;
+        for (name, gone) in &expired {
+            self.model.streams.get_mut(name).expect("it is there").drop_shards(gone);
         }
+        self.look_at_all()?;
+        for name in expired.keys() {
+            if !self.model.streams[name].on_demand {
+                continue;
+            }
+            let before = self.model.streams[name].next;
+            self.adopt(name)?;
+            let of_this = |other: &&String| *other == name;
+            let (splits, merges) = (
+                done.splits.iter().map(|(name, _)| name).filter(of_this).count(),
+                done.merges.iter().map(|(name, ..)| name).filter(of_this).count(),
+            );
+            let opened = (self.model.streams[name].next - before) as usize;
+            ensure!(
+                opened == 2 * splits + merges,
+                "{name}: {opened} shards came of {splits} splits and {merges} merges"
+            );
+        }
+        let all = self.model.open_shards();
+        ensure!(all <= OPEN_SHARDS_MAX || done.splits.is_empty(), "{all} open shards after {:?}", done.splits);
+        self.learn()
     }
 
     fn reopen(&mut self) -> Verdict {

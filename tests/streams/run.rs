@@ -1,5 +1,7 @@
 //! Drives an engine by hand on a simulated disk, one operation at a time, and holds every answer against the oracle.
 
+mod groups;
+mod limits;
 mod on_its_way;
 mod operations;
 
@@ -11,10 +13,13 @@ use braidlog::env::sim::{Crash, ManualClock, Profile, SeededRandom, SimDisk, Tap
 use braidlog::env::{Clock, Env};
 use braidlog::manual::ManualEngine;
 use braidlog::stream::{
-    Consumer, ConsumerStatus, Distribution, GetRecords, HashKey, PutRecords, PutRecordsEntry, PutTicket, Record, Shard,
-    ShardFilter, ShardId, ShardMetric, StartingPosition, Stream, StreamMode, StreamStatus,
+    Consumer, ConsumerStatus, Distribution, GetRecords, HashKey, OnDemandOptions, PutRecords, PutRecordsEntry,
+    PutTicket, Record, Shard, ShardFilter, ShardId, ShardMetric, StartingPosition, Stream, StreamMode, StreamStatus,
+    ThroughputLimits,
 };
 use braidlog::{Engine, EngineOptions, Result as Answer, StoreOptions};
+
+use limits::{Out, Rooms};
 
 use super::oracle::{ConsumerModel, Kind, Model, Put, ShardModel, StreamModel, Verdict, kind_of};
 use crate::ensure;
@@ -22,8 +27,12 @@ use crate::ensure;
 pub const NAMES: [&str; 3] = ["clicks", "orders", "views"];
 const HOUR_MS: u64 = 3_600_000;
 const TOKEN_MS: u64 = 300_000;
-/// Few, so that histories reach it.
+/// Few, so that histories reach it, as are the next two.
 const SCALINGS_PER_DAY: u32 = 2;
+const OPEN_SHARDS_MAX: usize = 10;
+const CONSUMERS_MAX: usize = 2;
+/// Of the records that a shard of an on-demand stream takes in a second: so few that histories split them.
+const HOT: u64 = 2;
 
 pub fn options() -> EngineOptions {
     let store = StoreOptions::new()
@@ -34,6 +43,18 @@ pub fn options() -> EngineOptions {
         .open_files_max(16)
         .retention_interval(Duration::from_secs(1));
     EngineOptions::new().store(store).scalings_per_day(Some(SCALINGS_PER_DAY))
+}
+
+/// As [`options`], with limits that histories reach.
+fn options_of_a_run() -> EngineOptions {
+    let mut on_demand = OnDemandOptions::default();
+    on_demand.interval = Duration::from_secs(1);
+    on_demand.split_records_per_second = HOT;
+    on_demand.merge_records_per_second = HOT / 2;
+    on_demand.merge_after = Duration::from_secs(60);
+    on_demand.shards_min = 1;
+    let options = options().on_demand(on_demand).open_shards_max(OPEN_SHARDS_MAX as u32);
+    options.consumers_max(Some(CONSUMERS_MAX as u32))
 }
 
 /// `life` tells the randomness of one life from that of another.
@@ -70,8 +91,10 @@ struct Held {
 enum Maybe {
     /// This, wholly.
     After(Box<Model>),
-    /// Some of the steps that bring a stream to a number of shards.
-    Scaled(String),
+    /// Some of the steps that bring a stream to a number of shards, which count for the day or don't.
+    Scaled(String, bool),
+    /// Some of the steps of a maintenance: these shards had expired.
+    Maintained(BTreeMap<String, BTreeSet<u32>>),
 }
 
 pub struct Run {
@@ -84,6 +107,10 @@ pub struct Run {
     transition_time: Duration,
     /// How long they take in this life, in milliseconds.
     time_ms: u64,
+    /// What becomes of calls beyond a shard's throughput, in this life.
+    limits: ThroughputLimits,
+    /// What each shard may give, by the life of its stream and its index.
+    rooms: BTreeMap<(u64, u32), Rooms>,
     /// Whether this life got further than its opening. One that did not may have done what was due all the same, so the next has
     /// the same idea of what is due.
     has_lived: bool,
@@ -108,6 +135,8 @@ impl Run {
             model: Model::default(),
             transition_time,
             time_ms: 0,
+            limits: ThroughputLimits::Off,
+            rooms: BTreeMap::new(),
             has_lived: true,
             maybe: None,
             outstanding: Vec::new(),
@@ -131,6 +160,8 @@ impl Run {
             model: self.model.clone(),
             transition_time: self.transition_time,
             time_ms: self.time_ms,
+            limits: ThroughputLimits::Off,
+            rooms: BTreeMap::new(),
             has_lived: self.has_lived,
             maybe: self.maybe.clone(),
             outstanding: self
@@ -157,10 +188,13 @@ impl Run {
         let life = self.tape.choose("life", u64::MAX);
         if self.has_lived {
             self.time_ms = self.time_of_a_life().as_millis() as u64;
+            self.limits = self.limits_of_a_life();
         }
+        self.rooms.clear();
         self.has_lived = false;
         let time = Duration::from_millis(self.time_ms);
-        match ManualEngine::open(env_of(&self.disk, &self.clock, life), options().transition_time(time)) {
+        let options = options_of_a_run().transition_time(time).throughput_limits(self.limits);
+        match ManualEngine::open(env_of(&self.disk, &self.clock, life), options) {
             Ok(engine) => {
                 self.engine = Some(engine);
                 self.model.reopened();
@@ -279,8 +313,11 @@ impl Run {
 
     pub fn new_put(&mut self, auto: bool) -> Put {
         self.next_tag += 1;
-        let key =
-            (!auto || self.tape.choose("keyless", 2) == 0).then(|| format!("key {}", self.tape.choose("key", 12)));
+        let key = (!auto || self.tape.choose("keyless", 2) == 0).then(|| match self.tape.choose("key", 13) {
+            // As long as a key may be, which is told in characters and not in bytes.
+            12 => "ü".repeat(256),
+            key => format!("key {key}"),
+        });
         let explicit = match self.tape.choose("explicit", 6) {
             0 => Some(u128::from(self.tape.choose("hash_high", u64::MAX)) << 64),
             1 => [0, u128::MAX].get(self.tape.choose("hash_end", 2) as usize).copied(),
@@ -296,6 +333,7 @@ impl Run {
 
     /// Hands records over; they are on their way then.
     pub fn put(&mut self, name: &str, puts: Vec<Put>) -> Verdict {
+        self.rest();
         let model = self.model.streams.get(name).ok_or("no such stream")?;
         let stream = self.stream(name)?;
         let data: Vec<Vec<u8>> = puts.iter().map(Put::data).collect();
@@ -484,11 +522,14 @@ impl Run {
             }
         };
         let what = format!("{name} {index} {position:?}");
+        let life = model.life;
+        if expected.is_none() && !self.admits(life, index, Out::Iterator) {
+            expected = Some(Kind::Throughput);
+        }
         let Some(token) = self.hear(&what, stream.shard_iterator(id(index), position), expected)? else {
             return Ok(());
         };
         if self.tape.choose("hold", 4) == 0 {
-            let life = model.life;
             self.held.push(Held {
                 token,
                 stream: name.to_owned(),
@@ -504,9 +545,12 @@ impl Run {
     }
 
     fn read_on(&mut self, name: &str, index: u32, mut at: usize, limit: usize, mut token: String) -> Verdict {
-        let engine = self.engine();
+        let (engine, life) = (self.engine(), self.model.streams[name].life);
         for _ in 0..50 {
-            let answer = engine.get_records(&token, limit).map_err(|e| e.to_string())?;
+            let expected = (!self.admits(life, index, Out::Read)).then_some(Kind::Throughput);
+            let answer = self.hear("get records", engine.get_records(&token, limit), expected)?;
+            let Some(answer) = answer else { return Ok(()) };
+            self.gave(life, index, &answer);
             let next = self.page(name, index, at, limit, &answer)?;
             match answer.next_shard_iterator {
                 Some(next) if !answer.records.is_empty() => token = next,
@@ -528,11 +572,14 @@ impl Run {
             Some(Kind::Expired)
         } else if stream.and_then(|s| s.shard(held.shard)).is_none() {
             Some(Kind::NotFound)
+        } else if !self.admits(held.life, held.shard, Out::Read) {
+            Some(Kind::Throughput)
         } else {
             None
         };
         let answer = self.engine().get_records(&held.token, 7);
         if let Some(answer) = self.hear("a kept iterator", answer, expected)? {
+            self.gave(held.life, held.shard, &answer);
             self.page(&held.stream, held.shard, held.position, 7, &answer)?;
         }
         Ok(())
@@ -621,6 +668,7 @@ impl Run {
         let now_ms = self.now_ms();
         for (name, model) in self.model.streams.iter().filter(|(_, model)| !model.is_creating(now_ms)) {
             let stream = self.stream(name)?;
+            groups::check(&stream, model, now_ms).map_err(|why| format!("{name}: {why}"))?;
             for shard in &model.shards {
                 let found = read_all(&stream, shard.index)?;
                 let expected = &shard.records[shard.first_visible(now_ms, model.retention_hours)..];
@@ -698,8 +746,14 @@ impl Run {
                     self.model = before.map_err(|before| format!("neither before ({before}) nor after ({why})"))?;
                 }
             },
-            Some(Maybe::Scaled(name)) => {
-                self.adopt_scaling(&name)?;
+            Some(Maybe::Scaled(name, counts)) => {
+                self.adopt_scaling(&name, counts)?;
+                self.model = self.found(&self.model)?;
+            }
+            Some(Maybe::Maintained(expired)) => {
+                let before = self.model.clone();
+                self.adopt_maintenance(&expired)?;
+                closed = closed_between(&before, &self.model);
                 self.model = self.found(&self.model)?;
             }
             None => self.model = self.found(&self.model)?,
@@ -754,13 +808,35 @@ impl Run {
         Ok(())
     }
 
-    /// An update of the shard count counts if anything came of it.
-    fn adopt_scaling(&mut self, name: &str) -> Verdict {
+    /// Of a maintenance that was not answered a front part was done: of the streams in turn, shards that were split and merged, and
+    /// then all of those that had expired.
+    fn adopt_maintenance(&mut self, expired: &BTreeMap<String, BTreeSet<u32>>) -> Verdict {
+        let mut reached = true;
+        for (name, expired) in expired {
+            let before = self.model.streams[name].next;
+            if self.model.streams[name].on_demand {
+                self.adopt(name)?;
+            }
+            let resharded = self.model.streams[name].next > before;
+            ensure!(reached || !resharded, "{name}: its shards were maintained before those of an earlier stream");
+            let stream = self.stream(name)?;
+            let gone = |index: &u32| stream.child_shards(id(*index)).is_err();
+            let gone: BTreeSet<u32> = expired.iter().copied().filter(gone).collect();
+            ensure!(gone.is_empty() || gone == *expired, "{name}: of {expired:?} only {gone:?} are gone");
+            ensure!(reached || gone.is_empty(), "{name}: its shards expired before those of an earlier stream");
+            reached &= gone == *expired;
+            self.model.streams.get_mut(name).ok_or("no such stream")?.drop_shards(&gone);
+        }
+        Ok(())
+    }
+
+    /// An update of the shard count counts for the day if anything came of it, a scaling without limits does not.
+    fn adopt_scaling(&mut self, name: &str, counts: bool) -> Verdict {
         let before = self.model.streams[name].next;
         self.adopt(name)?;
         let now_ms = self.now_ms();
         let model = self.model.streams.get_mut(name).ok_or("no such stream")?;
-        if model.next > before {
+        if counts && model.next > before {
             model.scaled_ms.push(now_ms);
         }
         Ok(())
@@ -797,7 +873,7 @@ fn adopt(name: &str, model: &mut StreamModel, found: &[Shard]) -> Verdict {
             parent.open = false;
         }
         ensure!(!parents.is_empty(), "{name}: {} has no parent", shard.shard_id);
-        model.shards.push(ShardModel::new(shard.shard_id.index(), start, end, parents));
+        model.open_child(ShardModel::new(shard.shard_id.index(), start, end, parents));
     }
     model.next = found.iter().map(|s| s.shard_id.index() + 1).max().unwrap_or(0).max(model.next);
     tiles(model).map_err(|e| format!("{name}: {e}"))
@@ -842,6 +918,12 @@ fn stream_differs(stream: &Stream, model: &StreamModel, now_ms: u64) -> Option<S
     }
     if !stream.tags().iter().map(|(k, v)| (k, v)).eq(&model.tags) || stream.resource_policy() != model.policy {
         return Some(format!("tags {:?} or policy {:?}", stream.tags(), stream.resource_policy()));
+    }
+    if stream.encryption_key() != model.encryption_key {
+        return Some(format!("its key is {:?}, not {:?}", stream.encryption_key(), model.encryption_key));
+    }
+    if let Some(why) = groups::differ(stream, model) {
+        return Some(why);
     }
     let registered = model.consumers.iter().map(|(name, consumer)| (name, (consumer, consumer.status(now_ms))));
     let leaving = model.leaving(now_ms).map(|(name, consumer)| (name, (consumer, ConsumerStatus::Deleting)));

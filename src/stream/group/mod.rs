@@ -266,7 +266,7 @@ pub struct ShardProgress {
     pub checkpoint: Option<SequenceNumber>,
     /// Of the record after the checkpoint, how many user records are done: of an aggregate.
     pub sub_sequence_number: u64,
-    /// Records after the checkpoint.
+    /// Records after the checkpoint that can still be read.
     pub records_behind: u64,
 }
 
@@ -494,7 +494,9 @@ impl ConsumerGroup {
         for (shard_id, row) in leases {
             // A shard that expired since is done.
             let Ok(shard) = self.stream.shard(shard_id) else { continue };
-            let end = shard.log(&self.stream.shared.store)?.end();
+            let log = shard.log(&self.stream.shared.store)?;
+            // What expired since is not to be read any more.
+            let (end, next) = (log.end(), row.next.max(log.horizon()?));
             let checkpoint = row.next.checked_sub(1);
             progress.push(ShardProgress {
                 shard_id,
@@ -502,7 +504,7 @@ impl ConsumerGroup {
                 finished: row.finished,
                 checkpoint: checkpoint.map(|n| SequenceNumber::of_record(shard.birth, n, shard.row.birth_s * 1000)),
                 sub_sequence_number: row.next_sub,
-                records_behind: if row.finished { 0 } else { end.saturating_sub(row.next) },
+                records_behind: if row.finished { 0 } else { end.saturating_sub(next) },
             });
         }
         Ok(progress)
