@@ -9,6 +9,8 @@
 
 #[path = "streams/boundaries.rs"]
 mod boundaries;
+#[path = "streams/elsewhere.rs"]
+mod elsewhere;
 #[path = "streams/hangs.rs"]
 mod hangs;
 #[path = "streams/leases.rs"]

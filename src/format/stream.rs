@@ -26,7 +26,7 @@ const VERSION: u8 = 1;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineRow {
-    /// Key under which tokens are authenticated.
+    /// What the key is made from, together with the store's id, under which tokens are authenticated.
     pub secret: [u8; 16],
     /// Seconds since 1970: every stream and every reshard gets a higher one.
     pub last_birth_s: u64,

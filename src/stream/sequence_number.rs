@@ -9,8 +9,12 @@
 //!
 //! The counter is the record's number in its log plus one; 0 is the shard's starting number and the largest its ending one,
 //! which is above every record. Every reshard of a store gets a birth second of its own, above all earlier ones, so a number
-//! tells its shard from every other of the store, and along a lineage numbers compare as integers. The digits that the service
-//! leaves 0 say which store a number comes from.
+//! tells its shard from every other of the store, and along a lineage numbers compare as integers.
+//!
+//! The two digits that the service leaves 0 say which store a number comes from, and are 8 bits: where a shard has the index and the
+//! birth second of one elsewhere, one in 256 stores has the same. Numbers of such a store are taken for those of the shard here, as are
+//! all numbers of a store in a copy of it (`Store::backup`), also of records that came after they parted. Shard iterators tell one
+//! store from another for certain: see [`super::iterator`].
 
 use std::cmp::Ordering;
 use std::fmt;

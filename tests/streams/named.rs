@@ -227,7 +227,7 @@ fn numbers_that_were_not_given_out_are_refused() {
 }
 
 /// A number's hexadecimal digits: 11 of version and shard, 16 of the counter, 20 of the rest.
-fn hexadecimal(number: SequenceNumber) -> String {
+pub fn hexadecimal(number: SequenceNumber) -> String {
     let mut digits: Vec<u32> = number.to_string().bytes().map(|b| u32::from(b - b'0')).collect();
     let mut out = String::new();
     while digits.iter().any(|d| *d != 0) {
