@@ -25,6 +25,8 @@ mod on_demand;
 mod oracle;
 #[path = "streams/run.rs"]
 mod run;
+#[path = "streams/sizes.rs"]
+mod sizes;
 #[path = "streams/transitions.rs"]
 mod transitions;
 
