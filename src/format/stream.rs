@@ -259,6 +259,19 @@ pub fn parse_key(key: &[u8]) -> Result<(u64, &[u8]), Damage> {
     Ok((u64::from_be_bytes(*stream), rest))
 }
 
+/// Stream, group and shard of the key of a [`LeaseRow`].
+///
+/// # Errors
+/// [`Damage::Short`], [`Damage::Bounds`].
+pub fn parse_lease_key(key: &[u8]) -> Result<(u64, &[u8], u32), Damage> {
+    let rest = key.strip_prefix(LEASE_PREFIX).ok_or(Damage::Bounds)?;
+    let (stream, rest) = rest.split_first_chunk().ok_or(Damage::Short)?;
+    let (length, rest) = rest.split_first().ok_or(Damage::Short)?;
+    let (group, shard) = rest.split_at_checked(usize::from(*length)).ok_or(Damage::Short)?;
+    let shard = shard.try_into().map_err(|_| Damage::Bounds)?;
+    Ok((u64::from_be_bytes(*stream), group, u32::from_be_bytes(shard)))
+}
+
 fn put_string(out: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= usize::from(u16::MAX));
     out.put_u16(text.len() as u16);
