@@ -21,6 +21,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+#[cfg(all(feature = "cli", feature = "server"))]
+use crate::stream::ShardId;
 
 /// Counter of an ending sequence number.
 const COUNTER_MAX: u64 = i64::MAX as u64;
@@ -73,6 +75,12 @@ impl SequenceNumber {
     fn at(birth: Birth, second: u64) -> SequenceNumber {
         let (birth_s, arrival_s) = (birth.birth_s.min(SECONDS_MAX), second.min(SECONDS_MAX));
         SequenceNumber { birth_s, counter: 0, store: birth.store, arrival_s, shard: birth.shard }
+    }
+
+    /// The shard that it names: it is a position of no other.
+    #[cfg(all(feature = "cli", feature = "server"))]
+    pub(crate) fn shard_id(&self) -> ShardId {
+        ShardId(self.shard)
     }
 
     /// Whether it is a position of that shard.
