@@ -13,8 +13,8 @@ use crate::limits::SCALINGS_PER_DAY;
 use crate::options::{INTERNAL_PREFIX, StoreOptions};
 use crate::store::Store;
 use crate::stream::{
-    ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream, StreamOptions,
-    StreamPage, StreamState, ThroughputLimits, Token, check_page,
+    Births, ControlGuard, ControlLock, GetRecords, Maintenance, OnDemandOptions, ShardId, ShardState, Stream,
+    StreamOptions, StreamPage, StreamState, ThroughputLimits, Token, check_page, token_key,
 };
 use crate::sync::{Arc, Mutex, RwLock};
 use crate::table::{Change, Table};
@@ -242,6 +242,9 @@ pub(crate) struct Shared {
     pub(crate) streams: RwLock<Streams>,
     /// Held from the look at what there is until the change is durable: control operations come one after the other.
     pub(crate) control: ControlLock,
+    /// Common to all accounts.
+    births: Births,
+    /// Key under which tokens are authenticated: of this store, and of this account.
     pub(crate) secret: [u8; 16],
     /// In the sequence numbers of this store.
     pub(crate) store_digit: u8,
@@ -321,11 +324,11 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open_with`].
     pub fn on(store: Store, options: EngineOptions) -> Result<Engine> {
-        Engine::of(store, options, None)
+        Engine::of(store, options, None, Births::default())
     }
 
     /// The engine of an account. `tenant`: of one that has a catalog of its own, besides the one of the store's account.
-    fn of(store: Store, options: EngineOptions, tenant: Option<&str>) -> Result<Engine> {
+    fn of(store: Store, options: EngineOptions, tenant: Option<&str>, births: Births) -> Result<Engine> {
         options.check()?;
         let catalog = Table::open(&store, &catalog_name(tenant))?;
         let engine = match engine_row(&catalog)? {
@@ -340,7 +343,7 @@ impl Engine {
                 row
             }
         };
-        let engine = Engine::assemble(store, options, catalog, engine, tenant)?;
+        let engine = Engine::assemble(store, options, catalog, engine, (tenant, births))?;
         engine.complete_due();
         // What fails now is tried again by the maintenance.
         let _ = engine.carry_on();
@@ -383,7 +386,7 @@ impl Engine {
             return Err(Error::LimitExceeded { what });
         }
         let options = self.shared.options.clone().account(account);
-        let engine = Engine::of(store.clone(), options, Some(account))?;
+        let engine = Engine::of(store.clone(), options, Some(account), self.shared.births.clone())?;
         accounts.count = accounts.count.map(|count| count + usize::from(is_new));
         accounts.open.insert(account.to_owned(), engine.clone());
         Ok(engine)
@@ -431,7 +434,7 @@ impl Engine {
         }
         let catalog = Table::open(store, &catalog_name(None))?;
         let row = engine_row(&catalog)?;
-        row.map(|row| Engine::assemble(store.clone(), options, catalog, row, None)).transpose()
+        row.map(|row| Engine::assemble(store.clone(), options, catalog, row, Default::default())).transpose()
     }
 
     fn assemble(
@@ -439,14 +442,15 @@ impl Engine {
         options: EngineOptions,
         catalog: Table,
         engine: EngineRow,
-        tenant: Option<&str>,
+        (tenant, births): (Option<&str>, Births),
     ) -> Result<Engine> {
         let leases = Table::open(&store, &leases_name(tenant))?;
         let store_digit = store_digit(store.core().identity.origin, tenant);
         let (streams, asked) = load(&catalog, store_digit).map_err(damaged)?;
         let shared = Shared {
-            secret: engine.secret,
-            control: ControlLock::new(engine),
+            secret: token_key(&engine.secret, store.id()),
+            control: ControlLock::new(engine, births.clone()),
+            births,
             store,
             options,
             catalog,
@@ -744,7 +748,8 @@ fn engine_row(catalog: &Table) -> Result<Option<EngineRow>> {
     rows.first().map(|(_, row)| EngineRow::decode(row).map_err(damaged)).transpose()
 }
 
-/// Tells sequence numbers of one store, or one account in it, from those of most others.
+/// Tells sequence numbers of one store from those of most others: of 256 stores one has the same, and a copy has that of its original.
+/// Accounts in one store may have the same, too; their shards differ in the second of their birth.
 fn store_digit(origin: StoreId, tenant: Option<&str>) -> u8 {
     tenant.into_iter().flat_map(str::bytes).fold(origin.0[0], |digit, byte| digit.wrapping_mul(31).wrapping_add(byte))
 }

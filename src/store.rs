@@ -383,6 +383,9 @@ impl Store {
     /// What is damaged in a store is so in the copy, and one that had no room goes on where there is some. A checkpoint comes first,
     /// and no other while the manifest and what is left in the journal are copied.
     ///
+    /// Of streams, shard iterators are of the store that issued them, and the copy refuses those of its original. Sequence numbers
+    /// and checkpoints go on in it: it can't tell a number that its original gave out later from its own.
+    ///
     /// # Errors
     /// [`Error::Stopped`] of the store: reopen it first. [`Error::NotAStore`] if the directory is not empty, [`Error::Io`],
     /// [`Error::Damaged`].

@@ -958,7 +958,9 @@ fn records_without_a_key_are_numbered_and_spread() {
     let long = "k".repeat(257) + " x\n";
     let error = failed(place.run_with(&["put", "--stream", "clicks", "--key-field", "1"], long.as_bytes()), 2);
     assert!(error.contains("256 characters") && error.contains("standard input:1"), "{error}");
-    place.ok(&["stream", "create", "auto", "--distribution", "auto"]);
+    let error = place.fails(&["stream", "create", "auto", "--distribution", "auto"], 2);
+    assert!(error.contains("on-demand"), "{error}");
+    place.ok(&["stream", "create", "auto", "--distribution", "auto", "--mode", "on-demand"]);
     succeeded(place.run_with(&["put", "--stream", "auto"], b"x\n"));
     assert!(
         serde_json::from_slice::<Value>(&place.ok(&["cat", "--stream", "auto", "--json"]))
@@ -1020,6 +1022,42 @@ fn follow_of_a_stream_goes_on_through_a_split_by_a_later_owner() {
         }
     }
     assert_eq!(wait(child).status.code(), Some(0));
+}
+
+/// `tail` is of a server; of a store that is named it reads the files.
+#[cfg(feature = "server")]
+#[test]
+fn tail_of_a_store_follows_a_stream_from_where_it_is_told() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "clicks", "--shards", "2"]);
+    succeeded(place.run_with(&["put", "--stream", "clicks"], b"1\n2\n3\n4\n5\n6\n"));
+    let all = place.text(&["cat", "--stream", "clicks", "--format", "{sequence} {shard} {data}\\n"]);
+    let lines: Vec<Vec<&str>> = all.lines().map(|line| line.split(' ').collect()).collect();
+    let [number, shard, _] = lines[2][..] else { panic!("{all}") };
+    let in_shard = |lines: &[Vec<&str>]| -> Vec<String> {
+        lines.iter().filter(|line| line[1] == shard).map(|line| line[2].to_owned()).collect()
+    };
+    let tail = |more: &[&str]| {
+        sorted(&place.text(&[&["tail", "--stream", "clicks", "--no-follow", "--raw"][..], more].concat()))
+    };
+    assert_eq!(tail(&["--from", "trim"]), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(tail(&["--from", "@1h"]), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(tail(&["--from", number]), in_shard(&lines[2..]), "its shard from that record on");
+    assert_eq!(tail(&["--from", "trim", "--shard", shard]), in_shard(&lines));
+    let mut child = place.command(&["tail", "-f", "--stream", "clicks", "--raw", "--count", "1"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    succeeded(place.run_with(&["put", "--stream", "clicks"], b"later\n"));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), wait(child).status.code()), ("later\n", Some(0)));
+    for wrong in [
+        &["tail"][..],
+        &["tail", "a", "--stream", "b"],
+        &["tail", "a", "--from", "7"],
+        &["tail", "a", "-f", "--no-follow"],
+    ] {
+        assert_eq!(place.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -1255,4 +1293,46 @@ fn aggregated_records_are_taken_apart_and_consumer_groups_are_listed() {
     assert_eq!(place.text(&[&cat[..], &["--count", "2"]].concat()), "0 user-42 a\n1 user-42 b\n");
     let consumers = place.text(&["consumers", "clicks"]);
     assert!(consumers.contains("billing") && consumers.contains("shardId-000000000000"), "{consumers}");
+}
+
+#[test]
+fn consumers_tells_how_far_each_group_is_behind_in_each_shard() {
+    use braidlog::stream::{GroupOptions, HashKey, PutRecordsEntry, RecordBatch};
+    let place = Place::new();
+    let engine = Engine::open(place.store()).unwrap();
+    let clicks = engine.create_stream("clicks", StreamOptions::new().shards(2)).unwrap();
+    let put = |half: u128, count: u64| {
+        for _ in 0..count {
+            let key = Some(HashKey(half << 127));
+            let entry = PutRecordsEntry { explicit_hash_key: key, ..PutRecordsEntry::new("user-42", b"page=/home") };
+            clicks.put(entry, None).unwrap();
+        }
+    };
+    put(0, 3);
+    put(1, 5);
+    let group = clicks.consumer_group("billing", GroupOptions::new()).unwrap();
+    let mut worker = group.worker("worker", |_| |_: &mut RecordBatch<'_>| Ok(())).unwrap();
+    while worker.step().unwrap() {}
+    drop((worker, group));
+    put(1, 4);
+    clicks.split_shard("shardId-000000000000".parse().unwrap(), HashKey(1 << 126)).unwrap();
+    put(0, 2);
+    clicks.consumer_group("audit", GroupOptions::new()).unwrap();
+    clicks.register_consumer("reader", [("", ""); 0]).unwrap();
+    drop(clicks);
+    engine.close().unwrap();
+    let printed = String::from_utf8(place.ok(&["consumers", "clicks", "--json"])).unwrap();
+    let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["consumer"], "reader");
+    let behind = |group: &str| -> Vec<(u64, u64)> {
+        let of_group = lines.iter().filter(|line| line["group"] == group);
+        let index = |line: &Value| line["shard"].as_str().unwrap()["shardId-".len()..].parse().unwrap();
+        of_group.map(|line| (index(line), line["records_behind"].as_u64().unwrap())).collect()
+    };
+    // One that has read all before the split, and one that has read nothing; 2 and 3 are the children of 0.
+    assert_eq!(behind("billing"), [(0, 0), (1, 4), (2, 2), (3, 0)]);
+    assert_eq!(behind("audit"), [(0, 3), (1, 9), (2, 2), (3, 0)]);
+    let text = place.text(&["consumers", "clicks"]);
+    let row = text.lines().find(|line| line.contains("audit") && line.contains("shardId-000000000001")).unwrap();
+    assert_eq!(row.split_whitespace().last(), Some("9"), "{text}");
 }

@@ -330,7 +330,8 @@ fn bytes(record: &Record) -> usize {
 #[test]
 fn subscribers_that_share_get_what_a_lone_reader_does() {
     let one = std::env::var("BRAIDLOG_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(0..60, |seed: u64| seed..seed + 1);
+    let histories = std::env::var("BRAIDLOG_FAN_OUT_HISTORIES").map_or(60, |n| n.parse().unwrap());
+    let seeds = one.map_or(0..histories, |seed: u64| seed..seed + 1);
     let (mut events, mut shared) = (0, 0);
     for seed in seeds {
         println!("seed {seed}");

@@ -14,7 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use braidlog::env::sim::SimDisk;
+use braidlog::format::agent::{Digest, FIRST_RUN, FileRow};
 use braidlog::format::checksum::Salt;
+use braidlog::format::stream::{GroupRow, LeaseRow, parse_lease_key};
 use braidlog::format::{self, Damage, batch, index, journal, manifest, segment, store};
 use braidlog::fuzzing::{self, Tree};
 use braidlog::{Error, ReadMode};
@@ -125,6 +127,8 @@ fn refresh() {
         }
         fs::write(folder().join("index.idx"), fuzzing::sample_index().0).unwrap();
         fs::write(folder().join("streams.change"), fuzzing::sample_rows().0).unwrap();
+        fs::write(folder().join("leases.change"), fuzzing::sample_lease_rows()).unwrap();
+        fs::write(folder().join("agent.change"), fuzzing::sample_agent_rows()).unwrap();
         fs::write(folder().join("iterator.txt"), fuzzing::sample_rows().1).unwrap();
         fs::write(folder().join("content.txt"), content(&disk, ReadMode::Map)).unwrap();
     });
@@ -190,6 +194,44 @@ fn rows_of_streams_of_version_1_are_what_todays_writer_makes() {
             _ => assert_eq!(format::stream::ConsumerRow::decode(&newer).map(drop), too_new),
         }
     }
+}
+
+#[test]
+fn rows_of_groups_and_of_the_agent_of_version_1_are_what_todays_writer_makes() {
+    refresh();
+    let read = |name: &str| fs::read(folder().join(name)).unwrap();
+    assert_eq!(fuzzing::sample_lease_rows(), read("leases.change"));
+    assert_eq!(fuzzing::sample_agent_rows(), read("agent.change"));
+    let too_new = |value: &[u8]| [&[2], &value[1..]].concat();
+    let change = read("leases.change");
+    let rows = format::change::decode(&change).unwrap();
+    let group = rows[0].1.unwrap();
+    assert_eq!(rows[0].0, format::stream::group_key(0x0102_0304_0506_0708, "billing"));
+    assert_eq!(GroupRow::decode(group), Ok(GroupRow { created_ms: 1_700_000_003_000 }));
+    assert_eq!(GroupRow::decode(&too_new(group)), Err(Damage::TooNew(2)));
+    let lease = |at: usize| (parse_lease_key(rows[at].0).unwrap(), LeaseRow::decode(rows[at].1.unwrap()).unwrap());
+    let ((stream, group, shard), finished) = lease(1);
+    assert_eq!((stream, group, shard), (0x0102_0304_0506_0708, &b"billing"[..], 0));
+    assert_eq!((finished.finished, finished.next, &*finished.owner), (true, 40, ""));
+    let ((.., shard), owned) = lease(2);
+    let fields = (owned.finished, owned.counter, owned.next, owned.next_sub, &*owned.owner);
+    assert_eq!((shard, fields), (2, (false, (1_700_000_003_000 << 20) + 1, 77, 3, "worker-1")));
+    assert_eq!(LeaseRow::decode(&too_new(rows[2].1.unwrap())), Err(Damage::TooNew(2)));
+    assert_eq!((parse_lease_key(rows[3].0), rows[3].1), (Ok((stream, &b"old"[..], 1)), None));
+    let change = read("agent.change");
+    let rows = format::change::decode(&change).unwrap();
+    let file = |at: usize| FileRow::decode(rows[at].1.unwrap()).unwrap();
+    assert_eq!(rows[0].0, format::agent::file_key(stream, FIRST_RUN.0, FIRST_RUN.1));
+    assert_eq!((file(0).offset, file(0).seen_ms), (0, 1_700_000_004_000));
+    assert_eq!(format::agent::parse_key(rows[1].0), Ok((stream, 66_305, 1_234_567)));
+    let followed = file(1);
+    assert_eq!(
+        (followed.offset, followed.seen_ms, &followed.path[..]),
+        (4_096, 1_700_000_005_000, &b"/var/log/app.log"[..])
+    );
+    assert_eq!((followed.front, followed.back), (Digest::of(b"2026-11-20 first line"), Digest::of(b"last line\n")));
+    assert_eq!(FileRow::decode(&too_new(rows[1].1.unwrap())), Err(Damage::TooNew(2)));
+    assert_eq!(rows[2].1, None);
 }
 
 #[test]

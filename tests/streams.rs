@@ -9,6 +9,8 @@
 
 #[path = "streams/boundaries.rs"]
 mod boundaries;
+#[path = "streams/elsewhere.rs"]
+mod elsewhere;
 #[path = "streams/hangs.rs"]
 mod hangs;
 #[path = "streams/leases.rs"]
@@ -25,6 +27,8 @@ mod oracle;
 mod ordering;
 #[path = "streams/run.rs"]
 mod run;
+#[path = "streams/sizes.rs"]
+mod sizes;
 #[path = "streams/steps.rs"]
 mod steps;
 #[path = "streams/transitions.rs"]

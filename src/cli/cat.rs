@@ -66,6 +66,35 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
+#[cfg(feature = "server")]
+impl Args {
+    /// Those of a stream, or of one shard of it and what comes of that.
+    pub(crate) fn of_stream(stream: String, shard: Option<ShardId>, from: Begin, output: OutputArgs) -> Args {
+        Args {
+            log: None,
+            stream: Some(stream),
+            shard,
+            deaggregate: false,
+            from: Some(from),
+            since: None,
+            tail: None,
+            latest: false,
+            to: None,
+            until: None,
+            count: None,
+            follow: false,
+            output,
+        }
+    }
+
+    /// Sets `--deaggregate`, `--count` and `--follow`.
+    #[must_use]
+    pub(crate) fn with(mut self, deaggregate: bool, count: Option<u64>, follow: bool) -> Args {
+        (self.deaggregate, self.count, self.follow) = (deaggregate, count, follow);
+        self
+    }
+}
+
 impl Args {
     /// The time to start at, if it is one.
     fn begins(&self) -> Option<Moment> {
@@ -84,7 +113,7 @@ impl Args {
 
 /// What `--from` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
+pub(crate) enum Begin {
     Trim,
     Latest,
     Time(Moment),
@@ -92,7 +121,7 @@ enum Begin {
     Sequence(SequenceNumber),
 }
 
-fn parse_from(text: &str) -> Result<Begin, String> {
+pub(crate) fn parse_from(text: &str) -> Result<Begin, String> {
     match (text, text.strip_prefix('@')) {
         ("trim", _) => Ok(Begin::Trim),
         ("latest", _) => Ok(Begin::Latest),

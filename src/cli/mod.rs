@@ -103,7 +103,7 @@ enum Command {
     /// Serve the streams of the store to AWS clients
     #[cfg(feature = "server")]
     Serve(serve::Args),
-    /// Print the records of a stream of a running server, as they come
+    /// Print the records of a stream as they come, of a running server or of a store
     #[cfg(feature = "server")]
     Tail(tail::Args),
     /// Ask a server whether it works: exit code 0 if so, 1 if not

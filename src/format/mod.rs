@@ -9,7 +9,7 @@
 //! | `journal/<n>.jnl` | frames: one turn of appends to any number of logs each | [`journal`] |
 //! | `segments/<xx>/<id>.seg` | a header, then batches of records | [`segment`], [`batch`] |
 //! | `segments/<xx>/<id>.idx` | the sparse index of a sealed segment; a cache | [`index`] |
-//! | records of the engine's own logs | changes of tables; the rows of streams, shards, consumers, followed files | [`change`], [`stream`], [`agent`] |
+//! | records of the engine's own logs | changes of tables; the rows of streams, shards, consumers, groups and their leases, followed files | [`change`], [`stream`], [`agent`] |
 //! | `manifest/<n>.man` | what exists as of one frame: pages of log rows and a root | [`manifest`] |
 //!
 //! # Checksums and salt

@@ -27,7 +27,7 @@ const VERSION: u8 = 1;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineRow {
-    /// Key under which tokens are authenticated.
+    /// What the key is made from, together with the store's id, under which tokens are authenticated.
     pub secret: [u8; 16],
     /// Seconds since 1970: every stream and every reshard gets a higher one.
     pub last_birth_s: u64,
@@ -297,6 +297,19 @@ pub fn parse_key(key: &[u8]) -> Result<(u64, &[u8]), Damage> {
     let rest = key.get(1..).ok_or(Damage::Short)?;
     let (stream, rest) = rest.split_first_chunk().ok_or(Damage::Short)?;
     Ok((u64::from_be_bytes(*stream), rest))
+}
+
+/// Stream, group and shard of the key of a [`LeaseRow`].
+///
+/// # Errors
+/// [`Damage::Short`], [`Damage::Bounds`].
+pub fn parse_lease_key(key: &[u8]) -> Result<(u64, &[u8], u32), Damage> {
+    let rest = key.strip_prefix(LEASE_PREFIX).ok_or(Damage::Bounds)?;
+    let (stream, rest) = rest.split_first_chunk().ok_or(Damage::Short)?;
+    let (length, rest) = rest.split_first().ok_or(Damage::Short)?;
+    let (group, shard) = rest.split_at_checked(usize::from(*length)).ok_or(Damage::Short)?;
+    let shard = shard.try_into().map_err(|_| Damage::Bounds)?;
+    Ok((u64::from_be_bytes(*stream), group, u32::from_be_bytes(shard)))
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {

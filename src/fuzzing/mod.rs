@@ -33,7 +33,9 @@ use crate::options::{Durability, LogOptions, ReadMode, StoreOptions};
 use crate::segment::scan_tail;
 use crate::transaction::Transaction;
 
-pub use streams::{deaggregate, example_aggregated, sample_rows, stream_rows, stream_tokens};
+pub use streams::{
+    deaggregate, example_aggregated, sample_agent_rows, sample_lease_rows, sample_rows, stream_rows, stream_tokens,
+};
 #[cfg(feature = "server")]
 pub use wire::{event_stream, sigv4, wire_requests, wire_seeds};
 

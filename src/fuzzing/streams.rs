@@ -1,14 +1,22 @@
 //! Doors into the rooms of streams: rows, tokens, aggregated records.
 
+use crate::format::agent::{self, Digest, FileRow};
 use crate::format::change;
 use crate::format::stream::{
-    self as rows, ConsumerRow, EngineRow, IntentRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
+    self as rows, ConsumerRow, EngineRow, GroupRow, IntentRow, LeaseRow, Reshard, ReshardRow, ScalingRow, ShardRow,
+    StreamRow,
 };
 use crate::stream::{self, HashKey, HashKeyRange, ShardId, Token};
 
 use super::{Input, Tree, edit};
 
-/// A change of a table whose rows are all the rows of streams there are, with the rows by their keys, and a shard iterator.
+type Rows = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+fn encoded(rows: &Rows) -> Vec<u8> {
+    change::encode(rows.iter().map(|(key, value)| (&key[..], value.as_deref())))
+}
+
+/// A change of the catalog, with every row that there is of streams themselves, and a shard iterator.
 pub fn sample_rows() -> (Vec<u8>, String) {
     let tags = vec![("team".to_owned(), "web".to_owned()), ("empty".to_owned(), String::new())];
     let stream = StreamRow {
@@ -41,7 +49,7 @@ pub fn sample_rows() -> (Vec<u8>, String) {
     let split = Reshard::Split { shard: 2, at: 5 };
     let reshard = ReshardRow { asked_ms: 1_700_000_011_000, what: split };
     let engine = EngineRow { secret: [9; 16], last_birth_s: 1_700_000_001 };
-    let rows = [
+    let rows = vec![
         (rows::ENGINE_KEY.to_vec(), Some(engine.encode())),
         (rows::stream_key(stream.id), Some(stream.encode())),
         (rows::shard_key(stream.id, 0), Some(parent.encode())),
@@ -52,21 +60,56 @@ pub fn sample_rows() -> (Vec<u8>, String) {
         (rows::reshard_key(stream.id), Some(reshard.encode())),
     ];
     let token = Token { stream: stream.id, shard: ShardId(2), next: 77, issued_ms: 1_700_000_002_000 };
-    (change::encode(rows.iter().map(|(key, value)| (&key[..], value.as_deref()))), token.encode(&engine.secret))
+    (encoded(&rows), token.encode(&engine.secret))
 }
 
-/// Changes of tables and the rows of streams: arbitrary bytes (even first byte) or the sample, edited (odd).
+/// A change of the table of leases: a group of two shards, one finished and one that somebody has, and what is left of another.
+pub fn sample_lease_rows() -> Vec<u8> {
+    let (stream, created_ms) = (0x0102_0304_0506_0708, 1_700_000_003_000);
+    let counter = created_ms << 20;
+    let finished = LeaseRow { finished: true, counter: counter + 2, next: 40, ..LeaseRow::default() };
+    let owner = "worker-1".to_owned();
+    let owned = LeaseRow { finished: false, counter: counter + 1, next: 77, next_sub: 3, owner };
+    encoded(&vec![
+        (rows::group_key(stream, "billing"), Some(GroupRow { created_ms }.encode())),
+        (rows::lease_key(stream, "billing", 0), Some(finished.encode())),
+        (rows::lease_key(stream, "billing", 2), Some(owned.encode())),
+        (rows::lease_key(stream, "old", 1), None),
+        (rows::group_key(stream, "old"), None),
+    ])
+}
+
+/// A change of the agent's table: that it has run, a file that it follows, and one that is gone.
+pub fn sample_agent_rows() -> Vec<u8> {
+    let stream = 0x0102_0304_0506_0708;
+    let row = |offset, front, back, seen_ms, path: &[u8]| {
+        FileRow { offset, front: Digest::of(front), back: Digest::of(back), seen_ms, path: path.to_vec() }.encode()
+    };
+    let (device, inode) = agent::FIRST_RUN;
+    let followed = row(4_096, b"2026-11-20 first line", b"last line\n", 1_700_000_005_000, b"/var/log/app.log");
+    encoded(&vec![
+        (agent::file_key(stream, device, inode), Some(row(0, b"", b"", 1_700_000_004_000, b""))),
+        (agent::file_key(stream, 66_305, 1_234_567), Some(followed)),
+        (agent::file_key(stream, 66_305, 7), None),
+    ])
+}
+
+/// Changes of tables and their rows: arbitrary bytes (even first byte) or the samples, edited (odd).
 pub fn stream_rows(data: &[u8]) {
     let mut input = Input(data);
     let flags = input.u8();
-    let mut tree = Tree::from([("change".to_owned(), sample_rows().0)]);
     if flags & 1 == 0 {
-        tree.insert("change".to_owned(), input.0.to_vec());
-    } else {
-        edit(&mut tree, &mut input, "change");
+        table_change(input.0);
+        return;
     }
-    let bytes = tree.remove("change").unwrap_or_default();
-    // What can be read is written as the same bytes.
+    let samples = [("catalog", sample_rows().0), ("leases", sample_lease_rows()), ("agent", sample_agent_rows())];
+    let mut tree: Tree = samples.into_iter().map(|(name, change)| (name.to_owned(), change)).collect();
+    edit(&mut tree, &mut input, "");
+    tree.values().for_each(|change| table_change(change));
+}
+
+/// What can be read is written as the same bytes: a row, a key, and a change.
+fn table_change(bytes: &[u8]) {
     let row = |bytes: &[u8]| {
         let _ = EngineRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = StreamRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
@@ -75,11 +118,20 @@ pub fn stream_rows(data: &[u8]) {
         let _ = ScalingRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = ReshardRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
         let _ = IntentRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = GroupRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = LeaseRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
+        let _ = FileRow::decode(bytes).map(|row| assert_eq!(row.encode(), bytes));
     };
-    row(&bytes);
-    let Ok(rows) = change::decode(&bytes) else { return };
+    row(bytes);
+    let Ok(rows) = change::decode(bytes) else { return };
     for (key, value) in &rows {
         let _ = rows::parse_key(key).map(|(_, rest)| assert!(rest.len() < key.len()));
+        let lease = rows::parse_lease_key(key);
+        if let Ok((stream, Ok(group), shard)) = lease.map(|(id, group, shard)| (id, std::str::from_utf8(group), shard))
+        {
+            assert_eq!(rows::lease_key(stream, group, shard), *key);
+        }
+        let _ = agent::parse_key(key).map(|(id, device, inode)| assert_eq!(agent::file_key(id, device, inode), *key));
         value.iter().for_each(|value| row(value));
     }
     assert_eq!(change::encode(rows), bytes);

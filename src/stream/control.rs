@@ -9,9 +9,7 @@ use std::time::Duration;
 use crate::engine::Shared;
 use crate::error::{Error, Result};
 use crate::format::stream::{self as rows, Reshard, ScalingRow, ShardRow, StreamRow};
-use crate::limits::{
-    CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX, SHARDS_PER_STREAM_MAX,
-};
+use crate::limits::{CREATING_MAX, ENCRYPTION_CHANGES_PER_DAY, ENCRYPTION_KEY_BYTES_MAX, POLICY_BYTES_MAX};
 use crate::sync::{Arc, Mutex};
 use crate::table::Change;
 use crate::transaction::Transaction;
@@ -22,8 +20,8 @@ use super::hash_key::{HashKey, HashKeyRange};
 use super::list::StreamStatus;
 use super::on_demand::Maintenance;
 use super::options::{
-    Distribution, ShardMetric, StreamMode, StreamOptions, check_max_record, check_name, check_tags,
-    check_warm_throughput, mode_of,
+    Distribution, ShardMetric, StreamMode, StreamOptions, check_distribution, check_max_record, check_name,
+    check_shard_count, check_tags, check_warm_throughput, distribution_of, mode_of,
 };
 use super::reshard::{self, Plan};
 use super::retention::log_options;
@@ -232,12 +230,10 @@ impl Stream {
     /// [`crate::EngineOptions::scalings_per_day`].
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`] beyond that, or beyond the account's open shards; [`Error::InvalidArgument`];
-    /// [`Error::OnDemand`].
+    /// [`Error::LimitExceeded`] beyond that, for more than 10,000, or beyond the account's open shards; [`Error::InvalidArgument`]
+    /// for none; [`Error::OnDemand`].
     pub fn update_shard_count(&self, target: u32) -> Result<()> {
-        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
-            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
-        }
+        check_shard_count("TargetShardCount", target)?;
         // The limit goes by the shards that it has once what is due is done, which this does.
         drop(self.active()?);
         self.check_provisioned()?;
@@ -253,11 +249,9 @@ impl Stream {
     /// As [`Stream::update_shard_count`], as far as it takes and as often as it is called.
     ///
     /// # Errors
-    /// As [`Stream::update_shard_count`], but for what the service limits.
+    /// As [`Stream::update_shard_count`], but for half, double and how often.
     pub fn scale_to(&self, target: u32) -> Result<()> {
-        if !(1..=SHARDS_PER_STREAM_MAX).contains(&target) {
-            return Err(Error::invalid("TargetShardCount", target, "it must be from 1 to 10,000"));
-        }
+        check_shard_count("TargetShardCount", target)?;
         self.scale(target, false)
     }
 
@@ -410,7 +404,8 @@ impl Stream {
     /// Changes who sets the number of shards.
     ///
     /// # Errors
-    /// What any write may answer.
+    /// [`Error::InvalidArgument`] for [`StreamMode::Provisioned`] while records go anywhere ([`Distribution::Auto`]): keys come
+    /// first, by [`Stream::set_distribution`].
     pub fn set_mode(&self, mode: StreamMode) -> Result<()> {
         self.set_mode_and_warm_throughput(mode, None)
     }
@@ -418,6 +413,7 @@ impl Stream {
     /// In one step, with the warm throughput of a stream that is on-demand then.
     pub(crate) fn set_mode_and_warm_throughput(&self, mode: StreamMode, mib: Option<u32>) -> Result<()> {
         self.change_row(|row| {
+            check_distribution(mode, distribution_of(row))?;
             row.mode = u8::from(mode == StreamMode::OnDemand);
             if mode == StreamMode::Provisioned {
                 row.warm_throughput_mib = 0;
@@ -430,21 +426,23 @@ impl Stream {
         })
     }
 
-    /// Changes which shard a record goes to.
+    /// Changes which shard a record goes to, from the next one on.
     ///
     /// # Errors
-    /// What any write may answer.
+    /// [`Error::InvalidArgument`] for [`Distribution::Auto`] on a provisioned stream.
     pub fn set_distribution(&self, distribution: Distribution) -> Result<()> {
         self.change_row(|row| {
+            check_distribution(mode_of(row), distribution)?;
             row.distribution = u8::from(distribution == Distribution::Auto);
             Ok(())
         })
     }
 
-    /// Sets the warm throughput of an on-demand stream, in MiB a second: kept and described.
+    /// Sets the warm throughput of an on-demand stream, in MiB a second: kept and described, and nothing is done for it, see
+    /// [`StreamOptions::warm_throughput_mib`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`].
+    /// [`Error::InvalidArgument`] for more than 10,240, and on a provisioned stream.
     pub fn set_warm_throughput_mib(&self, mib: u32) -> Result<()> {
         self.change_row(|row| {
             check_warm_throughput(mode_of(row), mib)?;

@@ -14,9 +14,14 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::ticket::Turn;
 use crate::transaction::{Committed, Transaction};
 
+/// The highest second that a shard of any account in the store was born in: numbers of one account mean nothing to another. An account
+/// that nobody asked for in this life is not known; it had the seconds of its time, as all do that don't reshard every second.
+pub(crate) type Births = Arc<Mutex<u64>>;
+
 /// Held by whoever changes what there is.
 pub(crate) struct ControlLock {
     control: Mutex<Control>,
+    births: Births,
     freed: Condvar,
 }
 
@@ -28,9 +33,14 @@ struct Control {
 }
 
 impl ControlLock {
-    pub(crate) fn new(engine: EngineRow) -> ControlLock {
+    pub(crate) fn new(engine: EngineRow, births: Births) -> ControlLock {
+        {
+            let mut last_s = births.lock();
+            *last_s = engine.last_birth_s.max(*last_s);
+        }
         ControlLock {
             control: Mutex::new(Control { is_held: false, engine, unsettled: None }),
+            births,
             freed: Condvar::default(),
         }
     }
@@ -71,11 +81,13 @@ impl ControlGuard<'_> {
         self.0.control.lock()
     }
 
-    /// The row of the engine with the second that the numbers of new shards begin with: above every one before, so that they
-    /// tell shards apart. It is used up, whether or not the row is written.
+    /// The row of the engine with the second that the numbers of new shards begin with: above every one before, of other accounts,
+    /// too, so that they tell shards apart. It is used up, whether or not the row is written.
     pub(crate) fn next_birth(&self, now_ms: u64) -> EngineRow {
         let engine = &mut self.control().engine;
-        engine.last_birth_s = (now_ms / 1000).max(engine.last_birth_s + 1);
+        let mut last_s = self.0.births.lock();
+        *last_s = (now_ms / 1000).max(*last_s + 1);
+        engine.last_birth_s = *last_s;
         engine.clone()
     }
 

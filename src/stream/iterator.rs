@@ -1,7 +1,8 @@
 //! Shard iterators: where to start, and the token that says it.
 //!
-//! A token is stateless: it names stream, shard and position, says when it was issued, and is authenticated under a secret of
-//! the store, so that it means the same after a restart and nobody can make one up. In hexadecimal:
+//! A token is stateless: it names stream, shard and position, says when it was issued, and is authenticated under a key of
+//! the account in this store, so that it means the same after a restart, nothing to any other store, be it a copy of this one, and
+//! nobody can make one up. In hexadecimal:
 //!
 //! ```text
 //! version (1) | stream id (8) | shard (4) | number of the next record (8) | issued, ms (8) | authentication code (16)
@@ -14,6 +15,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::error::{Error, Result};
 use crate::format::{Damage, Decoder, Encoder};
+use crate::id::StoreId;
 
 use super::sequence_number::SequenceNumber;
 use super::shard::ShardId;
@@ -64,6 +66,12 @@ pub(crate) fn code(secret: &[u8; 16], purpose: &[u8], body: &[u8]) -> [u8; CODE_
 /// Whether a code is the one expected. Compared whole, so that how long it takes says nothing.
 pub(crate) fn is_code(given: &[u8], expected: [u8; CODE_BYTES]) -> bool {
     given.len() == CODE_BYTES && expected.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+}
+
+/// The key that tokens of an account in one store are authenticated under. The account's secret goes along with a copy of the store
+/// and the store's id does not: a copy goes ways of its own, so no token of one may mean anything in the other.
+pub(crate) fn token_key(secret: &[u8; 16], store: StoreId) -> [u8; 16] {
+    code(secret, b"tokens of a store", &store.0)
 }
 
 /// That of shard iterators, which came first.

@@ -127,6 +127,9 @@ pub struct ShardPage {
 
 /// Which shards to list: those that a reader from some position begins with, or has to get through.
 ///
+/// A shard is open from the millisecond it was opened in to the last one that a record of it can have arrived in, both included, as
+/// by the service. Its children are opened in the next one, so that at every moment each hash key has one shard.
+///
 /// ```
 /// use braidlog::stream::ShardFilter;
 /// assert_eq!(ShardFilter::default(), ShardFilter::FromTrimHorizon);
@@ -142,7 +145,7 @@ pub enum ShardFilter {
     AtLatest,
     /// Those that were open at this time, or opened since from shards that are gone: where a reader from then on begins.
     AtTimestamp(SystemTime),
-    /// Those that were open at this time or later.
+    /// Those that were open at this time or later: all of whose records arrived before are left out.
     FromTimestamp(SystemTime),
     /// Those after this one, in the order of creation.
     AfterShardId(ShardId),
@@ -152,7 +155,8 @@ fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().min(u128::from(u64::MAX)) as u64
 }
 
-/// Whether it was open at some time, given how it was opened and closed. It closes in the moment its children open.
+/// Whether it was open at some time, given how it was opened and closed. The moment it is closed in is its children's first: the
+/// service's end of a shard, which counts as open, is the one before.
 fn was_open(shard: &ShardState, at_ms: u64) -> bool {
     shard.row.opened_ms <= at_ms && shard.row.closed_ms.is_none_or(|closed_ms| at_ms < closed_ms)
 }

@@ -51,16 +51,16 @@ use crate::sync::Arc;
 
 pub use aggregate::{AggregatedRecord, Aggregator, UserRecord, UserRecordReader, UserRecords, deaggregate};
 pub use consumer::{Consumer, ConsumerStatus};
-pub(crate) use control_lock::{ControlGuard, ControlLock};
+pub(crate) use control_lock::{Births, ControlGuard, ControlLock};
 pub use fan_out::Records;
 pub use group::{
     ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,
 };
 pub use hash_key::{HashKey, HashKeyRange};
 pub use iterator::StartingPosition;
-pub(crate) use iterator::Token;
 #[cfg(feature = "server")]
 pub(crate) use iterator::{CODE_BYTES, code, is_code};
+pub(crate) use iterator::{Token, token_key};
 pub use list::{ShardFilter, ShardPage, StreamDescription, StreamPage, StreamStatus};
 pub use on_demand::{Maintenance, OnDemandOptions};
 #[cfg(feature = "cli")]

@@ -5,6 +5,19 @@ use crate::format::stream::StreamRow;
 use crate::limits::*;
 
 /// How the number of shards is set.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{StreamMode, StreamOptions};
+/// let clicks = engine.create_stream("clicks", StreamOptions::new().mode(StreamMode::OnDemand))?;
+/// assert!(matches!(clicks.update_shard_count(8), Err(braidlog::Error::OnDemand { .. })));
+/// clicks.set_mode(StreamMode::Provisioned)?;
+/// clicks.update_shard_count(8)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StreamMode {
     /// By the caller: splits, merges, [`crate::stream::Stream::update_shard_count`]. The default.
@@ -15,12 +28,29 @@ pub enum StreamMode {
 }
 
 /// Which shard a record goes to.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{Distribution, PutRecordsEntry, StreamMode, StreamOptions};
+/// let options = StreamOptions::new().mode(StreamMode::OnDemand).distribution(Distribution::Auto);
+/// let clicks = engine.create_stream("clicks", options)?;
+/// clicks.put(PutRecordsEntry { partition_key: None, explicit_hash_key: None, data: b"page=/home" }, None)?;
+/// // Who puts records without keys is asked first: a provisioned stream goes by them.
+/// assert!(clicks.set_mode(StreamMode::Provisioned).is_err());
+/// clicks.set_distribution(Distribution::ByKey)?;
+/// clicks.set_mode(StreamMode::Provisioned)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Distribution {
     /// The one that owns the hash key: of the partition key, or the explicit one. The default.
     #[default]
     ByKey,
-    /// Any: the engine spreads records evenly. Keys may be absent, and don't order anything.
+    /// Any: the engine spreads records evenly. Keys may be absent, and don't order anything. Of on-demand streams only, as by the
+    /// service.
     Auto,
 }
 
@@ -38,13 +68,15 @@ pub struct StreamOptions {
     pub shards: Option<u32>,
     /// Who sets the number of shards. Default [`StreamMode::Provisioned`].
     pub mode: StreamMode,
-    /// Which shard a record goes to. Default [`Distribution::ByKey`].
+    /// Which shard a record goes to. Default [`Distribution::ByKey`]; [`Distribution::Auto`] is for on-demand streams.
     pub distribution: Distribution,
     /// How long records stay readable, in hours: 24 to 8,760. Default 24.
     pub retention_hours: u32,
     /// Largest record, data and partition key together, in KiB: 1,024 to 10,240. Default 1,024.
     pub max_record_kib: u32,
-    /// Warm throughput in MiB a second, on-demand streams only; kept and described.
+    /// Warm throughput in MiB a second, on-demand streams only: 0 to 10,240. It is kept and described, and does nothing: a shard takes
+    /// what the machine can from the start, and where [`ThroughputLimits`](super::ThroughputLimits) are enforced they go by the
+    /// shards there are. The service asks for a billing commitment of the account; nothing is billed here, so nobody is asked.
     pub warm_throughput_mib: Option<u32>,
     /// Tags: at most 50.
     pub tags: Vec<(String, String)>,
@@ -128,7 +160,8 @@ impl StreamOptions {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        within("ShardCount", self.shard_count(), 1, SHARDS_PER_STREAM_MAX)?;
+        check_shard_count("ShardCount", self.shard_count())?;
+        check_distribution(self.mode, self.distribution)?;
         check_retention(self.retention_hours)?;
         check_max_record(self.max_record_kib)?;
         if let Some(mib) = self.warm_throughput_mib {
@@ -144,6 +177,28 @@ fn within(what: &'static str, value: u32, min: u32, max: u32) -> Result<()> {
     } else {
         Err(Error::invalid(what, value, format!("it must be from {min} to {max}")))
     }
+}
+
+/// The service gives the number no upper bound in form: too many are beyond a limit, as are more than double.
+pub(crate) fn check_shard_count(what: &'static str, shards: u32) -> Result<()> {
+    match shards {
+        0 => Err(Error::invalid(what, shards, "a stream has at least one shard")),
+        1..=SHARDS_PER_STREAM_MAX => Ok(()),
+        _ => Err(Error::LimitExceeded {
+            what: format!("{SHARDS_PER_STREAM_MAX} shards in a stream ({what} is {shards})"),
+        }),
+    }
+}
+
+/// `AUTO` is of on-demand streams only (`CreateStream`, `UpdateStreamRecordDistributionStrategy`). Nothing is said of such a
+/// stream that is made provisioned; it is refused as one with queues is, for whoever puts records without keys would be refused
+/// from then on.
+pub(crate) fn check_distribution(mode: StreamMode, distribution: Distribution) -> Result<()> {
+    if (mode, distribution) == (StreamMode::Provisioned, Distribution::Auto) {
+        let why = "only on-demand streams have it: a provisioned stream goes by USER_PARTITION_KEY";
+        return Err(Error::invalid("RecordDistributionStrategy", "AUTO", why));
+    }
+    Ok(())
 }
 
 pub(crate) fn check_retention(hours: u32) -> Result<()> {
@@ -200,6 +255,19 @@ pub(crate) fn check_tags(tags: &[(String, String)]) -> Result<()> {
 }
 
 /// A shard-level metric.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::ShardMetric;
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// let (were, are) = clicks.enable_shard_metrics(&[ShardMetric::IncomingBytes, ShardMetric::IteratorAge])?;
+/// assert!(were.is_empty());
+/// assert_eq!(are.iter().map(|metric| metric.name()).collect::<Vec<_>>(), ["IncomingBytes", "IteratorAgeMilliseconds"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum ShardMetric {

@@ -43,13 +43,13 @@ impl Stream {
     /// As [`Stream::set_retention_hours`], upwards only.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], also for less than it is.
+    /// [`Error::InvalidArgument`], also for what it is or less, as the service's model says of the number.
     pub fn increase_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
         let control = self.active()?;
         let is = self.state.row().retention_hours;
-        if hours < is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is more")));
+        if hours <= is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it must be more than it is now, {is}")));
         }
         self.change_retention(&control, hours)
     }
@@ -57,13 +57,13 @@ impl Stream {
     /// As [`Stream::set_retention_hours`], downwards only.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], also for more than it is.
+    /// [`Error::InvalidArgument`], also for what it is or more, as the service's model says of the number.
     pub fn decrease_retention_hours(&self, hours: u32) -> Result<()> {
         check_retention(hours)?;
         let control = self.active()?;
         let is = self.state.row().retention_hours;
-        if hours > is {
-            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it is {is} now, which is less")));
+        if hours >= is {
+            return Err(Error::invalid("RetentionPeriodHours", hours, format!("it must be less than it is now, {is}")));
         }
         self.change_retention(&control, hours)
     }

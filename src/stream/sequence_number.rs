@@ -9,14 +9,20 @@
 //!
 //! The counter is the record's number in its log plus one; 0 is the shard's starting number and the largest its ending one,
 //! which is above every record. Every reshard of a store gets a birth second of its own, above all earlier ones, so a number
-//! tells its shard from every other of the store, and along a lineage numbers compare as integers. The digits that the service
-//! leaves 0 say which store a number comes from.
+//! tells its shard from every other of the store, and along a lineage numbers compare as integers.
+//!
+//! The two digits that the service leaves 0 say which store a number comes from, and are 8 bits: where a shard has the index and the
+//! birth second of one elsewhere, one in 256 stores has the same. Numbers of such a store are taken for those of the shard here, as are
+//! all numbers of a store in a copy of it (`Store::backup`), also of records that came after they parted. Shard iterators tell one
+//! store from another for certain: see [`super::iterator`].
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+#[cfg(all(feature = "cli", feature = "server"))]
+use crate::stream::ShardId;
 
 /// Counter of an ending sequence number.
 const COUNTER_MAX: u64 = i64::MAX as u64;
@@ -74,6 +80,12 @@ impl SequenceNumber {
     fn at(birth: Birth, second: u64) -> SequenceNumber {
         let (birth_s, arrival_s) = (birth.birth_s.min(SECONDS_MAX), second.min(SECONDS_MAX));
         SequenceNumber { birth_s, counter: 0, store: birth.store, arrival_s, shard: birth.shard }
+    }
+
+    /// The shard that it names: it is a position of no other.
+    #[cfg(all(feature = "cli", feature = "server"))]
+    pub(crate) fn shard_id(&self) -> ShardId {
+        ShardId(self.shard)
     }
 
     /// Whether it is a position of that shard.

@@ -158,7 +158,9 @@ pub fn a_stream_is_scaled(bench: &Bench) {
     client.ok("UpdateShardCount", scale(3));
     client.fails("UpdateShardCount", "LimitExceededException", scale(7));
     client.fails("UpdateShardCount", "LimitExceededException", scale(1));
-    client.fails("UpdateShardCount", "InvalidArgumentException", scale(10_001));
+    client.fails("UpdateShardCount", "LimitExceededException", scale(10_001));
+    let of_none = json!({ "TargetShardCount": 4, "ScalingType": "UNIFORM_SCALING" });
+    client.fails("UpdateShardCount", "InvalidArgumentException", of_none);
     let odd = json!({ "StreamName": "clicks", "TargetShardCount": 4, "ScalingType": "ODD" });
     client.fails("UpdateShardCount", "ValidationException", odd);
     client.ok("UpdateStreamMode", json!({ "StreamARN": ARN, "StreamModeDetails": { "StreamMode": "ON_DEMAND" } }));

@@ -160,6 +160,12 @@ pub fn retention_goes_up_and_down(bench: &Bench) {
     client.fails("IncreaseStreamRetentionPeriod", "InvalidArgumentException", less.clone());
     client.ok("DecreaseStreamRetentionPeriod", less);
     assert_eq!(hours(), 48);
+    // By the model it must be more than it is, or less.
+    for operation in ["IncreaseStreamRetentionPeriod", "DecreaseStreamRetentionPeriod"] {
+        let same = json!({ "StreamName": "clicks", "RetentionPeriodHours": 48 });
+        let refused = client.fails(operation, "InvalidArgumentException", same);
+        assert!(refused.message.contains("than it is now, 48"), "{}", refused.message);
+    }
     for beyond in [0, 23, -1, 8761] {
         let input = json!({ "StreamName": "clicks", "RetentionPeriodHours": beyond });
         client.fails("DecreaseStreamRetentionPeriod", "InvalidArgumentException", input.clone());
@@ -181,6 +187,10 @@ pub fn the_mode_and_what_belongs_to_it_change(bench: &Bench) {
     assert_eq!(summary()["StreamModeDetails"]["StreamMode"], "ON_DEMAND");
     assert_eq!(summary()["WarmThroughput"], json!({ "TargetMiBps": 4, "CurrentMiBps": 4 }));
     assert_eq!(summary()["RecordDistributionStrategy"], "AUTO");
+    // Records may come without keys: it stays on-demand until they don't.
+    let provisioned = json!({ "StreamARN": ARN, "StreamModeDetails": { "StreamMode": "PROVISIONED" } });
+    client.fails("UpdateStreamMode", "InvalidArgumentException", provisioned.clone());
+    assert_eq!(summary()["StreamModeDetails"]["StreamMode"], "ON_DEMAND");
     let by_key = json!({ "StreamARN": ARN, "RecordDistributionStrategy": "USER_PARTITION_KEY" });
     assert_eq!(client.ok("UpdateStreamRecordDistributionStrategy", by_key), Value::Null);
     assert_eq!(summary()["RecordDistributionStrategy"], "USER_PARTITION_KEY");
@@ -193,9 +203,10 @@ pub fn the_mode_and_what_belongs_to_it_change(bench: &Bench) {
     );
     client.ok("UpdateMaxRecordSize", json!({ "StreamARN": ARN, "MaxRecordSizeInKiB": 10240 }));
     assert_eq!(summary()["MaxRecordSizeInKiB"], 10240);
-    let provisioned = json!({ "StreamARN": ARN, "StreamModeDetails": { "StreamMode": "PROVISIONED" } });
     client.ok("UpdateStreamMode", provisioned.clone());
     assert_eq!(summary()["StreamModeDetails"]["StreamMode"], "PROVISIONED");
+    let auto = json!({ "StreamARN": ARN, "RecordDistributionStrategy": "AUTO" });
+    client.fails("UpdateStreamRecordDistributionStrategy", "InvalidArgumentException", auto);
     let warm = json!({ "StreamARN": ARN, "WarmThroughputMiBps": 8 });
     client.fails("UpdateStreamWarmThroughput", "InvalidArgumentException", warm);
     let mut both = provisioned;
@@ -364,6 +375,11 @@ pub fn what_a_stream_can_not_be_is_refused(bench: &Bench) {
         ("ValidationException", json!({ "StreamName": "a", "ShardCount": 1, "MaxRecordSizeInKiB": 1023 })),
         ("ValidationException", json!({ "StreamName": "a", "StreamModeDetails": {} })),
         ("InvalidArgumentException", json!({ "StreamName": "a" })),
+        (
+            "InvalidArgumentException",
+            json!({ "StreamName": "a", "ShardCount": 1, "RecordDistributionStrategy": "AUTO" }),
+        ),
+        ("LimitExceededException", json!({ "StreamName": "a", "ShardCount": 10_001 })),
         ("InvalidArgumentException", json!({ "StreamName": "a", "ShardCount": 1, "WarmThroughputMiBps": 1 })),
         ("ValidationException", json!({ "StreamName": "a", "ShardCount": 1, "Colour": "red" })),
         ("SerializationException", json!({ "StreamName": 7, "ShardCount": 1 })),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use braidlog::env::sim::bugs::{SeededBug, activate};
 use braidlog::env::sim::{Crash, Profile, Tape};
-use braidlog::stream::{GroupOptions, ShardId};
+use braidlog::stream::GroupOptions;
 
-use super::oracle::{Model, Verdict};
+use super::oracle::Verdict;
 use super::run::Run;
 
 /// A group of the stream that is changed.
@@ -32,11 +32,17 @@ fn slow() -> Verdict<Run> {
 }
 
 fn base_where(transition_time: Duration) -> Verdict<Run> {
+    base_of(transition_time, false, false)
+}
+
+fn base_of(transition_time: Duration, auto: bool, on_demand: bool) -> Verdict<Run> {
     let mut run = Run::begin(Tape::seeded(1), Profile::STRICT_POSIX, transition_time)?;
-    run.create("clicks", 2, false, false)?;
+    run.create("clicks", 2, auto, on_demand)?;
     run.create("orders", 1, false, false)?;
     run.clock.advance(transition_time);
     run.stream("clicks")?.consumer_group(GROUP, GroupOptions::new()).map_err(|e| e.to_string())?;
+    let groups = &mut run.model.streams.get_mut("clicks").expect("it is there").groups;
+    groups.insert(GROUP.to_owned(), [(0, 0), (1, 0)].into());
     for round in 0..4 {
         let puts = (0..3).map(|_| run.new_put(false)).collect();
         run.put("clicks", puts)?;
@@ -57,6 +63,32 @@ fn wait(run: &mut Run) -> Verdict {
     writers(run)?;
     run.clock.advance(TIME);
     run.look("clicks")
+}
+
+/// As [`base`], of a stream whose shards follow its traffic.
+fn on_demand() -> Verdict<Run> {
+    base_of(Duration::ZERO, false, true)
+}
+
+/// As [`on_demand`], of records that go anywhere.
+fn on_demand_without_keys() -> Verdict<Run> {
+    base_of(Duration::ZERO, true, true)
+}
+
+/// A second in which shards are hot passes, and more is on its way when that is looked at.
+fn grow(run: &mut Run) -> Verdict {
+    run.maintain_now()?;
+    if run.is_dead() {
+        return Ok(());
+    }
+    for _ in 0..8 {
+        let puts = (0..6).map(|_| run.new_put(false)).collect();
+        run.put("clicks", puts)?;
+        run.settle()?;
+    }
+    run.clock.advance(Duration::from_secs(1));
+    writers(run)?;
+    run.maintain_now()
 }
 
 /// As [`base`], a day and an hour after a split: the parent's records have expired.
@@ -102,21 +134,10 @@ const SCRIPTS: &[Script] = &[
     ("create", base, |run| run.create("views", 3, false, false)),
     ("delete", base, |run| run.delete_stream("orders", true)),
     ("longer retention", base, |run| run.set_retention("clicks", 48)),
-    ("expiry", expired, |run| {
-        let mut after: Model = run.model.clone();
-        let now_ms = run.now_ms();
-        for (name, stream) in &mut after.streams {
-            let known = &run.model.streams[name];
-            stream.shards.retain(|shard| !known.has_expired(shard, now_ms));
-        }
-        let answer = run.engine().maintain();
-        run.control("maintain", Ok(after), answer).map(drop)
-    }),
-    ("compaction", much_history, |run| {
-        let answer = run.engine().maintain();
-        let after = run.model.clone();
-        run.control("maintain", Ok(after), answer).map(drop)
-    }),
+    ("expiry", expired, Run::maintain_now),
+    ("compaction", much_history, Run::maintain_now),
+    ("on-demand split", on_demand, grow),
+    ("on-demand split without keys", on_demand_without_keys, grow),
     ("split that takes a while", slow, |run| {
         run.split("clicks", 0, 1 << 100)?;
         wait(run)
@@ -126,20 +147,6 @@ const SCRIPTS: &[Script] = &[
         wait(run)
     }),
 ];
-
-/// A reshard is one frame with the leases of every group: of each shard that is there one, and no other but of what has expired.
-fn check_leases(run: &Run) -> Verdict {
-    let stream = run.stream("clicks")?;
-    let group = stream.consumer_group(GROUP, GroupOptions::new()).map_err(|e| e.to_string())?;
-    let leases: Vec<ShardId> =
-        group.progress().map_err(|e| e.to_string())?.iter().map(|lease| lease.shard_id).collect();
-    let shards: Vec<ShardId> = stream.shards().iter().map(|shard| shard.shard_id).collect();
-    let now_ms = run.now_ms();
-    let known = &run.model.streams["clicks"];
-    let may_be_gone = |id: &ShardId| known.shards.iter().all(|s| s.index != id.index() || known.has_expired(s, now_ms));
-    let kept: Vec<ShardId> = leases.iter().filter(|id| shards.contains(id) || !may_be_gone(id)).copied().collect();
-    if kept == shards { Ok(()) } else { Err(format!("leases of {leases:?}, shards {shards:?}")) }
-}
 
 fn go(base: &Run, script: fn(&mut Run) -> Verdict, crash_at: Option<(u64, bool)>) -> Verdict<Run> {
     let disk = base.disk.fork();
@@ -171,6 +178,8 @@ fn explore(script: &Script, stride: usize) -> Verdict<u64> {
     let base = base()?;
     let mut whole = go(&base, *script, None)?;
     whole.check().map_err(|e| format!("{name}: {e}"))?;
+    let splits = base.model.streams["clicks"].next < whole.model.streams["clicks"].next;
+    assert!(splits || !name.contains("on-demand"), "{name}: nothing was hot");
     let end = whole.disk.operations();
     drop(whole);
     let mut states = 0;
@@ -197,8 +206,8 @@ fn explore(script: &Script, stride: usize) -> Verdict<u64> {
                     after.recover()?;
                     let puts = (0..4).map(|_| after.new_put(false)).collect();
                     after.put("clicks", puts)?;
-                    after.check()?;
-                    check_leases(&after)
+                    // With the leases of the group: of each shard one, for a reshard is one frame with them.
+                    after.check()
                 })();
                 outcome.map_err(|e| {
                     format!("{name}, boundary {at} of {end}, torn {torn}, {units} units of {group}: {e}")

@@ -125,6 +125,44 @@ fn a_reader_from_the_moment_of_a_split_misses_nothing() {
     assert_eq!(read, 1, "listed: {listed:?}");
 }
 
+/// The service lists, for a time, the shards that began then or before and end then or later: at every moment that is one shard for each
+/// hash key, and no reader from then on misses a record or reads it twice.
+#[test]
+fn at_every_moment_each_hash_key_has_one_shard() {
+    let rig = rig();
+    let stream = rig.engine.engine().create_stream("clicks", StreamOptions::new()).unwrap();
+    let from_ms = rig.clock.wall_ms();
+    // The upper half, again and again.
+    for (shard, at) in [(0, 1u128 << 127), (2, 3 << 126), (4, 7 << 125)] {
+        stream.put_record("key", b"before").unwrap();
+        rig.clock.advance(Duration::from_millis(2));
+        stream.split_shard(id(shard), HashKey(at)).unwrap();
+        rig.clock.advance(Duration::from_millis(1));
+    }
+    stream.merge_shards(id(1), id(3)).unwrap();
+    rig.clock.advance(Duration::from_millis(2));
+    stream.put_record("key", b"after").unwrap();
+    for ms in from_ms..=rig.clock.wall_ms() {
+        let at = UNIX_EPOCH + Duration::from_millis(ms);
+        let list = |filter| stream.list_shards(filter, None, 100).unwrap().shards;
+        let mut ranges: Vec<_> = list(ShardFilter::AtTimestamp(at)).iter().map(|s| s.hash_key_range).collect();
+        ranges.sort_by_key(|range| range.start);
+        let mut next = Some(0);
+        for range in &ranges {
+            assert_eq!(Some(range.start.0), next, "{} ms on: {ranges:?}", ms - from_ms);
+            next = range.end.0.checked_add(1);
+        }
+        assert_eq!(next, None, "{} ms on: {ranges:?}", ms - from_ms);
+        // What is left out of those from then on has nothing that arrived then or later.
+        let from = list(ShardFilter::FromTimestamp(at));
+        let left_out = list(ShardFilter::FromTrimHorizon).into_iter().filter(|shard| !from.contains(shard));
+        for shard in left_out {
+            let read = stream.read(shard.shard_id, StartingPosition::TrimHorizon).unwrap();
+            assert!(read.map(Result::unwrap).all(|record| record.arrival_ms < ms), "{shard:?}");
+        }
+    }
+}
+
 /// The wall clock jumps: what retention does not believe, the list of shards must not believe either.
 #[test]
 fn a_clock_that_jumped_hides_no_shard_whose_records_are_there() {
@@ -189,7 +227,7 @@ fn numbers_that_were_not_given_out_are_refused() {
 }
 
 /// A number's hexadecimal digits: 11 of version and shard, 16 of the counter, 20 of the rest.
-fn hexadecimal(number: SequenceNumber) -> String {
+pub fn hexadecimal(number: SequenceNumber) -> String {
     let mut digits: Vec<u32> = number.to_string().bytes().map(|b| u32::from(b - b'0')).collect();
     let mut out = String::new();
     while digits.iter().any(|d| *d != 0) {

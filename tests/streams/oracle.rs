@@ -26,6 +26,7 @@ pub enum Kind {
     InUse,
     Limit,
     OnDemand,
+    Throughput,
     Expired,
     Empty,
 }
@@ -37,6 +38,7 @@ pub fn kind_of(error: &Error) -> Option<Kind> {
         Error::ResourceInUse { .. } => Kind::InUse,
         Error::LimitExceeded { .. } => Kind::Limit,
         Error::OnDemand { .. } => Kind::OnDemand,
+        Error::ThroughputExceeded { .. } => Kind::Throughput,
         Error::ExpiredIterator { .. } => Kind::Expired,
         Error::EmptyBatch => Kind::Empty,
         _ => return None,
@@ -158,12 +160,17 @@ pub struct StreamModel {
     pub metrics: BTreeSet<ShardMetric>,
     pub tags: BTreeMap<String, String>,
     pub policy: Option<String>,
+    pub encryption_key: Option<String>,
+    /// When a key was taken away, and when one was given, in this life of the engine.
+    pub keyed_ms: [Vec<u64>; 2],
     pub shards: Vec<ShardModel>,
     /// Index of the next shard.
     pub next: u32,
     pub consumers: BTreeMap<String, ConsumerModel>,
     /// Those that are being removed, and until when.
     pub leaving: BTreeMap<String, (ConsumerModel, u64)>,
+    /// Of each consumer group, the shards it has a lease for, with the place of the first record it will read.
+    pub groups: BTreeMap<String, BTreeMap<u32, usize>>,
     /// When its shard count was updated.
     pub scaled_ms: Vec<u64>,
     /// What becomes of its shards when somebody looks at it after it is due.
@@ -201,10 +208,13 @@ impl StreamModel {
             metrics: BTreeSet::new(),
             tags: BTreeMap::new(),
             policy: None,
+            encryption_key: None,
+            keyed_ms: [Vec::new(), Vec::new()],
             shards: ranges.map(|((start, end), index)| ShardModel::new(index, start, end, Vec::new())).collect(),
             next: shards,
             consumers: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            groups: BTreeMap::new(),
             scaled_ms: Vec::new(),
             asked: None,
             passing: None,
@@ -309,9 +319,8 @@ impl StreamModel {
         }
         shard.open = false;
         let (start, end) = (shard.start, shard.end);
-        self.shards.push(ShardModel::new(next, start, at - 1, vec![index]));
-        self.shards.push(ShardModel::new(next + 1, at, end, vec![index]));
-        self.next += 2;
+        self.open_child(ShardModel::new(next, start, at - 1, vec![index]));
+        self.open_child(ShardModel::new(next + 1, at, end, vec![index]));
         Ok(())
     }
 
@@ -326,9 +335,38 @@ impl StreamModel {
             self.shard_mut(index).expect("it is there").open = false;
         }
         let range = (a.start.min(b.start), a.end.max(b.end));
-        self.shards.push(ShardModel::new(self.next, range.0, range.1, vec![one, other]));
-        self.next += 1;
+        self.open_child(ShardModel::new(self.next, range.0, range.1, vec![one, other]));
         Ok(())
+    }
+
+    /// A reshard opens a shard, and every group reads it from its beginning.
+    pub fn open_child(&mut self, shard: ShardModel) {
+        self.groups.values_mut().for_each(|leases| {
+            leases.insert(shard.index, 0);
+        });
+        self.next = self.next.max(shard.index + 1);
+        self.shards.push(shard);
+    }
+
+    /// Shards whose last record has expired go, and the leases with them.
+    pub fn drop_shards(&mut self, gone: &BTreeSet<u32>) {
+        self.shards.retain(|shard| !gone.contains(&shard.index));
+        self.groups.values_mut().for_each(|leases| leases.retain(|index, _| !gone.contains(index)));
+    }
+
+    /// Whether one more change of its key, or away from one, would be too many.
+    pub fn keyed_too_often(&self, kind: usize, now_ms: u64) -> bool {
+        self.keyed_ms[kind].iter().filter(|at| now_ms - **at < 24 * 3_600_000).count() >= 25
+    }
+
+    /// Open shards, with those that were asked for.
+    fn open_shards(&self) -> usize {
+        let open = self.open().len();
+        open + match self.asked.map(|asked| asked.what) {
+            Some(Reshard::Split { .. }) => 1,
+            Some(Reshard::Scale { target }) => (target as usize).saturating_sub(open),
+            Some(Reshard::Merge { .. }) | None => 0,
+        }
     }
 
     /// Whether one more update of the shard count would be too many.
@@ -370,7 +408,13 @@ impl Model {
             stream.passing = None;
             stream.leaving.clear();
             stream.consumers.values_mut().for_each(|consumer| consumer.creating_until_ms = 0);
+            stream.keyed_ms.iter_mut().for_each(Vec::clear);
         }
+    }
+
+    /// Open shards of the account, with those that were asked for.
+    pub fn open_shards(&self) -> usize {
+        self.streams.values().map(StreamModel::open_shards).sum()
     }
 
     /// When something that is on its way ends, where a transition takes so long.

@@ -10,7 +10,8 @@ use braidlog::stream::{
     Distribution, HashKey, HashKeyRange, PutRecord, PutRecordsEntry, SequenceNumber, Stream, StreamOptions,
 };
 
-use super::run::{env_of, id, options, plus};
+use super::operations::plus;
+use super::run::{env_of, id, options};
 
 struct Rig {
     clock: Arc<ManualClock>,

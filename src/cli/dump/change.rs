@@ -6,7 +6,8 @@ use super::printer::preview;
 use crate::format::agent::{self, FileRow};
 use crate::format::change;
 use crate::format::stream::{
-    self, ConsumerRow, EngineRow, Intent, IntentRow, Reshard, ReshardRow, ScalingRow, ShardRow, StreamRow,
+    self, ConsumerRow, EngineRow, GroupRow, Intent, IntentRow, LeaseRow, Reshard, ReshardRow, ScalingRow, ShardRow,
+    StreamRow,
 };
 use crate::stream::{HashKey, HashKeyRange};
 
@@ -28,6 +29,9 @@ fn name(key: &[u8]) -> Option<String> {
     if let Ok((stream, device, inode)) = agent::parse_key(key) {
         return Some(format!("of the file with inode {inode} on device {device} for stream {stream:#x}"));
     }
+    if let Ok((id, group, shard)) = stream::parse_lease_key(key) {
+        return Some(format!("of the lease of shard {shard} of stream {id:#x} in group {}", preview(group, 128)));
+    }
     let (kind, (id, rest)) = (key.first()?, stream::parse_key(key).unwrap_or_default());
     match kind {
         b'm' if key == stream::ENGINE_KEY => Some("of the engine".to_owned()),
@@ -40,6 +44,7 @@ fn name(key: &[u8]) -> Option<String> {
             Some(format!("of what is left to do of group {} of stream {id:#x}", preview(rest, 128)))
         }
         b'c' if !rest.is_empty() => Some(format!("of consumer {} of stream {id:#x}", preview(rest, 128))),
+        b'g' if !rest.is_empty() => Some(format!("of consumer group {} of stream {id:#x}", preview(rest, 128))),
         _ => None,
     }
 }
@@ -66,6 +71,14 @@ fn meaning(key: &[u8], value: &[u8]) -> Option<String> {
             Some(format!("hash keys {range}{from}, opened {}, {closed}", when(row.opened_ms)))
         }
         b'c' => Some(format!("registered {}", when(ConsumerRow::decode(value).ok()?.created_ms))),
+        b'g' => Some(format!("made {}", when(GroupRow::decode(value).ok()?.created_ms))),
+        b'l' => {
+            let row = LeaseRow::decode(value).ok()?;
+            let state = if row.finished { "finished" } else { "open" };
+            let sub = if row.next_sub == 0 { String::new() } else { format!(", user record {} in it", row.next_sub) };
+            let owner = if row.owner.is_empty() { "nobody".to_owned() } else { preview(row.owner.as_bytes(), 128) };
+            Some(format!("{state}, the next record is {}{sub}, counter {}, owned by {owner}", row.next, row.counter))
+        }
         b'u' => {
             let row = ScalingRow::decode(value).ok()?;
             let times: Vec<String> = row.scaled_ms.iter().map(|ms| when(*ms)).collect();
@@ -105,6 +118,20 @@ mod tests {
         let lines = rows(&bytes);
         assert!(lines[0].starts_with("row of stream 0x7: \"clicks\", provisioned, ") && lines[0].contains("24 h"));
         assert_eq!(lines[1..], ["row \"x\": \"y\"", "row of shard 3 of stream 0x7: removed"]);
+        let lines = rows(&crate::fuzzing::sample_lease_rows());
+        assert!(
+            lines[0].starts_with(
+                "row of consumer group \"billing\" of stream 0x102030405060708: made 1700000003000 (2023-"
+            )
+        );
+        let of = |shard: u32| format!("row of the lease of shard {shard} of stream 0x102030405060708 in group ");
+        let (finished, owned) =
+            ("\"billing\": finished, the next record is 40, ", "\"billing\": open, the next record is 77");
+        assert!(lines[1].starts_with(&(of(0) + finished)) && lines[1].ends_with(", owned by nobody"), "{lines:?}");
+        assert!(lines[2].starts_with(&(of(2) + owned)) && lines[2].contains("user record 3 in it"), "{lines:?}");
+        assert!(lines[2].ends_with(", owned by \"worker-1\""), "{lines:?}");
+        let gone = "row of consumer group \"old\" of stream 0x102030405060708: removed".to_owned();
+        assert_eq!(lines[3..], [of(1) + "\"old\": removed", gone]);
         assert!(rows(b"a line of text").is_empty() && rows(&bytes[1..]).is_empty() && rows(b"").is_empty());
     }
 }

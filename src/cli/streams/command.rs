@@ -105,7 +105,7 @@ enum ModeName {
 enum DistributionName {
     /// The one that owns the partition key's hash
     ByKey,
-    /// Any: keys may be absent and order nothing
+    /// Any: keys may be absent and order nothing; of on-demand streams
     Auto,
 }
 

@@ -1,4 +1,4 @@
-//! `braidlog tail`: prints the records of a stream of a running server, as they come.
+//! `braidlog tail`: prints the records of a stream as they come: of a running server, or of a store that `--store` names.
 
 mod client;
 
@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
+use super::cat::{self, Begin};
 use super::env::DEFAULT_ENDPOINT;
 use super::render::{OutputArgs, Render};
 use super::streams;
@@ -30,23 +31,32 @@ const TICK_MS: u64 = 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Requests are signed with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (default test), for the region in AWS_REGION (default
-us-east-1). AWS_CA_BUNDLE names a file of certificates to trust instead of the system's. To read a store that no server has
-open, use `braidlog cat --stream`.")]
+us-east-1). AWS_CA_BUNDLE names a file of certificates to trust instead of the system's. With --store, and no --endpoint, the records
+come from the store's files, as by `braidlog cat --stream NAME --follow`, and no server is asked.")]
 pub(crate) struct Args {
-    /// The stream: all of its shards, and what splits and merges make of them
-    stream: String,
+    /// The stream: all of its shards in the order of arrival, and what splits and merges make of them
+    #[arg(required_unless_present = "named")]
+    stream: Option<String>,
+    /// The stream, as put and cat take it
+    #[arg(long = "stream", id = "named", value_name = "NAME", conflicts_with = "stream")]
+    named: Option<String>,
     /// The server [env: AWS_ENDPOINT_URL]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Only this shard and what comes of it: 3, or shardId-000000000003
     #[arg(long, value_parser = streams::parse_shard)]
     shard: Option<ShardId>,
-    /// Start at "trim", the oldest record; at "latest", which is the default; or at @TIME
+    /// Start at "trim", the oldest record; at "latest", which is the default; at @TIME; or with the record of this sequence number
+    ///
+    /// The number says which shard it is of: that one is read, and what comes of it.
     #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_from)]
     from: From,
     /// Stop after so many records
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Go on with what is put later, which is the default
+    #[arg(long, short, conflicts_with = "no_follow")]
+    follow: bool,
     /// Stop at the end of what there is
     #[arg(long)]
     no_follow: bool,
@@ -57,36 +67,62 @@ pub(crate) struct Args {
     output: OutputArgs,
 }
 
+/// Where a shard is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     Trim,
     Latest,
     Time(Moment),
+    Sequence(SequenceNumber),
 }
 
 fn parse_from(text: &str) -> Result<From, String> {
-    match (text, text.strip_prefix('@')) {
-        ("trim", _) => Ok(From::Trim),
-        ("latest", _) => Ok(From::Latest),
-        (_, Some(rest)) => time::parse(text).or_else(|_| time::parse(rest)).map(From::Time),
-        _ => Err("it is \"trim\", \"latest\" or @TIME".to_owned()),
+    let wrong = || "it is \"trim\", \"latest\", @TIME or a sequence number, which has 56 digits".to_owned();
+    match cat::parse_from(text) {
+        Ok(Begin::Trim) => Ok(From::Trim),
+        Ok(Begin::Latest) => Ok(From::Latest),
+        Ok(Begin::Time(moment)) => Ok(From::Time(moment)),
+        Ok(Begin::Sequence(number)) => Ok(From::Sequence(number)),
+        Ok(Begin::Number(_)) => Err(wrong()),
+        Err(why) if text.starts_with('@') => Err(why),
+        Err(_) => Err(wrong()),
     }
 }
 
 impl From {
-    fn filter(self) -> (&'static str, Option<Timestamp>) {
+    /// Which shards to begin with; of a sequence number there is one.
+    fn filter(self) -> Option<(&'static str, Option<Timestamp>)> {
         match self {
-            From::Trim => ("AT_TRIM_HORIZON", None),
-            From::Latest => ("AT_LATEST", None),
-            From::Time(moment) => ("AT_TIMESTAMP", Some(timestamp(moment))),
+            From::Trim => Some(("AT_TRIM_HORIZON", None)),
+            From::Latest => Some(("AT_LATEST", None)),
+            From::Time(moment) => Some(("AT_TIMESTAMP", Some(timestamp(moment)))),
+            From::Sequence(_) => None,
         }
     }
 
-    fn position(self) -> (&'static str, Option<Timestamp>) {
+    fn shard(self) -> Option<ShardId> {
         match self {
-            From::Trim => ("TRIM_HORIZON", None),
-            From::Latest => ("LATEST", None),
-            From::Time(moment) => ("AT_TIMESTAMP", Some(timestamp(moment))),
+            From::Sequence(number) => Some(number.shard_id()),
+            From::Trim | From::Latest | From::Time(_) => None,
+        }
+    }
+
+    /// The position, its sequence number and its time.
+    fn position(self) -> (&'static str, Option<String>, Option<Timestamp>) {
+        match self {
+            From::Trim => ("TRIM_HORIZON", None, None),
+            From::Latest => ("LATEST", None, None),
+            From::Time(moment) => ("AT_TIMESTAMP", None, Some(timestamp(moment))),
+            From::Sequence(number) => ("AT_SEQUENCE_NUMBER", Some(number.to_string()), None),
+        }
+    }
+
+    fn of_a_store(self) -> Begin {
+        match self {
+            From::Trim => Begin::Trim,
+            From::Latest => Begin::Latest,
+            From::Time(moment) => Begin::Time(moment),
+            From::Sequence(number) => Begin::Sequence(number),
         }
     }
 }
@@ -96,12 +132,17 @@ fn timestamp(moment: Moment) -> Timestamp {
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
+    let stream = args.stream.or(args.named).unwrap_or_default();
+    if context.store_named && args.endpoint.is_none() {
+        let of_a_store = cat::Args::of_stream(stream, args.shard, args.from.of_a_store(), args.output);
+        return cat::run(context, of_a_store.with(args.deaggregate, args.count, !args.no_follow));
+    }
     let render = Render::of_stream(&args.output, context)?;
     let named = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
     let endpoint = args.endpoint.clone().or(named).unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
     let mut tail = Tail {
         client: Client::new(&endpoint)?,
-        stream: args.stream.clone(),
+        stream,
         shards: BTreeMap::new(),
         done: BTreeSet::new(),
         parents: BTreeMap::new(),
@@ -163,7 +204,7 @@ struct Cursor {
     /// Where the next look begins; none until it is asked for.
     iterator: Option<String>,
     /// Where to ask for one.
-    position: (&'static str, Option<Timestamp>),
+    position: From,
     /// When it began.
     since: Moment,
     /// The last record that was got: what an iterator that expired is replaced by.
@@ -184,9 +225,16 @@ type Outcome<T> = Result<T, Refused>;
 
 impl Tail {
     fn begin(&mut self, from: From, only: Option<ShardId>) -> Result<(), Failure> {
-        let (kind, at) = from.filter();
-        let filter = api::ShardFilter { kind: Some(kind.to_owned()), timestamp: at, ..Default::default() };
-        let found = self.list(Some(filter))?;
+        let only = only.or(from.shard());
+        let filter = |(kind, timestamp): (&str, _)| api::ShardFilter {
+            kind: Some(kind.to_owned()),
+            timestamp,
+            ..Default::default()
+        };
+        let found = match from.filter() {
+            Some(of) => self.list(Some(filter(of)))?,
+            None => Vec::new(),
+        };
         for shard in self.list(None)? {
             let parents = [&shard.parent_shard_id, &shard.adjacent_parent_shard_id].into_iter().flatten();
             let parents = parents.map(|id| id.parse()).collect::<Result<Vec<ShardId>, _>>()?;
@@ -195,12 +243,12 @@ impl Tail {
         for shard in found {
             let id: ShardId = shard.shard_id.unwrap_or_default().parse()?;
             if only.is_none_or(|only| only == id) {
-                self.add(id, from.position());
+                self.add(id, from);
             }
         }
         match only {
             // A closed shard is listed by no filter but that of the trim horizon; it is read all the same.
-            Some(only) if self.shards.is_empty() => self.add(only, from.position()),
+            Some(only) if self.shards.is_empty() => self.add(only, from),
             _ => {}
         }
         Ok(())
@@ -223,7 +271,7 @@ impl Tail {
         }
     }
 
-    fn add(&mut self, shard: ShardId, position: (&'static str, Option<Timestamp>)) {
+    fn add(&mut self, shard: ShardId, position: From) {
         if !self.done.contains(&shard) {
             let since = Moment(time::now_ms().saturating_sub(TICK_MS));
             self.shards.entry(shard).or_insert(Cursor { iterator: None, position, since, last: None });
@@ -293,7 +341,7 @@ impl Tail {
                 child.parent_shards.iter().flatten().map(|id| id.parse()).collect::<Result<Vec<ShardId>, _>>()?;
             let id: ShardId = child.shard_id.as_deref().unwrap_or_default().parse()?;
             if parents.iter().all(|parent| !self.comes(*parent)) {
-                self.add(id, From::Trim.position());
+                self.add(id, From::Trim);
             }
             self.parents.insert(id, parents);
         }
@@ -306,15 +354,15 @@ impl Tail {
         let iterator = match &cursor.iterator {
             Some(iterator) => iterator.clone(),
             None => {
-                let (kind, timestamp) = match &cursor.last {
-                    Some(_) => ("AFTER_SEQUENCE_NUMBER", None),
-                    None => cursor.position,
+                let (kind, starting_sequence_number, timestamp) = match &cursor.last {
+                    Some(last) => ("AFTER_SEQUENCE_NUMBER", Some(last.clone()), None),
+                    None => cursor.position.position(),
                 };
                 let input = api::GetShardIteratorInput {
                     stream_name: Some(self.stream.clone()),
                     shard_id: Some(shard.to_string()),
                     shard_iterator_type: Some(kind.to_owned()),
-                    starting_sequence_number: cursor.last.clone(),
+                    starting_sequence_number,
                     timestamp,
                     ..Default::default()
                 };
@@ -334,8 +382,8 @@ impl Tail {
                 if let Some(cursor) = self.shards.get_mut(&shard) {
                     cursor.iterator = None;
                     // Of nothing that came: the newest record is another one by now.
-                    if cursor.position.0 == From::Latest.position().0 {
-                        cursor.position = From::Time(cursor.since).position();
+                    if cursor.position == From::Latest {
+                        cursor.position = From::Time(cursor.since);
                     }
                 }
                 Ok(None)
@@ -360,7 +408,7 @@ fn read(record: api::Record) -> Outcome<Record> {
 mod tests {
     use super::*;
     use crate::server::Server;
-    use crate::stream::{HashKey, StartingPosition, StreamOptions, ThroughputLimits};
+    use crate::stream::{HashKey, PutRecordsEntry, StartingPosition, StreamOptions, ThroughputLimits};
     use crate::{Engine, EngineOptions};
 
     #[test]
@@ -465,7 +513,7 @@ mod tests {
             let mut tail = Tail { client, stream, shards: BTreeMap::new(), done: BTreeSet::new(), parents };
             // As after `--from latest`: nothing of what was before is read.
             let before = tail.comes(ShardId(150));
-            tail.add(ShardId(0), From::Trim.position());
+            tail.add(ShardId(0), From::Trim);
             done.send((before, tail.comes(ShardId(150))))
         });
         assert_eq!(looked.recv_timeout(Duration::from_secs(10)), Ok((false, true)));
@@ -519,6 +567,48 @@ mod tests {
     fn where_to_start_is_read() {
         assert_eq!(parse_from("trim"), Ok(From::Trim));
         assert!(matches!(parse_from("@1700000000"), Ok(From::Time(Moment(1_700_000_000_000)))));
-        assert!(parse_from("7").is_err());
+        for wrong in ["7", "oldest", "@yesterday", ""] {
+            assert!(parse_from(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_from("7").unwrap_err().contains("56 digits"));
+    }
+
+    #[test]
+    fn from_a_sequence_number_its_shard_is_read_and_what_comes_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).unwrap();
+        let server = Server::start(engine.clone()).unwrap();
+        let clicks = engine.create_stream("clicks", StreamOptions::new().shards(2)).unwrap();
+        let put = |n: u32, half: u128| {
+            let entry =
+                PutRecordsEntry { explicit_hash_key: Some(HashKey(half << 127)), ..PutRecordsEntry::new("k", b"") };
+            clicks.put(PutRecordsEntry { data: n.to_string().as_bytes(), ..entry }, None).unwrap()
+        };
+        let lower: Vec<_> = (0..10).map(|n| put(n, 0)).collect();
+        let _upper: Vec<_> = (10..20).map(|n| put(n, 1)).collect();
+        clicks.split_shard(ShardId(0), HashKey(1 << 126)).unwrap();
+        let _later: Vec<_> = (20..30).map(|n| put(n, 0)).collect();
+        let client = Client::new(&server.endpoint()).unwrap();
+        let (shards, done, parents) = Default::default();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        let from = parse_from(&lower[5].sequence_number.to_string()).unwrap();
+        assert_eq!(from, From::Sequence(lower[5].sequence_number));
+        tail.begin(from, None).unwrap();
+        let mut found: Vec<u32> = Vec::new();
+        let mut more = true;
+        while more {
+            let Ok((records, again)) = tail.look() else { panic!("a look was refused") };
+            let number = |record: &Record| std::str::from_utf8(&record.data).unwrap().parse::<u32>().unwrap();
+            found.extend(records.iter().map(|(_, record)| number(record)));
+            more = again || !records.is_empty();
+        }
+        assert_eq!(found, (5..10).chain(20..30).collect::<Vec<_>>());
+        // Of another shard than the one that is asked for.
+        let (shards, done, parents) = Default::default();
+        let client = Client::new(&server.endpoint()).unwrap();
+        let mut tail = Tail { client, stream: "clicks".to_owned(), shards, done, parents };
+        tail.begin(from, Some(ShardId(1))).unwrap();
+        assert!(matches!(tail.look(), Err(Refused::Said { code, .. }) if code == "InvalidArgumentException"));
+        server.stop();
     }
 }

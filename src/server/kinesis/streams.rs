@@ -37,6 +37,8 @@ pub(super) fn limit(asked: Option<i32>, usual: i32, most: i32) -> usize {
     unsigned(asked.unwrap_or(usual).min(most)) as usize
 }
 
+/// Nothing is scaled towards it: what a stream takes, it takes from the start. The service has it only in accounts with a
+/// `MinimumThroughputBillingCommitment`, which nobody is asked for where nothing is billed.
 fn warm_throughput(mib: u32) -> api::WarmThroughputObject {
     let mib = i32::try_from(mib).unwrap_or(i32::MAX);
     api::WarmThroughputObject { target_mibps: Some(mib), current_mibps: Some(mib) }

@@ -16,7 +16,31 @@ use crate::stream::read::{Record, ShardReader};
 use crate::stream::sequence_number::SequenceNumber;
 use crate::stream::shard::{ShardId, ShardState};
 
-/// Why a processor failed: anything.
+/// Why a processor failed: anything. The records come again after a pause.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let engine = braidlog::Engine::open(dir.path())?;
+/// use braidlog::stream::{GroupOptions, ProcessError, RecordBatch};
+/// fn sum(batch: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+///     for record in batch.records() {
+///         let text = std::str::from_utf8(&record.data)?;       // any error will do
+///         if text.parse::<i64>()? < 0 {
+///             return Err("a negative number".into());          // and so will words
+///         }
+///     }
+///     Ok(())
+/// }
+/// let clicks = engine.create_stream("clicks", Default::default())?;
+/// clicks.put_record("user-42", b"-1")?;
+/// let group = clicks.consumer_group("billing", GroupOptions::new())?;
+/// let mut worker = group.worker("worker-1", |_shard| sum)?;
+/// while worker.step()? {}
+/// assert_eq!(group.progress()?[0].records_behind, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub type ProcessError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a worker does with the records of one shard. A closure that takes a [`RecordBatch`] is one.

@@ -9,7 +9,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::env::sim::{ManualClock, SeededRandom, SimDisk, Tape};
 use crate::env::{Clock, Env};
 use crate::options::StoreOptions;
-use crate::stream::{HashKey, StartingPosition, StreamOptions, ThroughputLimits, UserRecord};
+use crate::stream::{HashKey, StartingPosition, StreamMode, StreamOptions, ThroughputLimits, UserRecord};
 
 /// Only as long as a test that fails would hang.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -296,7 +296,7 @@ fn a_closed_producer_sends_what_it_has_and_ends() {
 
 #[test]
 fn an_automatic_stream_gets_calls_in_turn_and_a_change_of_it_places_what_waits_anew() {
-    let options = StreamOptions::new().shards(3).distribution(Distribution::Auto);
+    let options = StreamOptions::new().shards(3).mode(StreamMode::OnDemand).distribution(Distribution::Auto);
     let mut bench = bench(ThroughputLimits::Off, options, ProducerOptions::new());
     let shards: Vec<_> = (0..3)
         .map(|_| {
