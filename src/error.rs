@@ -11,6 +11,19 @@ use crate::id::SequenceNumber;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failed call to the disk, in a form that can be handed to every waiter.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{Error, LogOptions, Store};
+/// let store = Store::open(dir.path())?;
+/// match store.create_log("clicks", LogOptions::new()) {
+///     Err(Error::Io(fault)) if fault.is_no_space() => println!("no room to {} {}", fault.during, fault.path),
+///     made => drop(made?),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What was being done: `"write journal frame"`.

@@ -9,9 +9,9 @@
 //!
 //! fn main() -> braidlog::Result<()> {
 //! #   let dir = tempfile::tempdir().unwrap(); std::env::set_current_dir(&dir).unwrap();
-//!     let store = Store::open("data")?;                            // recovers, then serves
-//!     let clicks = store.create_log("clicks", LogOptions::new())?;
-//!     let put = clicks.append("page=/home")?;                      // returns once durable
+//!     let store = Store::open("data")?; // recovers, then serves
+//!     let clicks = store.open_or_create_log("clicks", LogOptions::new())?;
+//!     let put = clicks.append("page=/home")?; // returns once durable
 //!     for record in clicks.read(StartAt::Sequence(put.first))? {
 //!         println!("{:?}", record?.data);
 //!     }

@@ -7,6 +7,21 @@ use crate::error::Fault;
 use crate::sync::{Arc, Mutex};
 
 /// Whether the store takes writes, and if not, why.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{Health, Store};
+/// let store = Store::open(dir.path())?;
+/// match store.health() {
+///     Health::Ok => {}
+///     // Its words say what to do: make room, or look at the device and open again.
+///     other => eprintln!("no writes: {other}"),
+/// }
+/// # assert_eq!(store.health(), Health::Ok);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Health {

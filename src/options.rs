@@ -1,5 +1,6 @@
-//! What may be set, with units, defaults and bounds. Values are checked when they are used, by name; nothing is corrected
-//! in silence.
+//! What may be set, with units, defaults and bounds. Values are checked when they are used, by name, and refused, not corrected. What
+//! a value does not count for although it is allowed, its field says: the journal bounds the memory, and what was fixed when a
+//! store was created stays.
 
 use std::time::Duration;
 
@@ -7,6 +8,18 @@ use crate::error::{Error, Result};
 use crate::limits::*;
 
 /// When an append is acknowledged.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{Durability, LogOptions, Store};
+/// let store = Store::open(dir.path())?;
+/// let metrics = store.create_log("metrics", LogOptions::new().durability(Durability::Buffered))?;
+/// metrics.append("load 0.7")?; // without a sync: a power cut may take it
+/// assert_eq!(metrics.options().durability, Durability::Buffered);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// After it is on stable storage: it survives a power cut. The default.
@@ -17,6 +30,17 @@ pub enum Durability {
 }
 
 /// How records are read from segments.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{ReadMode, Store, StoreOptions};
+/// // A bad page is to be an error, not the end of the process.
+/// let store = Store::open_with(dir.path(), StoreOptions::new().read_mode(ReadMode::Copy))?;
+/// # store.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadMode {
     /// From mapped files, without a copy; and small appends to buffered logs are stored to mapped files, without a call of the
@@ -31,6 +55,17 @@ pub enum ReadMode {
 }
 
 /// Which disk to use.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::env::DiskKind;
+/// use braidlog::{DiskChoice, Store, StoreOptions};
+/// let store = Store::open_with(dir.path(), StoreOptions::new().disk(DiskChoice::Portable))?;
+/// assert_eq!(store.stats().disk, DiskKind::Portable);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DiskChoice {
     /// io_uring where the kernel permits it, positioned writes elsewhere.
@@ -54,10 +89,11 @@ pub enum DiskChoice {
 #[non_exhaustive]
 pub struct StoreOptions {
     /// Bytes of appended records that may be in memory because no segment has them yet. Above it callers wait, then get
-    /// [`Error::Busy`]. Default 128 MiB, 64 KiB to 64 GiB. Raising it costs memory and time to reopen after a kill.
+    /// [`Error::Busy`]. Default 128 MiB, 64 KiB to 64 GiB. Never more than half of what the journal may have counts, which is
+    /// [`StoreOptions::journal_files_max`] times the size of a file. Raising it costs memory and time to reopen after a kill.
     pub memory_bytes: u64,
-    /// Size of a journal file, fixed when the store is created. Default 16 MiB, 64 KiB to 1 GiB, a multiple of 4 KiB. It
-    /// bounds the size of a transaction.
+    /// Size of a journal file, fixed when the store is created: a store that exists keeps its own, whatever is said here. Default
+    /// 16 MiB, 64 KiB to 1 GiB, a multiple of 4 KiB. It bounds the size of a transaction.
     pub journal_file_bytes: u64,
     /// How many journal files there may be; they are made when they are needed. Default 20, 4 to 1,024. Half of their bytes bound
     /// [`StoreOptions::memory_bytes`]. What is appended while a checkpoint runs must fit behind what the checkpoint covers: a
@@ -67,17 +103,17 @@ pub struct StoreOptions {
     /// journal. Default 1 MiB, at least 4 KiB. While the store is full none is.
     pub bulk_bytes: u64,
     /// A checkpoint of more small logs than this puts them together into shared files, for making and syncing a file for each
-    /// takes time; of fewer, each is written to its own. Default 48. What is deleted or trimmed in a shared file keeps its bytes
+    /// takes time; of fewer, each is written to its own. Default 48; any number, and [`usize::MAX`] for never. What is deleted or trimmed in a shared file keeps its bytes
     /// there until little enough is left of the file to copy that out: such files take at most twice what is left in them and
     /// four times [`StoreOptions::journal_file_bytes`], in a store that is full only the former.
     pub pack_from: usize,
-    /// How many segment files may be open, and mapped, at once. Default 1,024, at least 16; fewer are where the process has no
+    /// How many segment files may be open, and mapped, at once. Default 1,024, 16 to 1,048,576; fewer are where the process has no
     /// descriptor left. Of files that small logs share up to 128 more are open while a checkpoint copies from them.
     pub open_files_max: usize,
     /// How long a blocking append waits for room before it answers [`Error::Busy`], and for its acknowledgement before it answers
-    /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s. [`Duration::MAX`]
-    /// for as long as it takes: then a caller that comes alone makes the write itself, which can't be left and so takes some 5 us
-    /// less, and hangs if the disk does.
+    /// [`Error::OutcomeUnknown`]; as long wait the calls that create, delete, trim or change a log. Default 30 s; any time, and with
+    /// none at all a call that has to wait gives up at once. [`Duration::MAX`] for as long as it takes: then a caller that comes
+    /// alone makes the write itself, which can't be left and so takes some 5 us less, and hangs if the disk does.
     pub append_deadline: Duration,
     /// Most bytes the store's segments and journal may take; 0, the default, for no quota.
     pub quota_bytes: u64,
@@ -87,9 +123,9 @@ pub struct StoreOptions {
     pub disk: DiskChoice,
     /// Room kept free on the file system: below it appends are refused while deletes, trims and checkpoints go on. Of it, up to
     /// [`StoreOptions::journal_file_bytes`] and 1 MiB lie in a file, for the last checkpoint and for opening where there is no
-    /// other room. Default 32 MiB.
+    /// other room. Default 32 MiB; any number, of which an eighth of the file system counts, and 0 keeps none.
     pub reserve_bytes: u64,
-    /// How often retention is looked at. Default 5 s.
+    /// How often retention is looked at. Default 5 s, 1 ms to 30 days.
     pub retention_interval: Duration,
 }
 
@@ -125,6 +161,9 @@ macro_rules! setters {
     };
 }
 
+/// Thirty days: so long nothing expires that could.
+const RETENTION_INTERVAL_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+
 pub(crate) fn within(name: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
     if (min..=max).contains(&value) {
         Ok(())
@@ -155,7 +194,9 @@ impl StoreOptions {
         }
         within("journal_files_max", u64::from(self.journal_files_max), 4, 1024)?;
         within("bulk_bytes", self.bulk_bytes, 4 << 10, u64::MAX)?;
-        within("open_files_max", self.open_files_max as u64, 16, 1 << 20)
+        within("open_files_max", self.open_files_max as u64, 16, 1 << 20)?;
+        let interval = self.retention_interval.as_millis().min(u128::from(u64::MAX)) as u64;
+        within("retention_interval (ms)", interval, 1, RETENTION_INTERVAL_MS_MAX)
     }
 }
 
@@ -240,4 +281,47 @@ pub(crate) fn check_not_internal(name: &str) -> Result<()> {
         return Err(Error::InvalidName { name, why: "names that begin with \"braidlog/\" are the engine's own" });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Too small and too large, and what is just allowed on either side.
+    #[test]
+    fn a_value_out_of_bounds_is_refused_by_its_name() {
+        fn ms(n: u64) -> Duration {
+            Duration::from_millis(n)
+        }
+        let new = StoreOptions::new;
+        let refused = [
+            ("memory_bytes", new().memory_bytes(0)),
+            ("memory_bytes", new().memory_bytes(u64::MAX)),
+            ("journal_file_bytes", new().journal_file_bytes(0)),
+            ("journal_file_bytes", new().journal_file_bytes((64 << 10) + 1)),
+            ("journal_files_max", new().journal_files_max(3)),
+            ("bulk_bytes", new().bulk_bytes(0)),
+            ("open_files_max", new().open_files_max(0)),
+            ("open_files_max", new().open_files_max(usize::MAX)),
+            ("retention_interval (ms)", new().retention_interval(Duration::ZERO)),
+            ("retention_interval (ms)", new().retention_interval(ms(RETENTION_INTERVAL_MS_MAX + 1))),
+            ("retention_interval (ms)", new().retention_interval(Duration::MAX)),
+        ];
+        for (wanted, options) in refused {
+            match options.check() {
+                Err(Error::InvalidOption { name, .. }) => assert_eq!(name, wanted),
+                other => panic!("{wanted}: {other:?}"),
+            }
+        }
+        let allowed = [
+            new(),
+            new().append_deadline(Duration::ZERO),
+            new().append_deadline(Duration::MAX),
+            new().pack_from(0).reserve_bytes(0).quota_bytes(1),
+            new().pack_from(usize::MAX).reserve_bytes(u64::MAX).quota_bytes(u64::MAX),
+            new().retention_interval(ms(1)),
+            new().retention_interval(ms(RETENTION_INTERVAL_MS_MAX)),
+        ];
+        allowed.into_iter().for_each(|options| options.check().unwrap());
+    }
 }

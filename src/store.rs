@@ -142,6 +142,19 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`]; an empty directory is [`Error::NotAStore`].
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use braidlog::{Error, Store};
+    /// Store::open(dir.path())?.create_log("clicks", Default::default())?.append("hello")?;
+    /// let store = Store::open_read_only(dir.path())?;
+    /// let log = store.log("clicks")?;
+    /// assert_eq!(log.end(), 1);
+    /// assert!(matches!(log.append("more"), Err(Error::ReadOnly { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         let options = StoreOptions::default().read_mode(ReadMode::Copy);
@@ -427,6 +440,16 @@ impl Store {
     }
 
     /// Takes the wall clock as it is after it jumped: retention, held back until now, goes on by it.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// // Somebody looked, and the year is right: what is older than its log keeps may go.
+    /// store.accept_clock();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn accept_clock(&self) {
         let core = &self.life.core;
         core.believe_clock();

@@ -199,6 +199,17 @@ impl Turn {
 }
 
 /// Where appended records went.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = braidlog::Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// let appended = log.append_batch(["a", "b", "c"])?;
+/// assert_eq!((appended.first, appended.last), (0, 2));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Number of the first record.
@@ -304,6 +315,20 @@ impl<T> Slot<T> {
 }
 
 /// A request that the driver answers at its serial point, once everything the answer depends on is durable.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{Store, Transaction};
+/// let store = Store::open(dir.path())?;
+/// let log = store.create_log("clicks", Default::default())?;
+/// let mut transaction = Transaction::new();
+/// transaction.append(&log, "hello")?;
+/// let pending = store.commit(transaction)?; // .await it, poll it, or wait
+/// assert_eq!(pending.wait()?.appended.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a request is answered only when it resolves"]
 pub struct Pending<T> {
     turn: Arc<Turn>,

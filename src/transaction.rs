@@ -85,6 +85,20 @@ pub struct Transaction {
 }
 
 /// What a transaction did.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{Store, Transaction};
+/// let store = Store::open(dir.path())?;
+/// let (orders, mails) = (store.create_log("orders", Default::default())?, store.create_log("mails", Default::default())?);
+/// let mut transaction = Transaction::new();
+/// transaction.append(&orders, "order 7")?.append(&mails, "thanks for order 7")?;
+/// let committed = store.commit(transaction)?.wait()?;
+/// assert_eq!(committed.appended[1].first, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Committed {

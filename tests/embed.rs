@@ -1,10 +1,118 @@
-//! The public API as a reader of the README meets it, on the real disk.
+//! The public API as a reader of the README meets it, on every disk: the two real ones and the simulated one, with all threads.
 
 #![allow(clippy::unwrap_used)] // a helper that is no test may fail like one
 
+#[path = "support/mount.rs"]
+mod mount;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use braidlog::{Durability, Error, LogOptions, Record, StartAt, Store, StoreOptions, Transaction};
+use braidlog::env::sim::{SimDisk, Tape};
+use braidlog::env::{Disk, DiskKind, Env, RealDisk, SystemClock, SystemRandom};
+use braidlog::{DiskChoice, Durability, Error, LogOptions, Record, StartAt, Store, StoreOptions, Transaction};
+
+/// Where a store lies.
+enum Place {
+    Real { folder: Arc<tempfile::TempDir>, name: &'static str, disk: DiskChoice },
+    Simulated { disk: Arc<dyn Disk>, name: &'static str },
+}
+
+impl Place {
+    fn real(disk: DiskChoice) -> Place {
+        Place::Real { folder: Arc::new(tempfile::tempdir().unwrap()), name: "store", disk }
+    }
+
+    fn io_uring() -> Place {
+        let place = Place::real(DiskChoice::Auto);
+        if RealDisk::open(&place.root()).unwrap().kind() != DiskKind::IoUring {
+            mount::skipped("io_uring is not permitted here: this runs on the portable disk a second time");
+        }
+        place
+    }
+
+    fn portable() -> Place {
+        Place::real(DiskChoice::Portable)
+    }
+
+    fn simulated() -> Place {
+        Place::Simulated { disk: Arc::new(SimDisk::new(Tape::seeded(1))), name: "" }
+    }
+
+    fn is_simulated(&self) -> bool {
+        matches!(self, Place::Simulated { .. })
+    }
+
+    /// Another place beside it.
+    fn copy(&self) -> Place {
+        match self {
+            Place::Real { folder, disk, .. } => Place::Real { folder: folder.clone(), name: "copy", disk: *disk },
+            Place::Simulated { disk, .. } => Place::Simulated { disk: disk.sibling("copy").unwrap(), name: "copy" },
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        match self {
+            Place::Real { folder, name, .. } => folder.path().join(name),
+            Place::Simulated { name, .. } => name.into(),
+        }
+    }
+
+    fn disk(&self) -> Arc<dyn Disk> {
+        match self {
+            Place::Real { .. } => Arc::new(RealDisk::open(&self.root()).unwrap()),
+            Place::Simulated { disk, .. } => disk.clone(),
+        }
+    }
+
+    fn open(&self, options: StoreOptions) -> braidlog::Result<Store> {
+        match self {
+            Place::Real { disk, .. } => Store::open_with(self.root(), options.disk(*disk)),
+            Place::Simulated { disk, .. } => {
+                let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+                Store::open_in(Env { disk: disk.clone(), clock, random }, options)
+            }
+        }
+    }
+}
+
+/// Makes a test of each case for every disk; of those behind the bar for the real ones.
+macro_rules! on_every_disk {
+    ($($case:ident)* | $($real:ident)*) => {
+        on_every_disk! { io_uring: $($case)* $($real)* }
+        on_every_disk! { portable: $($case)* $($real)* }
+        on_every_disk! { simulated: $($case)* }
+    };
+    ($disk:ident: $($case:ident)*) => {
+        mod $disk {
+            $(#[test] fn $case() { super::$case(super::Place::$disk) })*
+        }
+    };
+}
+
+on_every_disk! {
+    what_was_appended_is_read_back_after_a_clean_close_and_after_a_drop
+    many_logs_and_a_transaction
+    buffered_logs_survive_a_drop_and_never_use_a_number_twice
+    every_way_of_reading_goes_on_where_the_last_one_stopped
+    buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst
+    trimmed_space_is_given_back
+    who_reopens_a_store_while_a_handle_of_it_is_left_is_told_so
+    a_backup_under_load_opens_as_a_store_of_its_own
+    a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion
+    an_iterator_ends_after_an_error_and_goes_on_after_a_seek
+    what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle
+    an_append_of_a_thread_that_unwinds_is_one_like_any_other
+    a_caller_may_wait_for_ever
+    callers_that_wait_and_callers_that_hold_tickets_meet_without_loss
+    they_meet_without_loss_where_they_wait_for_ever
+    they_meet_without_loss_on_a_buffered_log_too
+    a_waker_that_panics_leaves_nobody_waiting
+    |
+    // Who else has a file mapped only the kernel says; the simulated disk ends a test that shortens a mapped file.
+    records_stay_what_they_are_when_their_store_has_another_owner_that_frees_their_space
+}
 
 fn small() -> StoreOptions {
     StoreOptions::new().journal_file_bytes(1 << 20).memory_bytes(1 << 20).reserve_bytes(0)
@@ -14,13 +122,12 @@ fn all(log: &braidlog::Log) -> Vec<Vec<u8>> {
     log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().data.to_vec()).collect()
 }
 
-#[test]
-fn what_was_appended_is_read_back_after_a_clean_close_and_after_a_drop() {
+fn what_was_appended_is_read_back_after_a_clean_close_and_after_a_drop(make: fn() -> Place) {
     for clean in [true, false] {
-        let dir = tempfile::tempdir().unwrap();
+        let place = make();
         let mut expected = Vec::new();
         for life in 0..4 {
-            let store = Store::open_with(dir.path(), small()).unwrap();
+            let store = place.open(small()).unwrap();
             let log = store.open_or_create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
             assert_eq!(all(&log), expected, "life {life}, clean {clean}: {:?}", store.open_report());
             for i in 0..300 {
@@ -37,10 +144,9 @@ fn what_was_appended_is_read_back_after_a_clean_close_and_after_a_drop() {
     }
 }
 
-#[test]
-fn many_logs_and_a_transaction() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn many_logs_and_a_transaction(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let logs: Vec<_> = (0..50).map(|i| store.create_log(&format!("log {i}"), LogOptions::new()).unwrap()).collect();
     std::thread::scope(|scope| {
         for log in &logs {
@@ -62,13 +168,12 @@ fn many_logs_and_a_transaction() {
     assert_eq!(store.log_names().unwrap().len(), 50);
 }
 
-#[test]
-fn buffered_logs_survive_a_drop_and_never_use_a_number_twice() {
-    let dir = tempfile::tempdir().unwrap();
+fn buffered_logs_survive_a_drop_and_never_use_a_number_twice(make: fn() -> Place) {
+    let place = make();
     let options = LogOptions::new().durability(Durability::Buffered).segment_bytes_max(64 << 10);
     let mut seen = 0;
     for life in 0..3 {
-        let store = Store::open_with(dir.path(), small()).unwrap();
+        let store = place.open(small()).unwrap();
         let log = store.open_or_create_log("metrics", options.clone()).unwrap();
         let records: Vec<_> = log.read(StartAt::TrimHorizon).unwrap().map(|r| r.unwrap().sequence_number).collect();
         assert_eq!(records.len(), life * 1000, "{:?}", store.open_report());
@@ -80,10 +185,9 @@ fn buffered_logs_survive_a_drop_and_never_use_a_number_twice() {
     }
 }
 
-#[test]
-fn every_way_of_reading_goes_on_where_the_last_one_stopped() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn every_way_of_reading_goes_on_where_the_last_one_stopped(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new()).unwrap();
     for batch in 0..30u64 {
         let records: Vec<String> = (0..20).map(|i| format!("{}{}", batch * 20 + i, "x".repeat(i as usize))).collect();
@@ -122,12 +226,11 @@ fn every_way_of_reading_goes_on_where_the_last_one_stopped() {
     }
 }
 
-#[test]
-fn buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst() {
+fn buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst(make: fn() -> Place) {
     for _ in 0..5 {
-        let dir = tempfile::tempdir().unwrap();
+        let place = make();
         let options = LogOptions::new().durability(Durability::Buffered);
-        let store = Store::open_with(dir.path(), small()).unwrap();
+        let store = place.open(small()).unwrap();
         let log = store.create_log("metrics", options).unwrap();
         log.append("the first").unwrap();
         let begun = std::sync::Barrier::new(4);
@@ -146,7 +249,7 @@ fn buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst() {
             callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
         });
         drop((log, store));
-        let store = Store::open_with(dir.path(), small()).unwrap();
+        let store = place.open(small()).unwrap();
         let end = store.log("metrics").unwrap().end();
         acknowledged.sort_unstable();
         assert!(acknowledged.windows(2).all(|pair| pair[0] < pair[1]), "a number twice");
@@ -156,24 +259,23 @@ fn buffered_appends_of_many_callers_are_there_after_a_close_in_their_midst() {
 }
 
 /// How many segment files there are, and their bytes.
-fn segment_files(store: &std::path::Path) -> (usize, u64) {
-    let folders = std::fs::read_dir(store.join("segments")).unwrap();
-    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
-    // One may go while the folder is read.
-    let lens = files.map(Result::unwrap).filter(|file| file.file_name().to_string_lossy().ends_with(".seg"));
-    lens.filter_map(|file| file.metadata().ok()).fold((0, 0), |(n, bytes), file| (n + 1, bytes + file.len()))
+fn segment_files(place: &Place) -> (usize, u64) {
+    let disk = place.disk();
+    let folders = disk.list("segments").unwrap().into_iter();
+    let files = folders.flat_map(|folder| disk.list(&format!("segments/{}", folder.name)).unwrap());
+    let segments = files.filter(|file| file.name.ends_with(".seg"));
+    segments.fold((0, 0), |(n, bytes), file| (n + 1, bytes + file.len))
 }
 
-#[test]
-fn trimmed_space_is_given_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn trimmed_space_is_given_back(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
     for _ in 0..20 {
         log.append_batch((0..100).map(|_| [7u8; 500]).collect::<Vec<_>>().iter()).unwrap();
     }
     store.checkpoint().unwrap();
-    let (files, bytes) = segment_files(dir.path());
+    let (files, bytes) = segment_files(&place);
     assert!(files > 5 && bytes > 20 * 100 * 500, "{files} files, {bytes} bytes");
     log.trim(1_900).unwrap();
     assert_eq!(log.horizon().unwrap(), 1_900);
@@ -182,7 +284,7 @@ fn trimmed_space_is_given_back() {
     // A trim asks for a pass itself, and does not wait for it.
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     loop {
-        let (files_left, left) = segment_files(dir.path());
+        let (files_left, left) = segment_files(&place);
         if left <= bytes / 20 + 2 * (64 << 10) {
             let freed = store.stats().segments_freed as usize;
             assert!(freed < files && freed + files_left >= files, "{freed} of {files} freed, {files_left} left");
@@ -192,26 +294,25 @@ fn trimmed_space_is_given_back() {
         std::thread::yield_now();
     }
     assert_eq!(all(&log).len(), 100);
-    assert!(log.info().segment_bytes <= segment_files(dir.path()).1);
+    assert!(log.info().segment_bytes <= segment_files(&place).1);
 }
 
-#[test]
-fn who_reopens_a_store_while_a_handle_of_it_is_left_is_told_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+fn who_reopens_a_store_while_a_handle_of_it_is_left_is_told_so(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(StoreOptions::new()).unwrap();
     let log = store.create_log("clicks", LogOptions::new()).unwrap();
     store.close().unwrap();
-    let refused = Store::open(dir.path()).unwrap_err();
+    let refused = place.open(StoreOptions::new()).unwrap_err();
     assert!(matches!(refused, Error::Locked { .. }));
-    assert!(refused.to_string().contains("in this process"), "{refused}");
+    let told = if place.is_simulated() { "process" } else { "in this process" };
+    assert!(refused.to_string().contains(told), "{refused}");
     drop(log);
-    Store::open(dir.path()).unwrap();
+    place.open(StoreOptions::new()).unwrap();
 }
 
-#[test]
-fn records_stay_what_they_are_when_their_store_has_another_owner_that_frees_their_space() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn records_stay_what_they_are_when_their_store_has_another_owner_that_frees_their_space(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new().segment_bytes_max(64 << 10)).unwrap();
     for n in 0..20u8 {
         log.append_batch((0..100).map(|_| [n; 500]).collect::<Vec<_>>().iter()).unwrap();
@@ -221,7 +322,7 @@ fn records_stay_what_they_are_when_their_store_has_another_owner_that_frees_thei
     drop(log);
     store.close().unwrap();
 
-    let store = Store::open_with(dir.path(), small()).unwrap();
+    let store = place.open(small()).unwrap();
     store.log("clicks").unwrap().trim(1_900).unwrap();
     let freed = || store.stats().segments_freed;
     while freed() < 5 {
@@ -234,24 +335,23 @@ fn records_stay_what_they_are_when_their_store_has_another_owner_that_frees_thei
     }
 }
 
-#[test]
-fn a_backup_under_load_opens_as_a_store_of_its_own() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path().join("a"), small()).unwrap();
+fn a_backup_under_load_opens_as_a_store_of_its_own(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new()).unwrap();
     (0..1000).for_each(|i| drop(log.append_ticket(&format!("{i}")).unwrap()));
     log.append("last").unwrap();
-    let report = store.backup(dir.path().join("b")).unwrap();
+    let copy = place.copy();
+    let report = store.backup(copy.root()).unwrap();
     assert_eq!(report.logs, 1);
-    let copy = Store::open_with(dir.path().join("b"), small()).unwrap();
+    let copy = copy.open(small()).unwrap();
     assert_ne!(copy.id(), store.id());
     assert_eq!(all(&copy.log("clicks").unwrap()), all(&log));
 }
 
-#[test]
-fn a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new()).unwrap();
     let mut reader = log.read(StartAt::Latest).unwrap();
     std::thread::scope(|scope| {
@@ -266,10 +366,9 @@ fn a_reader_that_waits_is_woken_by_an_append_and_by_a_deletion() {
     assert!(matches!(log.append("late"), Err(Error::LogDeleted { .. })));
 }
 
-#[test]
-fn an_iterator_ends_after_an_error_and_goes_on_after_a_seek() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), small()).unwrap();
+fn an_iterator_ends_after_an_error_and_goes_on_after_a_seek(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(small()).unwrap();
     let log = store.create_log("clicks", LogOptions::new()).unwrap();
     log.append_batch(["a", "b", "c"]).unwrap();
     let mut reader = log.read(StartAt::TrimHorizon).unwrap();
@@ -327,10 +426,9 @@ fn what_a_store_holds_is_counted_however_it_was_written() {
     }
 }
 
-#[test]
-fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(StoreOptions::new()).unwrap();
     let log = store.create_log("log", LogOptions::new()).unwrap();
     for _ in 0..20 {
         let before = store.stats().frames;
@@ -344,16 +442,15 @@ fn what_a_lone_caller_appended_is_marked_as_durable_when_the_store_falls_idle() 
     store.close().unwrap();
 }
 
-#[test]
-fn an_append_of_a_thread_that_unwinds_is_one_like_any_other() {
+fn an_append_of_a_thread_that_unwinds_is_one_like_any_other(make: fn() -> Place) {
     struct LastWords(braidlog::Log);
     impl Drop for LastWords {
         fn drop(&mut self) {
             let _ = self.0.append("last words");
         }
     }
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let place = make();
+    let store = place.open(StoreOptions::new()).unwrap();
     for durability in [Durability::Durable, Durability::Buffered] {
         let log = store.create_log(&format!("{durability:?}"), LogOptions::new().durability(durability)).unwrap();
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -366,35 +463,31 @@ fn an_append_of_a_thread_that_unwinds_is_one_like_any_other() {
     }
 }
 
-#[test]
-fn a_caller_may_wait_for_ever() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), StoreOptions::new().append_deadline(std::time::Duration::MAX)).unwrap();
+fn a_caller_may_wait_for_ever(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(StoreOptions::new().append_deadline(std::time::Duration::MAX)).unwrap();
     for durability in [Durability::Durable, Durability::Buffered] {
         let log = store.create_log(&format!("{durability:?}"), LogOptions::new().durability(durability)).unwrap();
         assert_eq!(log.append("hello").unwrap().first, 0);
     }
 }
 
-#[test]
-fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss() {
-    callers_meet(Durability::Durable, std::time::Duration::from_secs(30));
+fn callers_that_wait_and_callers_that_hold_tickets_meet_without_loss(make: fn() -> Place) {
+    callers_meet(make, Durability::Durable, std::time::Duration::from_secs(30));
 }
 
-#[test]
-fn they_meet_without_loss_where_they_wait_for_ever() {
-    callers_meet(Durability::Durable, std::time::Duration::MAX);
+fn they_meet_without_loss_where_they_wait_for_ever(make: fn() -> Place) {
+    callers_meet(make, Durability::Durable, std::time::Duration::MAX);
 }
 
-#[test]
-fn they_meet_without_loss_on_a_buffered_log_too() {
-    callers_meet(Durability::Buffered, std::time::Duration::from_secs(30));
+fn they_meet_without_loss_on_a_buffered_log_too(make: fn() -> Place) {
+    callers_meet(make, Durability::Buffered, std::time::Duration::from_secs(30));
 }
 
-fn callers_meet(durability: Durability, deadline: std::time::Duration) {
-    let dir = tempfile::tempdir().unwrap();
+fn callers_meet(make: fn() -> Place, durability: Durability, deadline: std::time::Duration) {
+    let place = make();
     let options = StoreOptions::new().bulk_bytes(64 << 10).append_deadline(deadline);
-    let store = Store::open_with(dir.path(), options).unwrap();
+    let store = place.open(options).unwrap();
     let log = store.create_log("log", LogOptions::new().durability(durability)).unwrap();
     let large = vec![7u8; 40 << 10];
     std::thread::scope(|scope| {
@@ -430,7 +523,7 @@ fn callers_meet(durability: Durability, deadline: std::time::Duration) {
     assert_eq!(before.len(), 60 * 7);
     drop(log);
     store.close().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = place.open(StoreOptions::new()).unwrap();
     let after: Vec<usize> = of(&store.log("log").unwrap());
     assert_eq!(before, after);
 }
@@ -462,10 +555,9 @@ impl std::task::Wake for Panics {
 }
 
 /// A waker is a caller's code. The commit thread, or a caller that leads, calls it between moving the marks and telling who waits.
-#[test]
-fn a_waker_that_panics_leaves_nobody_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+fn a_waker_that_panics_leaves_nobody_waiting(make: fn() -> Place) {
+    let place = make();
+    let store = place.open(StoreOptions::new()).unwrap();
     let log = store.create_log("log", LogOptions::new()).unwrap();
     let other = store.create_log("other", LogOptions::new()).unwrap();
     let reader = log.read(StartAt::TrimHorizon).unwrap();
@@ -479,4 +571,17 @@ fn a_waker_that_panics_leaves_nobody_waiting() {
         assert!(ticket.wait_for(Duration::from_secs(10)).is_some(), "nobody resolves it");
     }
     assert!(matches!(store.health(), braidlog::Health::Stopped { .. }));
+}
+
+/// One example, in three places: what is compiled and run is what a reader sees.
+#[test]
+fn the_readme_and_the_front_page_show_the_example() {
+    let example = include_str!("../examples/embed.rs");
+    let (_, example) = example.split_once("\n\n").unwrap();
+    assert!(include_str!("../README.md").contains(&format!("```rust,no_run\n{example}```\n")));
+    let page = include_str!("../src/lib.rs").lines().filter_map(|line| line.strip_prefix("//!"));
+    let shown = page
+        .filter(|line| !line.starts_with(" # "))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)));
+    assert!(shown.collect::<String>().contains(&format!("```\n{example}```\n")));
 }

@@ -1,7 +1,7 @@
 //! Small file systems that fill up to the last block: what is refused is absent for ever, what is acknowledged is there, also
 //! after opening on the disk that is still full; and when room comes back, appends go on.
 //!
-//! Needs the right to mount; says so and passes where there is none.
+//! Needs the right to mount; where there is none each test says `skipped`, and fails if `BRAIDLOG_NO_SKIPS=1`.
 #![cfg(target_os = "linux")]
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]

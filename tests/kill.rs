@@ -304,6 +304,38 @@ fn a_stopped_owner_is_still_the_owner_and_goes_on() {
     assert!(known.acked > 0);
 }
 
+/// The kernel may keep the lock of a process that ended: its writes are under way, or a child of it has the file. Who comes next
+/// waits for ten seconds, and is told then; meanwhile the lock is taken as soon as it is let go.
+#[test]
+fn a_lock_that_outlives_its_process_is_waited_for_and_then_is_an_error() {
+    use rustix::fs::{FlockOperation, flock};
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    drop(Store::open_with(&root, options(DiskChoice::Auto)).unwrap());
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let holder = format!("process {}", ended.id());
+    // A file of our own: what the store keeps of its process's locks does not know of it.
+    let mut left = std::fs::OpenOptions::new().write(true).open(root.join("LOCK")).unwrap();
+    left.write_all(holder.as_bytes()).unwrap();
+    flock(&left, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let asked = Instant::now();
+    match Store::open_with(&root, options(DiskChoice::Auto)) {
+        Err(Error::Locked { holder: told, .. }) => assert_eq!(told, holder),
+        other => panic!("opened under another's lock: {other:?}"),
+    }
+    assert!(asked.elapsed() >= PATIENCE, "{:?}", asked.elapsed());
+    let store = std::thread::scope(|scope| {
+        let next = scope.spawn(|| Store::open_with(&root, options(DiskChoice::Auto)));
+        // For it to begin waiting; nothing depends on whether it has.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(left);
+        next.join().unwrap()
+    });
+    store.unwrap();
+}
+
 #[test]
 fn of_two_threads_that_open_at_once_one_owns_at_a_time() {
     let dir = tempfile::tempdir().unwrap();

@@ -37,6 +37,20 @@ pub(super) fn aside_path(path: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Locked`]; [`Error::Conflict`] when the store was opened since the check: check again.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::check::{CheckOptions, check, repair};
+/// use braidlog::Store;
+/// Store::open(dir.path())?.close()?;
+/// std::fs::write(dir.path().join("segments/notes.txt"), "not a part of a store").unwrap();
+/// let report = check(dir.path(), &CheckOptions::new(), &mut |_| {})?;
+/// let done = repair(dir.path(), &report, false, &mut |action, _| println!("{action:?}"))?;
+/// assert!(done.len() == 1 && done[0].failed.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub fn repair(
     path: impl AsRef<Path>,
     report: &CheckReport,

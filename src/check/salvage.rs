@@ -67,6 +67,20 @@ pub struct SalvageReport {
 /// # Errors
 /// As [`super::check`]; [`Error::NotAStore`] when `dest` is not empty; [`Error::Damaged`] when nothing says which store it is;
 /// [`Error::Io`] when the copy can't be written. Without a `STORE` file in it, half a copy is no store.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::Store;
+/// use braidlog::check::salvage;
+/// let (damaged, copy) = (dir.path().join("damaged"), dir.path().join("copy"));
+/// Store::open(&damaged)?.create_log("clicks", Default::default())?.append("hello")?;
+/// let report = salvage(&damaged, &copy, &mut |_| {})?;
+/// assert_eq!(report.records, 1);
+/// assert_eq!(Store::open(&copy)?.log("clicks")?.end(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn salvage(
     path: impl AsRef<Path>,
     dest: impl AsRef<Path>,

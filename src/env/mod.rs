@@ -50,6 +50,19 @@ impl Random for SystemRandom {
 ///
 /// Embedders never build one: [`crate::Store::open`] does. Tests do, to put a simulated disk or a manual clock below
 /// the engine.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::env::Env;
+/// use braidlog::{Store, StoreOptions};
+/// // The parts as `Store::open` takes them; any of them may be another.
+/// let env = Env::system(dir.path()).unwrap();
+/// let store = Store::open_in(env, StoreOptions::new())?;
+/// assert!(store.open_report().created);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Env {
     /// Files and folders below the store's directory.

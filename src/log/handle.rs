@@ -19,7 +19,21 @@ use super::{AgeStop, Bound, Floor, KeepsRecords, LogState, Reader, StartAt};
 
 /// A handle on one log.
 ///
-/// Appends come from any number of threads; those that meet share one sync. See [`Store`] for an example.
+/// Appends come from any number of threads; those that meet share one sync.
+///
+/// ```
+/// # fn main() -> braidlog::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use braidlog::{LogOptions, StartAt, Store};
+/// let store = Store::open(dir.path())?;
+/// let log = store.create_log("clicks", LogOptions::new())?;
+/// log.append("durable when this returns")?;
+/// let ticket = log.append_ticket("on its way")?;
+/// ticket.wait()?;
+/// assert_eq!((log.end(), log.read(StartAt::TrimHorizon)?.count()), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Log {
     pub(crate) core: Arc<Core>,
@@ -290,6 +304,18 @@ impl Log {
     /// # Errors
     /// [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not durable within the append
     /// deadline. Works on a full disk.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// let log = store.create_log("clicks", Default::default())?;
+    /// log.append_batch(["a", "b", "c"])?;
+    /// assert_eq!(log.trim(2)?, 2);
+    /// assert_eq!(log.read(braidlog::StartAt::TrimHorizon)?.next().unwrap()?.data, "c");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trim(&self, upto: SequenceNumber) -> Result<SequenceNumber> {
         let answer = self.trim_ticket(upto)?.wait_within(self.core.patience(), "trim", &self.place())?;
         self.core.retention_asked.store(true, Ordering::Release);
@@ -310,6 +336,19 @@ impl Log {
     /// # Errors
     /// [`Error::InvalidOption`], [`Error::LogDeleted`], and what any write may answer; [`Error::OutcomeUnknown`] also when it was not
     /// durable within the append deadline.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use std::time::Duration;
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// let log = store.create_log("clicks", Default::default())?;
+    /// let day = Some(Duration::from_secs(24 * 3600));
+    /// log.set_options(log.options().retention_age(day))?;
+    /// assert_eq!(log.options().retention_age, day);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_options(&self, options: LogOptions) -> Result<()> {
         self.set_options_ticket(options)?.wait_within(self.core.patience(), "set options", &self.place())
     }

@@ -301,6 +301,22 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::seek`].
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use braidlog::{Error, StartAt};
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// let log = store.create_log("clicks", Default::default())?;
+    /// log.append_batch(["a", "b", "c"])?;
+    /// let mut reader = log.read(StartAt::TrimHorizon)?;
+    /// log.trim(2)?; // behind the reader's back
+    /// assert!(matches!(reader.next(), Some(Err(Error::Trimmed { .. }))));
+    /// assert_eq!(reader.skip_trimmed()?, 2);
+    /// assert_eq!(reader.next().unwrap()?.data, "c");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn skip_trimmed(&mut self) -> Result<u64> {
         let from = self.next_sequence_number();
         self.seek(StartAt::TrimHorizon)?;
@@ -567,6 +583,20 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::wait`].
+    ///
+    /// ```
+    /// use braidlog::Reader;
+    ///
+    /// /// Until the log ends, which is an error that says how.
+    /// async fn follow(mut reader: Reader) -> braidlog::Result<()> {
+    ///     loop {
+    ///         reader.ready().await?;
+    ///         while let Some(record) = reader.next() {
+    ///             println!("{:?}", record?.data);
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub async fn ready(&self) -> Result<()> {
         let ready = |waker: &Waker| self.register(waker, || false);
         poll_fn(|context| if ready(context.waker()) { Poll::Ready(()) } else { Poll::Pending }).await;

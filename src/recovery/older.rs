@@ -13,18 +13,16 @@ use crate::format::manifest::{LogRow, SegmentRow};
 use crate::id::{LogId, SegmentId};
 use crate::log::LogState;
 use crate::manifest::Manifest;
-use crate::segment::segment_path;
+use crate::segment::{is_folder, segment_of, segment_path};
 use crate::sync::Arc;
 
 /// The segments there are, by their names.
 fn present(disk: &dyn Disk) -> Result<HashSet<SegmentId>> {
     let look = |folder: &str| names::look(disk, folder).map_err(Error::io("list", folder));
     let mut found = HashSet::new();
-    for folder in look("segments")?.into_iter().filter(|entry| entry.is_dir) {
-        for entry in look(&format!("segments/{}", folder.name))? {
-            let id = entry.name.strip_suffix(".seg").and_then(|id| u64::from_str_radix(id, 16).ok()).map(SegmentId);
-            found.extend(id.filter(|id| segment_path(*id) == format!("segments/{}/{}", folder.name, entry.name)));
-        }
+    for folder in look("segments")?.into_iter().filter(is_folder) {
+        let entries = look(&format!("segments/{}", folder.name))?;
+        found.extend(entries.iter().filter_map(|entry| segment_of(&folder.name, entry)));
     }
     Ok(found)
 }

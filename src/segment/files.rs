@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use crate::id::{SegmentId, StoreId};
 use crate::options::ReadMode;
 use crate::sync::{Arc, Mutex};
 
+use super::slot::Shared;
 use super::{Segment, Unsynced, index};
 
 /// The file of a segment: in one of 256 folders, so that none gets too long.
@@ -76,7 +77,6 @@ pub(crate) struct OpenSegment {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) map: Option<Arc<dyn Mapping>>,
     map_bytes: u64,
-    /// A segment that is written may have been put aside and opened again for a reader only.
     writable: bool,
 }
 
@@ -87,73 +87,39 @@ impl OpenSegment {
     }
 }
 
-/// The open files of one segment.
-#[derive(Default)]
-pub(super) struct OpenSlot {
-    current: Option<Arc<OpenSegment>>,
-    /// Put aside while somebody still used them, so that whether the file may be shrunk can be told.
-    earlier: Vec<Arc<OpenSegment>>,
-    /// The file has no name any more: nobody opens it again.
-    buried: bool,
-    /// It was closed after it was written, and not synced since: a descriptor that is opened anew may not be told of what the
-    /// kernel failed to write meanwhile.
-    untold: bool,
-}
-
-impl OpenSegment {
-    /// Whether anybody but the slot holds it or a slice of its mapping.
-    fn is_used(self: &Arc<OpenSegment>) -> bool {
-        if Arc::strong_count(self) > 1 {
-            return true;
-        }
-        // A holder that let go of this took its slices before: what it did must be seen before they are counted.
-        fence(Ordering::Acquire);
-        self.map.as_ref().is_some_and(|map| map.pins() > 0)
-    }
-}
-
-impl OpenSlot {
-    fn put_aside(&mut self) {
-        self.earlier.retain(OpenSegment::is_used);
-        self.earlier.extend(self.current.take().filter(OpenSegment::is_used));
+impl Shared for Arc<OpenSegment> {
+    fn holders(&self) -> usize {
+        Arc::strong_count(self)
     }
 
-    /// Lets go of the descriptor, for now.
-    fn close(&mut self) {
-        self.untold |= self.current.as_ref().is_some_and(|open| open.writable);
-        self.put_aside();
+    fn pins(&self) -> usize {
+        self.map.as_ref().map_or(0, |map| map.pins())
     }
 
-    fn writable(&self) -> Option<Arc<dyn DiskFile>> {
-        self.current.as_ref().filter(|open| open.writable).map(|open| open.file.clone())
+    fn is_writable(&self) -> bool {
+        self.writable
     }
 }
 
 impl Segment {
     /// Whether a reader may still touch the file through a descriptor, a mapping or a slice of one.
     pub(crate) fn is_pinned(&self) -> bool {
-        let mut slot = self.open.lock();
-        slot.put_aside();
-        !slot.earlier.is_empty()
+        self.open.lock().is_pinned()
     }
 
     /// Slices of its mappings that readers hold.
     pub(crate) fn pins(&self) -> u64 {
-        let slot = self.open.lock();
-        let maps = slot.current.iter().chain(&slot.earlier).filter_map(|open| open.map.as_ref());
-        maps.map(|map| map.pins() as u64).sum()
+        self.open.lock().all().map(|open| open.pins() as u64).sum()
     }
 
     /// What it has is somewhere else by now, or trimmed: nobody opens it again.
     pub(crate) fn bury(&self) {
-        let mut slot = self.open.lock();
-        slot.buried = true;
-        slot.put_aside();
+        self.open.lock().bury();
     }
 
     /// Whether its file was removed, or it is a piece that its log left: what a reader looks for is somewhere else by now, or trimmed.
     pub(crate) fn is_buried(&self) -> bool {
-        self.open.lock().buried
+        self.open.lock().is_buried()
     }
 }
 
@@ -476,16 +442,16 @@ impl SegmentFiles {
     fn open_once(&self, segment: &Arc<Segment>, upto: u64) -> io::Result<Arc<OpenSegment>> {
         segment.recently_used.store(true, Ordering::Relaxed);
         let mut slot = segment.open.lock();
-        if let Some(open) = slot.current.as_ref()
+        if let Some(open) = slot.current()
             && (open.map.is_none() || open.map_bytes >= upto)
         {
             return Ok(open.clone());
         }
-        if slot.buried {
+        if slot.is_buried() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let first = slot.current.is_none();
-        let (file, writable) = match &slot.current {
+        let first = slot.current().is_none();
+        let (file, writable) = match slot.current() {
             Some(open) => (open.file.clone(), open.writable),
             None => {
                 if segment.is_piece() {
@@ -499,8 +465,7 @@ impl SegmentFiles {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let open = self.map(file, segment.bytes_max.max(upto), writable)?;
-        slot.put_aside();
-        slot.current = Some(open.clone());
+        slot.put(open.clone());
         drop(slot);
         if first {
             self.note_opened(segment);
@@ -524,10 +489,7 @@ impl SegmentFiles {
     /// Keeps the descriptor a segment was created with, so that its first reader and writer need not open it again.
     pub(super) fn adopt(&self, segment: &Arc<Segment>, file: Arc<dyn DiskFile>) -> io::Result<()> {
         let open = self.map(file, segment.bytes_max, true)?;
-        let mut slot = segment.open.lock();
-        slot.put_aside();
-        slot.current = Some(open);
-        drop(slot);
+        segment.open.lock().put(open);
         self.note_opened(segment);
         Ok(())
     }
@@ -535,8 +497,8 @@ impl SegmentFiles {
     /// The open file of a segment that is being written.
     pub(super) fn for_writing(&self, segment: &Arc<Segment>) -> io::Result<Arc<dyn DiskFile>> {
         segment.recently_used.store(true, Ordering::Relaxed);
-        if let Some(file) = segment.open.lock().writable() {
-            return Ok(file);
+        if let Some(open) = segment.open.lock().writable() {
+            return Ok(open.file.clone());
         }
         let file = self.opening(|| self.disk.open(&segment.path(), Access::Write))?;
         self.adopt(segment, file.clone())?;
@@ -561,11 +523,11 @@ impl SegmentFiles {
         self.opened.lock().retain(|segment| {
             let Some(segment) = segment.upgrade() else { return false };
             let mut slot = segment.open.lock();
-            let unused = slot.current.as_ref().is_some_and(|open| !open.is_used());
+            let unused = slot.is_idle();
             if unused {
                 slot.close();
             }
-            let kept = slot.current.is_some() || !slot.earlier.is_empty();
+            let kept = slot.all().next().is_some();
             drop(slot);
             if unused {
                 index::forget(&segment);
@@ -590,7 +552,7 @@ impl SegmentFiles {
 
     /// Brings what a segment has from a position on to the device, so that its sync finds it there; not where it was closed.
     pub(crate) fn write_back(&self, unsynced: &Unsynced, pace: &Pace) -> io::Result<()> {
-        let file = unsynced.segment.open.lock().writable();
+        let file = unsynced.segment.open.lock().writable().map(|open| open.file.clone());
         file.map_or(Ok(()), |file| pace.write_back(&*file, unsynced.from..unsynced.segment.bytes()))
     }
 
@@ -600,7 +562,7 @@ impl SegmentFiles {
         let (file, untold) = {
             let mut slot = segment.open.lock();
             // Before, for it may be written and closed again meanwhile.
-            (slot.writable(), std::mem::take(&mut slot.untold))
+            (slot.writable().map(|open| open.file.clone()), slot.take_untold())
         };
         if let Some(file) = file.filter(|_| !untold) {
             return file.sync_data();
@@ -639,9 +601,8 @@ impl SegmentFiles {
     /// The segment's file is about to be removed: nobody opens it from now on. Answers with a descriptor of it.
     pub(crate) fn bury(&self, segment: &Arc<Segment>) -> Option<Arc<dyn DiskFile>> {
         let mut slot = segment.open.lock();
-        slot.buried = true;
-        let file = slot.current.as_ref().map(|open| open.file.clone());
-        slot.put_aside();
+        let file = slot.current().map(|open| open.file.clone());
+        slot.bury();
         drop(slot);
         self.stored.fetch_sub(segment.bytes().min(self.stored_bytes()), Ordering::Relaxed);
         // A descriptor of its own, that may write: what is open may have been opened for reading.

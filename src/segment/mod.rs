@@ -12,6 +12,7 @@ mod index;
 mod pack;
 mod reader;
 mod scan;
+mod slot;
 mod writer;
 
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;
 use crate::format::segment::HEADER_BYTES;
 use crate::id::{LogId, SegmentId, SequenceNumber};
-use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 
 /// A segment as readers and writer share it.
 pub(crate) struct Segment {
@@ -48,7 +49,7 @@ pub(crate) struct Segment {
     last_arrival_ms: AtomicU64,
     index: RwLock<index::IndexCell>,
     verified: Verified,
-    open: Mutex<files::OpenSlot>,
+    open: Mutex<slot::OpenSlot<Arc<OpenSegment>>>,
     recently_used: std::sync::atomic::AtomicBool,
 }
 

@@ -10,8 +10,7 @@ use braidlog::stream::{
     Distribution, HashKey, HashKeyRange, PutRecord, PutRecordsEntry, SequenceNumber, Stream, StreamOptions,
 };
 
-use super::operations::plus;
-use super::run::{env_of, id, options};
+use super::run::{env_of, id, operations::plus, options};
 
 struct Rig {
     clock: Arc<ManualClock>,

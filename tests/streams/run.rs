@@ -3,7 +3,7 @@
 mod groups;
 mod limits;
 mod on_its_way;
-mod operations;
+pub mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,8 @@
-//! Models of the engine's hand-offs between threads, explored exhaustively: `RUSTFLAGS="--cfg loom" cargo test --release`.
+//! Models of the engine's hand-offs between threads, every interleaving of them with so many forced switches:
+//! `RUSTFLAGS="--cfg loom" cargo test --release`. Three switches unless a model says otherwise; what needs more is not looked for.
 //!
-//! The files under test are the engine's own, taken in by path; only what they mention of other rooms is made up here.
+//! The files under test are the engine's own, taken in by path; only what they mention of other rooms is made up here, and who
+//! calls them.
 //! Loom's waits with a timeout never time out, so a wake-up that is lost is a deadlock here.
 #![cfg(loom)]
 #![allow(dead_code)]
@@ -72,6 +74,9 @@ mod sync {
 
 #[path = "../../../src/ticket.rs"]
 mod ticket;
+#[cfg(test)]
+#[path = "../../../src/segment/slot.rs"]
+mod slot;
 #[path = "../../../src/log/watch.rs"]
 mod watch;
 

@@ -184,6 +184,58 @@ fn read(shared: &Shared, tape: &Tape) {
     }
 }
 
+/// One log after the other is trimmed while one checkpoint after the other is taken: each is about its log for the last time, so
+/// that what a checkpoint misses of it no later one brings.
+pub fn trims_under_checkpoints() {
+    const LOGS: u64 = 16;
+    let seed = thread_rng().next_u64();
+    let disk = SimDisk::new(Tape::seeded(seed));
+    let mut store = ManualStore::open(env_of(&disk), options()).expect("an empty disk");
+    let logs: Vec<Log> = (0..LOGS)
+        .map(|n| {
+            let mut made = store.create_log(&format!("log-{n}"), log_options(ALPHA)).expect("it is new");
+            store.settle();
+            made.try_get().expect("all is settled").expect("it is new")
+        })
+        .collect();
+    for log in &logs {
+        let ticket = log.try_append_batch(&[RecordParts::from("x")]).expect("there is room");
+        store.settle();
+        ticket.try_get().expect("all is settled").expect("the disk is well");
+    }
+    let shared = Shared { store, disk, known: Arc::default(), over: Arc::default() };
+    let (of_commit, tape) = (shared.clone(), Tape::seeded(seed.wrapping_add(1)));
+    let mut of_checkpoints = shared.clone();
+    let machines = [
+        thread::spawn(move || commit(of_commit, &tape)),
+        thread::spawn(move || {
+            while !of_checkpoints.is_over() {
+                of_checkpoints.store.checkpoint().unwrap_or_else(|error| panic!("checkpoint: {error}"));
+            }
+        }),
+    ];
+    for log in &logs {
+        let mut pending = shared.store.trim(log, 1).unwrap_or_else(|error| panic!("trim: {error}"));
+        wait(|| pending.try_get()).unwrap_or_else(|error| panic!("trim: {error}"));
+    }
+    shared.over.store(true, Ordering::Relaxed);
+    machines.into_iter().for_each(|machine| machine.join().expect("a machine"));
+    drop(logs);
+    let Shared { mut store, disk, .. } = shared;
+    store.checkpoint().unwrap_or_else(|error| panic!("checkpoint: {error}"));
+    let left = disk.crash(Crash::Kill, &Tape::seeded(seed));
+    drop(store);
+    let store = ManualStore::open(env_of(&left), options()).unwrap_or_else(|error| panic!("open: {error}"));
+    for n in 0..LOGS {
+        let log = store.store().log(&format!("log-{n}")).unwrap_or_else(|error| panic!("log-{n}: {error}"));
+        assert_eq!(
+            log.horizon().unwrap_or_else(|error| panic!("log-{n}: {error}")),
+            1,
+            "log-{n} is not trimmed any more"
+        );
+    }
+}
+
 /// The power goes, or the process does, on a copy of the disk as it is now.
 fn crash(shared: &Shared, tape: &Tape, options: &StoreOptions) {
     let kind = if tape.choose("kind", 2) == 0 { Crash::Kill } else { Crash::Power };

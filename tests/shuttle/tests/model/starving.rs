@@ -9,11 +9,23 @@ pub struct StarvingScheduler {
     state: u64,
     /// Who gets no turn, and for how many more.
     starved: Option<(TaskId, u32)>,
+    /// Interleavings to come.
+    left: usize,
 }
 
 impl StarvingScheduler {
     pub fn new_from_seed(seed: u64) -> Self {
-        StarvingScheduler { random: RandomScheduler::new_from_seed(seed, usize::MAX), state: seed | 1, starved: None }
+        StarvingScheduler {
+            random: RandomScheduler::new_from_seed(seed, usize::MAX),
+            state: seed | 1,
+            starved: None,
+            left: usize::MAX,
+        }
+    }
+
+    /// So many interleavings and no more.
+    pub fn at_most(self, interleavings: usize) -> Self {
+        StarvingScheduler { left: interleavings, ..self }
     }
 
     fn draw(&mut self, below: u64) -> u64 {
@@ -26,6 +38,7 @@ impl StarvingScheduler {
 
 impl Scheduler for StarvingScheduler {
     fn new_execution(&mut self) -> Option<Schedule> {
+        self.left = self.left.checked_sub(1)?;
         self.starved = None;
         self.random.new_execution()
     }
