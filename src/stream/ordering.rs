@@ -3,15 +3,13 @@
 //! A number is made of the birth of its shard, the place of its record, and the second that came in, in this order, and none of
 //! these can be chosen. So the record's number is above the given one if that is below all that the shard still has to give. Of a
 //! shard of its lineage that is so for every number that was given out: a child is born after all of its parents' records. Of any
-//! other shard it is or it isn't, and where it isn't the record is refused: a promise that is not kept is worth less. The service
-//! refuses malformed numbers and those of a second to come, and answers for the order "for puts from the same client and to the
-//! same partition key" (`PutRecord`); these are never refused here.
+//! other shard it is or it isn't. The service answers for the order "for puts from the same client and to the same partition key"
+//! (`PutRecord`), and programs hand on the number of their last record whatever key it had; so such a number is accepted, and
+//! promises nothing. Refused is what no record can have been given: a malformed number, and one of a second or a place to come.
 
 use crate::error::{Error, Result};
 
 use super::Stream;
-use super::options::{Distribution, distribution_of};
-use super::put::PutRecordsEntry;
 use super::sequence_number::SequenceNumber;
 use super::shard::{ShardMap, ShardState};
 
@@ -28,11 +26,11 @@ impl Stream {
         places.find(|place| self.exceeds(&map.open()[*place], minimum).unwrap_or(false))
     }
 
-    /// Whether the record gets a number above `minimum`. A reshard that comes before it is put changes nothing about that.
+    /// Whether a record may have been given `minimum`, or a shard begun or ended with it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if that is not sure.
-    pub(super) fn check_minimum(&self, entries: &[PutRecordsEntry<'_>], minimum: SequenceNumber) -> Result<()> {
+    /// [`Error::InvalidArgument`] if none was.
+    pub(super) fn check_minimum(&self, minimum: SequenceNumber) -> Result<()> {
         let refuse = |why: &str| {
             let (stream, account) = (self.name(), &self.shared.options.account);
             let why = format!("it was used in PutRecord on stream {stream} under account {account}: {why}");
@@ -46,25 +44,11 @@ impl Stream {
             return refuse("its second has not come yet");
         }
         match shard {
-            Some(shard) if minimum.is_ending() && shard.is_open() => return refuse("its shard has not ended yet"),
+            Some(shard) if minimum.is_ending() && shard.is_open() => refuse("its shard has not ended yet"),
             Some(shard) if !minimum.is_ending() && minimum.after() > self.log(shard)?.end() => {
-                return refuse("no record with it has been put yet");
+                refuse("no record with it has been put yet")
             }
-            _ => {}
+            _ => Ok(()),
         }
-        if distribution_of(&self.state.row()) == Distribution::Auto {
-            if self.first_above(&map, 0, minimum).is_none() {
-                return refuse("no shard has numbers that are sure to be above it");
-            }
-            return Ok(());
-        }
-        for entry in entries {
-            let owner = &map.open()[map.owner(entry.hash_key())];
-            if !self.exceeds(owner, minimum)? {
-                let why = format!("the record goes to {}, whose numbers may be below it", owner.id);
-                return refuse(&why);
-            }
-        }
-        Ok(())
     }
 }

@@ -296,12 +296,11 @@ impl Stream {
     }
 
     /// As [`Stream::put_record`], with an explicit hash key, or without any key on a stream with [`Distribution::Auto`]. The
-    /// record's number is above `sequence_number_for_ordering`, if that is given. A number that a record with the same key got always
-    /// serves, across splits and merges too; one of another shard only where the record's own shard is sure to go above it.
+    /// record's number is above `sequence_number_for_ordering`, if that is the number of a record with the same key, across splits and
+    /// merges too. Of a record with another key it is accepted, as by the service, and promises nothing.
     ///
     /// # Errors
-    /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future, or the record's
-    /// number may come out below it: nothing was put.
+    /// As [`Stream::put_record`]; [`Error::InvalidArgument`] if `sequence_number_for_ordering` lies in the future: nothing was put.
     pub fn put(
         &self,
         entry: PutRecordsEntry<'_>,
@@ -551,7 +550,7 @@ impl Stream {
         let row = self.state.row();
         check(entries, distribution_of(&row), row.max_record_kib)?;
         self.check_ready()?;
-        minimum.map_or(Ok(()), |minimum| self.check_minimum(entries, minimum))
+        minimum.map_or(Ok(()), |minimum| self.check_minimum(minimum))
     }
 
     /// Puts as many of `entries`, from the first on, as one frame and the limits of the shard take now, and says how many: for
