@@ -50,6 +50,15 @@ pub struct BackupReport {
 }
 
 pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
+    backup_behind(store, path, || store.checkpoint())
+}
+
+/// The same behind a checkpoint as the caller makes it.
+pub(crate) fn backup_behind(
+    store: &Store,
+    path: &str,
+    checkpoint: impl FnOnce() -> Result<()>,
+) -> Result<BackupReport> {
     let core = store.core();
     let target = core.env.disk.sibling(path).map_err(Error::io("open", path))?;
     if let Some(found) = target.list("").map_err(Error::io("list", path))?.first() {
@@ -57,7 +66,7 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     }
     // From here on files that a checkpoint retires stay until the copy is done.
     let _kept = core.keep_files();
-    match store.checkpoint() {
+    match checkpoint() {
         // Then the copy has what waits in the journal.
         Err(Error::ReadOnly { .. } | Error::Full { .. }) => {}
         Err(Error::Io(fault)) if fault.is_no_space() => {}
@@ -65,8 +74,11 @@ pub(crate) fn backup(store: &Store, path: &str) -> Result<BackupReport> {
     }
     recovery::make_folders(&*target)?;
     let mut report = copy_what_changes(core, &*target)?;
-    for folder in ["segments", ASIDE] {
-        copy_folder(&*core.env.disk, &*target, folder, &mut report)?;
+    let disk = &*core.env.disk;
+    copy_folder(disk, &*target, "segments", &mut report)?;
+    let entries = disk.list("").map_err(Error::io("list", disk.root()))?;
+    if entries.iter().any(|entry| entry.name == ASIDE) {
+        copy_folder(disk, &*target, ASIDE, &mut report)?;
     }
     recovery::make_lock(&*target)?;
     recovery::write_identity(&*target, &StoreFile { id: StoreId(core.env.random_bytes()), ..core.identity })?;
@@ -112,12 +124,9 @@ fn copy_journal_file(core: &Core, target: &dyn Disk, path: &str, last: FrameNumb
     copied.sync_data().map_err(Error::io("sync", path))
 }
 
-/// Copies a folder with everything in it; one that is not there is empty.
+/// Copies a folder with everything in it.
 fn copy_folder(disk: &dyn Disk, target: &dyn Disk, folder: &str, report: &mut BackupReport) -> Result<()> {
-    let entries = match disk.list(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(Error::io("list", folder))?,
-    };
+    let entries = disk.list(folder).map_err(Error::io("list", folder))?;
     target.create_dir(folder).map_err(Error::io("make folder", folder))?;
     for entry in entries {
         let path = format!("{folder}/{}", entry.name);

@@ -35,6 +35,7 @@
 //! [`mod@format`] is the specification of every byte on disk; `ARCHITECTURE.md` shows the house.
 
 #![deny(missing_docs)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 /// The README's example compiles.
 #[cfg(doctest)]
@@ -68,10 +69,12 @@ mod backup;
 pub mod check;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
+#[allow(clippy::disallowed_methods)] // it opens what its user names
 pub mod cli;
 mod core;
 mod driver;
 mod engine;
+#[allow(clippy::disallowed_methods)] // the door
 pub mod env;
 mod error;
 pub mod format;

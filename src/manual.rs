@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 
+use crate::backup::{self, BackupReport};
 use crate::core::Core;
 use crate::driver::{Commit, Upkeep};
 use crate::engine::{Engine, EngineOptions};
@@ -122,6 +123,15 @@ impl ManualStore {
     /// What prevented it.
     pub fn checkpoint(&mut self) -> Result<()> {
         self.machines.upkeep.lock().checkpoint(false)
+    }
+
+    /// Copies the store to another root of its disk.
+    ///
+    /// # Errors
+    /// As [`Store::backup`].
+    pub fn backup(&mut self, root: &str) -> Result<BackupReport> {
+        let upkeep = &self.machines.upkeep;
+        backup::backup_behind(&self.store, root, || upkeep.lock().checkpoint(false))
     }
 
     /// Ends the store in order: everything appended is settled, and a clean end is marked.

@@ -899,6 +899,22 @@ fn a_store_with_streams_is_listed_checked_and_dumped_as_any_other() {
 }
 
 #[test]
+fn every_file_of_a_store_is_dumped_with_a_meaning() {
+    let place = Place::new();
+    succeeded(place.run_with(&["put", "notes"], b"a\nb\n"));
+    for (path, _) in tree(&place.store()) {
+        let dump = place.text(&["dump", &path.display().to_string()]);
+        assert!(dump.contains(" bytes\n"), "{}: {dump}", path.display());
+    }
+    let dump = |name: &str| place.text(&["dump", &place.store().join(name).display().to_string()]);
+    assert!(dump("LOCK").contains("the lock of a store") && dump("LOCK").contains("no owner"), "{}", dump("LOCK"));
+    assert!(dump("RESERVE").contains("room for the last checkpoint"), "{}", dump("RESERVE"));
+    // An owner that was killed leaves its name.
+    std::fs::write(place.store().join("LOCK"), "process 7").unwrap();
+    assert!(dump("LOCK").contains("\"process 7\""), "{}", dump("LOCK"));
+}
+
+#[test]
 fn lines_go_into_a_stream_and_come_out_in_the_order_of_arrival() {
     let place = Place::new();
     place.ok(&["stream", "create", "clicks", "--shards", "3"]);

@@ -8,6 +8,7 @@ mod fields;
 mod index;
 mod journal;
 mod manifest;
+mod others;
 mod printer;
 mod records;
 mod segment;
@@ -25,7 +26,7 @@ use crate::id::StoreId;
 /// Arguments of `braidlog dump`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files of a store: STORE, *.man, *.jnl, *.seg, *.idx
+    /// Files of a store: STORE, LOCK, RESERVE, *.man, *.jnl, *.seg, *.idx
     ///
     /// Checksums need the store's STORE file. It is looked for in the folders above each file, unless --store names the
     /// store; without it they are shown as unknown.
@@ -69,7 +70,7 @@ fn dump(
         ))
     })?;
     printer.begin(kind.what(), source.len())?;
-    if kind != Kind::Store && origin.is_none() {
+    if !matches!(kind, Kind::Store | Kind::Lock | Kind::Reserve) && origin.is_none() {
         printer.note(
             0,
             "no STORE file found above it: what the file says of itself has to do; --store DIR names the store",
@@ -77,6 +78,8 @@ fn dump(
     }
     match kind {
         Kind::Store => store::dump(printer, source),
+        Kind::Lock => others::lock(printer, source),
+        Kind::Reserve => others::reserve(printer, source),
         Kind::Manifest => manifest::dump(printer, source, origin),
         Kind::Journal => journal::dump(printer, source, origin, records),
         Kind::Segment => segment::dump(printer, source, origin, records),
@@ -88,6 +91,8 @@ fn dump(
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Store,
+    Lock,
+    Reserve,
     Manifest,
     Journal,
     Segment,
@@ -105,6 +110,8 @@ impl Kind {
             (Some("seg"), _) => return Some(Kind::Segment),
             (Some("idx"), _) => return Some(Kind::Index),
             (_, Some("STORE" | "STORE.new")) => return Some(Kind::Store),
+            (_, Some("LOCK")) => return Some(Kind::Lock),
+            (_, Some("RESERVE")) => return Some(Kind::Reserve),
             _ => {}
         }
         let front = source.get(0, 8);
@@ -121,6 +128,8 @@ impl Kind {
     fn what(self) -> &'static str {
         match self {
             Kind::Store => "the identity of a store",
+            Kind::Lock => "the lock of a store",
+            Kind::Reserve => "the reserve of a store",
             Kind::Manifest => "a manifest",
             Kind::Journal => "a journal file",
             Kind::Segment => "a segment",

@@ -214,3 +214,92 @@ pub(crate) fn plan(files: &[(u64, Bytes)], places: &[FramePlace], origin: StoreI
     };
     Ok(Plan { frames, end, proven, verdict })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: StoreId = StoreId([1; 16]);
+    const FRAMES: FrameNumber = 4;
+    const FRAME: usize = FRAME_ALIGNMENT;
+
+    /// Frames 1 to 4 of generation 1, one block each, each of which says that all before it are durable; then zeros. As the manifest
+    /// before them has it.
+    fn journal() -> (Vec<u8>, Root) {
+        let mut bytes = Vec::new();
+        let mut chain = 0;
+        for frame in 1..=FRAMES {
+            let header = FrameHeader {
+                checksum: 0,
+                frame,
+                generation: 1,
+                durable: frame - 1,
+                previous: chain,
+                length: 0,
+                entries: 0,
+                stamp_ms: frame,
+            };
+            let (front, checksum) = journal::encode_front(&header, &[], ORIGIN);
+            chain = checksum;
+            bytes.extend_from_slice(&front);
+            bytes.resize(frame as usize * FRAME, 0);
+        }
+        bytes.resize((FRAMES as usize + 1) * FRAME, 0);
+        (bytes, Root { generations: vec![(1, 1)], ..Root::default() })
+    }
+
+    fn planned(bytes: &[u8], root: &Root) -> Result<Plan> {
+        plan(&[(7, Bytes::copy_from_slice(bytes))], &survey(bytes, 0, ORIGIN), ORIGIN, root)
+    }
+
+    fn damaged(frame: FrameNumber, never_written: bool) -> Verdict {
+        Verdict::Damaged { frame, path: journal_path(7), at: (frame - 1) * FRAME as u64, never_written }
+    }
+
+    /// What is done to the frames, up to where they are accepted then, and how that is called.
+    #[test]
+    fn the_journal_ends_where_nothing_later_says_that_it_goes_on() {
+        type Change = fn(&mut [u8]);
+        let torn = Verdict::Tail { cut_bytes: FRAME as u64 };
+        let cases: [(&str, Change, FrameNumber, Verdict); 6] = [
+            ("nothing", |_| (), 4, Verdict::Tail { cut_bytes: 0 }),
+            ("the last is torn", |bytes| bytes[3 * FRAME + 40] ^= 1, 3, torn),
+            ("the last never came", |bytes| bytes[3 * FRAME..].fill(0), 3, Verdict::Tail { cut_bytes: 0 }),
+            ("the second is damaged", |bytes| bytes[FRAME + 40] ^= 1, 1, damaged(2, false)),
+            ("the second was never written", |bytes| bytes[FRAME..2 * FRAME].fill(0), 1, damaged(2, true)),
+            (
+                "all but the last are damaged",
+                |bytes| (0..3).for_each(|n| bytes[n * FRAME + 40] ^= 1),
+                0,
+                damaged(1, false),
+            ),
+        ];
+        for (what, change, end, verdict) in cases {
+            let (mut bytes, root) = journal();
+            change(&mut bytes);
+            let plan = planned(&bytes, &root).unwrap();
+            assert_eq!((plan.end, plan.frames.len() as u64), (end, end), "{what}");
+            assert_eq!(plan.verdict, verdict, "{what}");
+            assert!(plan.proven <= end && plan.proven + 1 >= end, "{what}: up to {} is proven", plan.proven);
+        }
+        // The last two are torn, and the one before does not say that they had been durable.
+        let (mut bytes, root) = journal();
+        (2..4).for_each(|n| bytes[n * FRAME + 40] ^= 1);
+        assert_eq!(planned(&bytes, &root).unwrap().end, 2);
+    }
+
+    #[test]
+    fn what_the_manifest_does_not_know_is_no_end() {
+        let (bytes, root) = journal();
+        // A frame of a life that only a newer manifest names.
+        let older = Root { generations: vec![(0, 1)], ..root.clone() };
+        assert!(matches!(planned(&bytes, &older), Err(Error::Damaged { .. })));
+        // What a checkpoint covers is not replayed, and what follows must follow upon that.
+        let second = survey(&bytes, 0, ORIGIN)[1].header;
+        let covered = Root { frame: 2, chain: second.checksum, ..root.clone() };
+        let plan = planned(&bytes, &covered).unwrap();
+        assert_eq!(plan.frames.iter().map(|place| place.header.frame).collect::<Vec<_>>(), [3, 4]);
+        let other = Root { frame: 2, chain: second.checksum ^ 1, ..root };
+        assert!(matches!(planned(&bytes, &other).unwrap().verdict, Verdict::Damaged { frame: 3, .. }));
+    }
+}

@@ -35,12 +35,16 @@ const PIECES: [Op; 16] = {
     ops
 };
 
+/// So much of a buffered log that what follows is stored to mapped memory, where the store reads by map; and a window that ends.
+const STORED: [Op; 7] = [Op::Append { log: 3, count: 1, len: 1500, settle: true }; 7];
+
 /// The scripts: one for each thing a store does.
-pub const SCRIPTS: [(&str, &[Op]); 17] = [
+pub const SCRIPTS: [(&str, &[Op]); 19] = [
     ("open", &[]),
     ("append", &[SMALL, SMALL]),
     ("bulk", &[BULK, SMALL, BULK]),
     ("buffered", &[BUFFERED, BUFFERED]),
+    ("stored", &STORED),
     ("transaction", &[Op::Transaction { len: 50, trim: true, stale: false }, SMALL]),
     ("two in flight", &[Op::TwoInFlight { len: 200 }, SMALL]),
     ("checkpoint", &[SMALL, Op::Checkpoint, SMALL]),
@@ -63,6 +67,7 @@ pub const SCRIPTS: [(&str, &[Op]); 17] = [
     ("close", &[SMALL, BUFFERED, Op::Reopen, SMALL]),
     ("kill", &[SMALL, BUFFERED, Op::Kill, SMALL]),
     ("journal runs full", &[MIDDLE; 30]),
+    ("backup", &[SMALL, BULK, BUFFERED, Op::Backup, SMALL]),
     ("read", &[MIDDLE, BULK, Op::Checkpoint, Op::Check]),
 ];
 

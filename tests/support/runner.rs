@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use braidlog::check::{CheckOptions, Finding, Severity, check_in};
-use braidlog::env::Clock;
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
+use braidlog::env::{Clock, Disk, Env};
 use braidlog::manual::ManualStore;
-use braidlog::{Error, Log, RecordParts, StoreOptions, Ticket, Transaction};
+use braidlog::{Error, Log, RecordParts, StartAt, StoreOptions, Ticket, Transaction};
 
-use super::oracle::{LogModel, Model, OpenTransaction, Rec, read_checked};
+use super::oracle::{LogModel, Model, OpenTransaction, Rec, read_checked, read_from};
 use super::{NAMES, Verdict, attributes, env_of, key, log_options, payload, same_time};
 use crate::ensure;
 
@@ -70,6 +70,8 @@ pub enum Op {
     Reopen,
     /// The owner dies with everything settled; the page cache lives.
     Kill,
+    /// A copy, and a look at what it holds.
+    Backup,
     Check,
 }
 
@@ -438,6 +440,41 @@ impl Run {
         }
     }
 
+    /// What was copied is the store as it is; half a copy is no store.
+    fn backup(&mut self) -> Verdict {
+        const COPY: &str = "copy";
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let copied = store.backup(COPY);
+        // Another machine looks, on which nothing fails.
+        let elsewhere = self.disk.fork();
+        let copy = elsewhere.sibling(COPY).map_err(|e| format!("the copy's root: {e}"))?;
+        let is_store = copy.list("").map_err(|e| format!("the copy's root: {e}"))?.iter().any(|e| e.name == "STORE");
+        if let Err(error) = copied {
+            self.failed("backup", error)?;
+            if !is_store {
+                return Ok(());
+            }
+        }
+        ensure!(is_store, "a backup succeeded and left no store");
+        let env = Env { disk: copy, ..env_of(&elsewhere, &same_time(&self.clock)) };
+        let copy = ManualStore::open(env, self.options.clone()).map_err(|e| format!("the copy: {e}"))?;
+        let names = copy.store().log_names().map_err(|e| format!("names of the copy: {e}"))?;
+        // What it was copied from may have a fault that stays, or meet the one that comes now.
+        let live = self.stored().store();
+        if let Ok(wanted) = live.log_names() {
+            ensure!(names == wanted, "logs of the copy are {names:?}, not {wanted:?}");
+        }
+        for name in names {
+            let log = copy.store().log(&name).map_err(|e| format!("{name} of the copy: {e}"))?;
+            let found = read_from(&log, StartAt::TrimHorizon).map_err(|e| format!("the copy: {e}"))?;
+            let wanted = live.log(&name).map(|log| read_from(&log, StartAt::TrimHorizon));
+            if let Ok(Ok(wanted)) = wanted {
+                ensure!(found == wanted, "{name}: {} records were copied of {}", found.len(), wanted.len());
+            }
+        }
+        Ok(())
+    }
+
     /// Does one operation. Check [`Run::is_dead`] afterwards.
     pub fn apply(&mut self, op: Op) -> Verdict {
         match op {
@@ -541,6 +578,10 @@ impl Run {
                 if !self.is_dead() && !self.uncertain {
                     self.recover(Crash::Kill)?;
                 }
+            }
+            Op::Backup => {
+                self.settle()?;
+                self.backup()?;
             }
             Op::Check => {
                 self.settle()?;

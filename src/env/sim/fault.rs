@@ -29,6 +29,8 @@ pub const SITES: &[&str] = &[
     "write_back",
     "sync_data",
     "map",
+    "window",
+    "put",
     "submit",
     "complete_write",
     "complete_durable",
@@ -242,6 +244,7 @@ impl Run {
         mutating: bool,
         detail: fmt::Arguments<'_>,
     ) -> io::Result<Entered> {
+        debug_assert!(SITES.contains(&site), "{site} is not among the sites");
         if self.dead {
             return Err(crash_error());
         }
