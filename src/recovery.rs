@@ -15,31 +15,32 @@
 //! nothing.
 
 mod older;
+mod replay;
+mod tails;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
-use crate::env::real::is_unreadable;
 use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Pace, Wait, WriteQueue, names};
 use crate::error::{Error, Result};
 use crate::format::Damage;
-use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
-use crate::format::journal::{Entry, EntryKind, decode};
-use crate::format::manifest::{LogRow, Root, SegmentRow};
-use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::manifest::Root;
 use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
-use crate::id::{FrameNumber, LogId, SegmentId, StoreId};
+use crate::id::{FrameNumber, SegmentId, StoreId};
 use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, hides_a_frame, is_pristine, journal_path, plan};
-use crate::log::{Ended, LogState, PendingBatch, options_of};
-use crate::manifest::{Changes, Known, Manifest};
+use crate::log::LogState;
+use crate::manifest::{Changes, Manifest};
 use crate::metrics::Health;
-use crate::options::{Durability, StoreOptions};
-use crate::segment::{RESERVE_IDS, Segment, is_folder, next_batch, segment_of, segment_path};
-use crate::sync::{Arc, Ordering};
+use crate::options::StoreOptions;
+use crate::segment::{RESERVE_IDS, segment_path};
+use crate::sync::Arc;
 use crate::withheld;
+
+use replay::Replay;
+use tails::{left_by_the_closed, settle_tail, unnamed_segments};
 
 const LOCK_PATH: &str = "LOCK";
 const STORE_PATH: &str = "STORE";
@@ -255,246 +256,6 @@ pub(crate) fn make_folders(disk: &dyn Disk) -> Result<()> {
     FOLDERS.iter().try_for_each(|folder| disk.create_dir(folder).map_err(Error::io("make folder", *folder)))
 }
 
-struct Replay<'a> {
-    manifest: &'a Manifest,
-    origin: StoreId,
-    /// Pages that were read, by their first bucket: a journal can be about every log there is, and each page is read once.
-    pages: HashMap<u16, Known>,
-    /// Logs that the journal is about and whose page can't be read.
-    unknown: BTreeSet<LogId>,
-    logs: HashMap<LogId, Arc<LogState>>,
-    gone: Vec<(LogId, Option<Arc<LogState>>)>,
-    touched: BTreeSet<LogId>,
-    next_log: u64,
-    stamp_ms: u64,
-    pending_bytes: u64,
-    /// Segments that the manifest names and that a frame after it had others take the place of: they go with the next checkpoint.
-    retired: Vec<Arc<Segment>>,
-    /// Bytes that the manifest counts for logs looked at.
-    counted: HashMap<LogId, u64>,
-    /// Logs that the journal stops.
-    stopped: HashSet<LogId>,
-    /// Files, by their place, with frames that have something of one of these; each with the first of those frames.
-    withheld: BTreeMap<usize, FrameNumber>,
-    report: OpenReport,
-}
-
-impl Replay<'_> {
-    fn log(&mut self, id: LogId) -> Result<Option<Arc<LogState>>> {
-        if let Some(log) = self.logs.get(&id) {
-            return Ok(Some(log.clone()));
-        }
-        if self.gone.iter().any(|(gone, _)| *gone == id) {
-            return Ok(None);
-        }
-        let page = self.manifest.page_around(id);
-        let known = match self.pages.entry(page) {
-            hash_map::Entry::Occupied(known) => known.into_mut(),
-            hash_map::Entry::Vacant(place) => place.insert(self.manifest.known_from(page)?),
-        };
-        let Some(row) = known.rows.iter().find(|row| row.id == id) else {
-            if let Some(damage) = known.damage.as_ref().filter(|_| self.unknown.insert(id)) {
-                self.report.page_damage.get_or_insert(damage.to_string());
-                self.report.stopped_logs.push((format!("(log {})", id.0), 0));
-            }
-            return Ok(None);
-        };
-        let log = Arc::new(LogState::from_row(row, self.origin, false));
-        self.counted.insert(id, log.stored_bytes());
-        self.logs.insert(id, log.clone());
-        Ok(Some(log))
-    }
-
-    /// By their ids, so that a history runs alike each time.
-    fn logs_in_order(&self) -> Vec<Arc<LogState>> {
-        let mut logs: Vec<_> = self.logs.values().cloned().collect();
-        logs.sort_unstable_by_key(|log| log.id);
-        logs
-    }
-
-    /// The segments that logs have, of those that are asked about.
-    fn segments_in_use(&self, is_asked_about: impl Fn(&SegmentId) -> bool) -> HashSet<SegmentId> {
-        let mut used = HashSet::new();
-        for log in self.logs.values() {
-            let view = log.view.read().unwrap_or_else(|p| p.into_inner());
-            used.extend(view.segments.iter().map(|segment| segment.id).filter(&is_asked_about));
-        }
-        used
-    }
-
-    /// What a manifest that counts `stored` bytes of segments would count with these logs as they are now.
-    fn stored_with<'l>(&self, stored: u64, logs: impl Iterator<Item = &'l Arc<LogState>>) -> u64 {
-        let (mut before, mut now) = (0, 0);
-        for log in logs {
-            before += self.counted.get(&log.id).unwrap_or(&0);
-            now += log.stored_bytes();
-        }
-        (stored + now).saturating_sub(before)
-    }
-
-    /// Bytes of all segments there are, but for those that are left over.
-    fn stored_bytes(&self, stored: u64) -> u64 {
-        let gone = self.gone.iter().filter_map(|(_, log)| log.as_ref());
-        let retired: u64 = self.retired.iter().map(|segment| segment.bytes()).sum();
-        self.stored_with(stored, self.logs.values().chain(gone)) + retired
-    }
-
-    fn frame(&mut self, place: &FramePlace, file: &Bytes) -> Result<()> {
-        let bytes = file.slice(place.offset..place.offset + place.header.length as usize);
-        let frame = decode(&bytes, self.origin).map_err(Error::damaged("journal", place.offset as u64))?;
-        self.report.frames_replayed += 1;
-        self.report.bytes_replayed += u64::from(place.header.length);
-        self.stamp_ms = self.stamp_ms.max(place.header.stamp_ms);
-        let withheld = if place.intact { HashSet::new() } else { self.withhold(&frame.entries, place)? };
-        for (entry, payload) in &frame.entries {
-            if entry.kind == EntryKind::CreateLog {
-                // Whether or not its row can be read: what is withheld of it must not become another log's.
-                self.next_log = self.next_log.max((entry.log.0 >> LogId::BUCKET_BITS) + 1);
-            }
-            if entry.kind != EntryKind::CreateLog || !withheld.contains(&entry.log) {
-                self.entry(entry, payload, &bytes, place.header.frame)?;
-            } else if entry.verify(payload, self.origin, place.header.generation).is_ok() {
-                // The log itself is known, what was appended to it is not.
-                self.entry(entry, payload, &bytes, place.header.frame)?;
-                self.stop(entry.log)?;
-            } else {
-                self.stopped.insert(entry.log);
-                self.report.stopped_logs.push((format!("(log {})", entry.log.0), 0));
-            }
-        }
-        if frame.entries.iter().any(|(entry, _)| self.stopped.contains(&entry.log)) {
-            let first = self.withheld.entry(place.file).or_insert(place.header.frame);
-            *first = place.header.frame.min(*first);
-        }
-        Ok(())
-    }
-
-    /// Nothing of the log from here on.
-    fn stop(&mut self, id: LogId) -> Result<()> {
-        if let Some(log) = self.log(id)? {
-            log.stop_at(log.high());
-            self.stopped.insert(id);
-            self.report.stopped_logs.push((log.name.to_string(), log.high()));
-        }
-        Ok(())
-    }
-
-    /// A frame that had been durable and has damaged payloads: the logs they are about stop, and so does every log of a
-    /// transaction that touches one of those. Answers with all of them.
-    fn withhold(&mut self, entries: &[(Entry, &[u8])], place: &FramePlace) -> Result<HashSet<LogId>> {
-        let mut logs: HashSet<LogId> = HashSet::new();
-        let mut groups: HashSet<u8> = HashSet::new();
-        for (entry, payload) in entries {
-            let good = match entry.kind {
-                EntryKind::Batch => {
-                    let salt = crate::format::checksum::Salt::batches(self.origin, entry.log);
-                    batch::decode(payload, salt).is_ok_and(|(h, _)| h.checksum == entry.checksum)
-                }
-                _ => entry.verify(payload, self.origin, place.header.generation).is_ok(),
-            };
-            if !good {
-                logs.insert(entry.log);
-            }
-        }
-        loop {
-            let before = (logs.len(), groups.len());
-            groups.extend(entries.iter().filter(|(e, _)| e.group != 0 && logs.contains(&e.log)).map(|(e, _)| e.group));
-            logs.extend(entries.iter().filter(|(e, _)| groups.contains(&e.group)).map(|(e, _)| e.log));
-            if before == (logs.len(), groups.len()) {
-                break;
-            }
-        }
-        logs.iter().try_for_each(|id| self.stop(*id))?;
-        Ok(logs)
-    }
-
-    fn entry(&mut self, entry: &Entry, payload: &[u8], frame: &Bytes, number: u64) -> Result<()> {
-        let misplaced = || Error::damaged("journal", 0)(Damage::Misplaced);
-        let row = || LogRow::decode_only(payload).map_err(Error::damaged("journal", 0));
-        if entry.kind == EntryKind::Mark {
-            return Ok(());
-        }
-        if entry.kind == EntryKind::CreateLog {
-            let row = row()?;
-            let is_new = self.log(row.id)?.is_none() && !self.unknown.contains(&row.id);
-            if is_new && !self.gone.iter().any(|(gone, _)| *gone == row.id) {
-                let buffered = options_of(&row).durability == Durability::Buffered;
-                let log = LogState::from_row(&row, self.origin, buffered);
-                log.created_in.store(number, Ordering::Release);
-                if buffered {
-                    self.touched.insert(row.id);
-                }
-                self.logs.insert(row.id, Arc::new(log));
-            }
-            return Ok(());
-        }
-        let Some(log) = self.log(entry.log)? else {
-            // Deleted by a later frame that a checkpoint covers already, or unknown.
-            return Ok(());
-        };
-        let ahead_is_fine = crate::seeded_bug!(JournalAheadAccepted);
-        if log.stopped_at().is_some() && entry.kind != EntryKind::DeleteLog && !ahead_is_fine {
-            return Ok(());
-        }
-        match entry.kind {
-            EntryKind::Batch => {
-                let header: &[u8; HEADER_BYTES] = payload.first_chunk().ok_or_else(misplaced)?;
-                let header = BatchHeader::parse(header, log.salt).map_err(Error::damaged("journal", 0))?;
-                let next = log.high();
-                if header.end() <= next {
-                    return Ok(());
-                }
-                if header.first != next && !ahead_is_fine {
-                    log.stop_at(next);
-                    self.stopped.insert(log.id);
-                    self.report.stopped_logs.push((log.name.to_string(), next));
-                    return Ok(());
-                }
-                self.pending_bytes += payload.len() as u64;
-                self.report.records_recovered += u64::from(header.count);
-                log.push_pending([PendingBatch { header, bytes: frame.slice_ref(payload) }]);
-                log.set_high(header.end());
-                let mut appender = log.appender.lock();
-                appender.set_next(header.end());
-                self.stamp_ms = self.stamp_ms.max(appender.note_arrival(header.last_arrival_ms));
-            }
-            EntryKind::DeleteLog => {
-                log.deleted_in.store(number, Ordering::Release);
-                log.appender.lock().end(Ended::Deleted);
-                log.set_deleted();
-                self.logs.remove(&log.id);
-                self.touched.remove(&log.id);
-                self.gone.push((log.id, Some(log)));
-            }
-            EntryKind::Trim => log.trim(entry.first),
-            EntryKind::CloseLog => {
-                log.appender.lock().end(Ended::Closed);
-                log.set_closed();
-            }
-            EntryKind::Settle => {
-                let row = row()?;
-                // The manifest's row was taken when its flushes were done, and may have more than the frame it names: then it is the
-                // newer one, and what it has of later frames is not taken from them again.
-                if row.end > log.segments_end() || crate::seeded_bug!(OlderRowReplayed) {
-                    let (freed, replaced) = log.replace_segments(&row);
-                    self.pending_bytes -= freed;
-                    self.retired.extend(replaced.into_iter().filter(|segment| !segment.is_piece()));
-                }
-            }
-            EntryKind::Touch => {
-                let row = row()?;
-                self.touched.insert(log.id);
-                log.appender.lock().touch(row.reserved);
-            }
-            EntryKind::SetOptions => {
-                log.set_options(options_of(&row()?));
-            }
-            EntryKind::CreateLog | EntryKind::Mark => {}
-        }
-        Ok(())
-    }
-}
-
 /// Everything that can be learned without writing.
 struct Found<'a> {
     plan: Plan,
@@ -502,67 +263,6 @@ struct Found<'a> {
     files: Vec<(u64, Bytes)>,
     leftovers: Vec<SegmentId>,
     settled: Vec<Arc<LogState>>,
-}
-
-/// Segments of the dead life that no manifest names, with what they say of themselves; and the paths of those that don't say it, for
-/// the device can't read their headers. With `sync` a folder that has no segment
-/// known to be durable, here or in the journal, gets its name anew: this life may put segments there.
-fn unnamed_segments(
-    disk: &dyn Disk,
-    origin: StoreId,
-    root: &Root,
-    replay: &Replay<'_>,
-    sync: bool,
-) -> Result<(Vec<SegmentHeader>, Vec<String>)> {
-    let from = root.segments_reserved.saturating_sub(RESERVE_IDS);
-    let noted: HashSet<SegmentId> = root.unnamed.iter().copied().collect();
-    let is_unnamed = |id: &SegmentId| id.0 >= from || noted.contains(id);
-    let named = replay.segments_in_use(is_unnamed);
-    let (mut found, mut hidden) = (Vec::new(), Vec::new());
-    let list = |folder: &str| {
-        let entries = if sync { names::list(disk, folder) } else { names::look(disk, folder) };
-        entries.map_err(Error::io("list", folder))
-    };
-    for shard in list("segments")?.into_iter().filter(is_folder) {
-        let folder = format!("segments/{}", shard.name);
-        let ids: Vec<_> = list(&folder)?.iter().filter_map(|entry| segment_of(&shard.name, entry)).collect();
-        if sync && ids.iter().all(|id| is_unnamed(id) && !named.contains(id)) {
-            names::renew(disk, &folder).map_err(Error::io("make name anew", &folder))?;
-        }
-        for id in ids.into_iter().filter(is_unnamed) {
-            let mut bytes = [0; SEGMENT_HEADER_BYTES];
-            let path = segment_path(id);
-            // A buffered log may go on in it: what can't be looked at now must not be given up for good.
-            let file = names::open(disk, &path).map_err(Error::io("open segment", &path))?;
-            match file.read_at(&mut bytes, 0) {
-                Err(error) if is_unreadable(&error) => {
-                    hidden.push(path);
-                    continue;
-                }
-                read => read.map_err(Error::io("read segment", path))?,
-            };
-            let header = SegmentHeader::parse(&bytes).ok();
-            let nobody = SegmentHeader::of_pack(origin, id);
-            found.push(header.filter(|h| h.origin == origin && h.segment == id).unwrap_or(nobody));
-        }
-    }
-    Ok((found, hidden))
-}
-
-/// Segments that a life which was closed could not take back, of those that its last manifest tells of.
-fn left_by_the_closed(disk: &dyn Disk, origin: StoreId, root: &Root) -> Result<Vec<SegmentHeader>> {
-    let mut found = Vec::new();
-    for id in &root.unnamed {
-        let path = segment_path(*id);
-        match names::open(disk, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            opened => {
-                opened.map_err(Error::io("open segment", path))?;
-                found.push(SegmentHeader::of_pack(origin, *id));
-            }
-        }
-    }
-    Ok(found)
 }
 
 fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool) -> Result<Found<'a>> {
@@ -651,117 +351,6 @@ fn find<'a>(env: &Env, identity: &StoreFile, manifest: &'a Manifest, sync: bool)
     replay.report.leftover_segments = leftovers.len() as u64;
     let leftovers = leftovers.into_iter().map(|h| h.segment).collect();
     Ok(Found { plan, replay, files, leftovers, settled })
-}
-
-/// Finds the end of a buffered log after an unclean end: over the known segment's tail, then segment by segment for as long
-/// as each goes on exactly where the one before ends, or took over what that has. Numbers go on above what was reserved.
-/// Where a part of the tail can't be read, records that were acknowledged may follow: the log stops there.
-/// Answers with the segments that others took over.
-fn settle_tail(
-    disk: &dyn Disk,
-    log: &Arc<LogState>,
-    unnamed: &[SegmentHeader],
-    sync: bool,
-) -> Result<Vec<SegmentHeader>> {
-    let mut rows: Vec<SegmentRow> = {
-        let view = log.view.read().unwrap_or_else(|p| p.into_inner());
-        view.segments.iter().map(|s| s.row()).collect()
-    };
-    let mut replaced = Vec::new();
-    let mut readable = true;
-    if let Some(last) = rows.last_mut() {
-        readable = scan_segment(disk, log, last, None, sync)?;
-    }
-    let mut tried: HashSet<SegmentId> = rows.iter().map(|r| r.id).collect();
-    loop {
-        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
-        let last = rows.last().copied();
-        let bases = [last.map_or(0, |last| last.end), log.row().end, last.map_or(0, |last| last.base)];
-        let fits = |h: &&SegmentHeader| h.log == log.id && bases.contains(&h.base) && !tried.contains(&h.segment);
-        let Some(next) = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment) else { break };
-        tried.insert(next.segment);
-        let mut row = SegmentRow {
-            id: next.segment,
-            start: 0,
-            base: next.base,
-            end: next.base,
-            bytes: SEGMENT_HEADER_BYTES as u64,
-            first_arrival_ms: 0,
-            last_arrival_ms: 0,
-        };
-        readable = scan_segment(disk, log, &mut row, Some(next), sync)?;
-        match last {
-            _ if row.end == row.base => {}
-            Some(last) if row.base < last.end => {
-                if row.base == last.base && row.end >= last.end {
-                    rows.pop();
-                    rows.push(row);
-                    replaced.push(SegmentHeader { segment: last.id, ..*next });
-                }
-            }
-            _ => rows.push(row),
-        }
-    }
-    let mut row = log.row();
-    row.end = rows.last().map_or(row.end, |last| last.end.max(row.end));
-    if readable {
-        row.end = row.end.max(row.reserved);
-    } else {
-        log.stop_at(row.end);
-    }
-    row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(row.last_arrival_ms);
-    row.segments = rows;
-    log.replace_segments(&row);
-    Ok(replaced)
-}
-
-/// Moves a segment's end over its tail; an `unnamed` one's name is in no manifest. False if a part of it can't be read.
-///
-/// With `sync` what was found is about to be served, and only the page cache may have it: it is written again, same bytes
-/// to the same places, and synced, for after a failed sync the cache calls clean what the disk has not. So may be the name.
-fn scan_segment(
-    disk: &dyn Disk,
-    log: &LogState,
-    row: &mut SegmentRow,
-    unnamed: Option<&SegmentHeader>,
-    sync: bool,
-) -> Result<bool> {
-    let path = segment_path(row.id);
-    if unnamed.is_some() && sync {
-        names::renew(disk, &path).map_err(Error::io("make name anew", &path))?;
-    }
-    let opened = if sync { disk.open(&path, Access::Write) } else { names::open(disk, &path) };
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(Error::io("open segment", path)(error)),
-    };
-    let write_again = |bytes: &[u8], at: u64| file.write_at(bytes, at).map_err(Error::io("write segment again", &path));
-    if let Some(header) = unnamed.filter(|_| sync) {
-        write_again(&header.encode(), 0)?;
-    }
-    let mut batch = Vec::new();
-    let mut failed_at = None;
-    let readable = loop {
-        let position = row.bytes;
-        match next_batch(&*file, log.salt, row, &mut batch) {
-            Ok(true) if sync => write_again(&batch, position)?,
-            Ok(true) => {}
-            Ok(false) => break true,
-            Err(error) if !is_unreadable(&error) => return Err(Error::io("read segment", &path)(error)),
-            // A device may think better of it, and a log that stopped stays so.
-            Err(_) if failed_at != Some(position) => failed_at = Some(position),
-            Err(_) => break false,
-        }
-    };
-    if sync {
-        file.sync_data().map_err(Error::io("sync segment", &path))?;
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if unnamed.is_some() {
-            ["segments", folder].iter().try_for_each(|f| disk.sync_dir(f)).map_err(Error::io("sync folder", folder))?;
-        }
-    }
-    Ok(readable)
 }
 
 /// Opens for writing.
