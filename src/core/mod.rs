@@ -342,15 +342,14 @@ impl Core {
     // The list of logs that the next checkpoint looks at.
 
     pub(crate) fn list_for_checkpoint(&self, log: &Arc<LogState>) {
-        // Who finds it listed leaves it at that, so it is on the list before it says so.
         if log.listed.compare_exchange(true, true, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return;
         }
+        // Who finds it listed leaves it at that, so whoever takes the list must find it there: both change under the lock.
         let mut listed = self.listed.lock();
-        if !log.listed.load(Ordering::Acquire) {
+        if !log.listed.swap(true, Ordering::AcqRel) {
             listed.push(log.clone());
         }
-        log.listed.swap(true, Ordering::AcqRel);
     }
 
     /// How many logs are listed.
