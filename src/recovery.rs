@@ -86,7 +86,8 @@ pub struct OpenReport {
     pub leftover_segments: u64,
     /// The newest manifest was damaged and the one before was used; with the damage.
     pub manifest_damage: Option<String>,
-    /// Logs of which a part was damaged or had to be withheld, with the first number lost.
+    /// Logs of which a part was damaged or had to be withheld, with the first number lost. One whose name was in what is lost goes by
+    /// its id: `(log 4097)`.
     pub stopped_logs: Vec<(String, u64)>,
     /// The store lies on a network file system, by its name. Locks, syncs and mapped pages are only as good as that server and
     /// its mount: two machines may then own one store, and a reader of [`ReadMode::Map`](crate::ReadMode::Map) dies of a

@@ -160,7 +160,12 @@ impl Sample {
         // missing of another one is missing in silence.
         let said_of_all = report.journal_damage.is_some()
             || matches!(store.health(), Health::ReadOnly { .. } | Health::Stopped { .. });
-        let said_of = |name: &str| said_of_all || report.stopped_logs.iter().any(|(stopped, _)| stopped == name);
+        // By its number, where the record of how it got its name is what rotted.
+        let number = |name: &str| Some(format!("(log {})", self.run.model.logs.get(name)?.id?.as_u64()));
+        let said_of = |name: &str| {
+            let is_it = |stopped: &str| stopped == name || number(name).is_some_and(|number| stopped == number);
+            said_of_all || report.stopped_logs.iter().any(|(stopped, _)| is_it(stopped))
+        };
         let mut outcome = Outcome::Identical;
         let mut worse = |found: Outcome| outcome = outcome.max(found);
         match store.log_names() {
