@@ -48,6 +48,10 @@ impl Stream {
             Some(shard) if !minimum.is_ending() && minimum.after() > self.log(shard)?.end() => {
                 refuse("no record with it has been put yet")
             }
+            // Of a shard that expired since, or of nobody.
+            None if map.open().iter().any(|open| SequenceNumber::starting(open.birth) <= minimum) => {
+                refuse("no shard of the stream has given it")
+            }
             _ => Ok(()),
         }
     }

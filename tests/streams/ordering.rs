@@ -63,6 +63,11 @@ fn a_number_of_another_shard_is_taken_and_one_of_the_lineage_is_exceeded() {
     assert!(put(&stream, HashKey::MAX, Some(parent)).unwrap().sequence_number > parent);
     let start = stream.shards()[3].starting_sequence_number;
     assert!(put(&stream, keys[2], Some(start)).unwrap().sequence_number > start);
+    // What another stream has given out is none of its numbers.
+    rig.clock.advance(Duration::from_secs(10));
+    let other = rig.engine.engine().create_stream("views", StreamOptions::new().shards(1)).unwrap();
+    let foreign = put(&other, HashKey::MIN, None).unwrap().sequence_number;
+    refused(put(&stream, keys[0], Some(foreign)), "no shard");
     // What nobody was given yet.
     let open = stream.shards()[3].starting_sequence_number;
     refused(put(&stream, keys[0], Some(plus(open, 1_000 << 80))), "been put yet");
