@@ -11,11 +11,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use braidlog::env::sim::{Errno, FaultKind, ManualClock, SeededRandom, SimDisk, Tape};
-use braidlog::env::{
-    Access, Completion, DirEntry, Disk, DiskFile, DiskKind, DiskLock, DiskOp, Env, LockMode, Space, Wait, WriteQueue,
-};
+use braidlog::env::{Completion, DiskOp, Env, Wait, WriteQueue};
 use braidlog::manual::ManualStore;
 use braidlog::{Error, Health, Log, LogOptions, ReadMode, RecordParts, StartAt, Store};
+use support::over::Over;
 use support::{env_of, small};
 
 /// Longer than any machine needs, so that only what waits for ever meets it.
@@ -241,13 +240,7 @@ impl Drop for Stalled<'_> {
     }
 }
 
-/// A simulated disk whose queue answers only while its gate is open.
-struct Stalling {
-    disk: SimDisk,
-    gate: Arc<Gate>,
-    keeps_time: bool,
-}
-
+/// A queue that answers only while its gate is open.
 struct StallingQueue {
     queue: Box<dyn WriteQueue>,
     gate: Arc<Gate>,
@@ -274,49 +267,6 @@ impl WriteQueue for StallingQueue {
     }
 }
 
-impl Disk for Stalling {
-    fn kind(&self) -> DiskKind {
-        self.disk.kind()
-    }
-    fn root(&self) -> String {
-        self.disk.root()
-    }
-    fn create_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.create_dir(dir)
-    }
-    fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
-        self.disk.list(dir)
-    }
-    fn open(&self, path: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open(path, access)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        self.disk.sync_all()
-    }
-    fn space(&self) -> io::Result<Space> {
-        self.disk.space()
-    }
-    fn lock(&self, path: &str, mode: LockMode, holder: &str) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path, mode, holder)
-    }
-    fn write_queue(&self, lock: &dyn DiskLock, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
-        let queue = self.disk.write_queue(lock, depth)?;
-        Ok(Box::new(StallingQueue { queue, gate: self.gate.clone(), keeps_time: self.keeps_time }))
-    }
-    fn sibling(&self, root: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.sibling(root)
-    }
-}
-
 /// Calls it beside the test, and gives up on it only where it waits for ever.
 fn comes_back<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> (T, Duration) {
     let (answer, answered) = mpsc::channel();
@@ -332,7 +282,9 @@ fn nobody_waits_for_a_device_that_stalls_beyond_the_deadline() {
     const DEADLINE: Duration = Duration::from_millis(40);
     for keeps_time in [false, true] {
         let gate = Arc::new(Gate::default());
-        let disk = Stalling { disk: SimDisk::new(Tape::seeded(1)), gate: gate.clone(), keeps_time };
+        let of_queue = gate.clone();
+        let disk = Over::new(SimDisk::new(Tape::seeded(1)))
+            .on_queue(move |queue| Box::new(StallingQueue { queue, gate: of_queue.clone(), keeps_time }));
         let clock = Arc::new(braidlog::env::SystemClock::new());
         let env = Env { disk: Arc::new(disk), clock, random: Arc::new(SeededRandom::new(7)) };
         let options = small(ReadMode::Map).append_deadline(FOR_EVER);

@@ -4,21 +4,20 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use braidlog::check::{CheckOptions, Severity, check_in};
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
-use braidlog::env::{Access, Clock, DirEntry, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode, Space, WriteQueue};
+use braidlog::env::{Access, Clock, Disk, Env};
 use braidlog::manual::ManualStore;
 use braidlog::{Error, Health, Log, LogOptions, ReadMode, StartAt, Store, Transaction};
+use support::over::Over;
 use support::{env_of, small};
 
 type Meeting = Box<dyn FnOnce() + Send>;
 
-/// A disk that has something done when a segment is begun: the next of these each time.
-#[derive(Clone)]
+/// Has something done when a segment is begun on a disk: the next of these each time.
 struct Meets {
     disk: SimDisk,
     meetings: Arc<Mutex<VecDeque<Meeting>>>,
@@ -29,70 +28,23 @@ impl Meets {
         Meets { disk: SimDisk::new(Tape::seeded(1)), meetings: Arc::default() }
     }
 
+    /// The disk where they meet.
+    fn place(&self) -> Arc<dyn Disk> {
+        let meetings = self.meetings.clone();
+        Arc::new(Over::new(self.disk.clone()).on_open(move |path, access| {
+            if access == Access::CreateNew && path.starts_with("segments/") {
+                let meeting = meetings.lock().unwrap().pop_front();
+                meeting.into_iter().for_each(|meeting| meeting());
+            }
+        }))
+    }
+
     fn meet(&self, meeting: impl FnOnce() + Send + 'static) {
         self.meetings.lock().unwrap().push_back(Box::new(meeting));
     }
 
     fn have_met(&self) -> bool {
         self.meetings.lock().unwrap().is_empty()
-    }
-}
-
-impl Disk for Meets {
-    fn open(&self, path: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        if access == Access::CreateNew && path.starts_with("segments/") {
-            let meeting = self.meetings.lock().unwrap().pop_front();
-            meeting.into_iter().for_each(|meeting| meeting());
-        }
-        self.disk.open(path, access)
-    }
-
-    fn kind(&self) -> DiskKind {
-        self.disk.kind()
-    }
-
-    fn root(&self) -> String {
-        self.disk.root()
-    }
-
-    fn create_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.create_dir(dir)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<DirEntry>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.disk.sync_all()
-    }
-
-    fn space(&self) -> io::Result<Space> {
-        self.disk.space()
-    }
-
-    fn lock(&self, path: &str, mode: LockMode, holder: &str) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path, mode, holder)
-    }
-
-    fn write_queue(&self, lock: &dyn DiskLock, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
-        self.disk.write_queue(lock, depth)
-    }
-
-    fn sibling(&self, root: &str) -> io::Result<Arc<dyn Disk>> {
-        self.disk.sibling(root)
     }
 }
 
@@ -135,7 +87,7 @@ fn a_row_of_the_journal_that_is_older_than_the_manifests_takes_nothing_away() {
     for kind in [Crash::Kill, Crash::Power] {
         let disk = Meets::new();
         let clock = Arc::new(ManualClock::new());
-        let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
+        let env = Env { disk: disk.place(), ..env_of(&disk.disk, &clock) };
         let mut store = ManualStore::open(env, small(ReadMode::Copy)).unwrap();
         let (log, other) = (create(&mut store, "log"), create(&mut store, "other"));
         append(&mut store, &log, 100);
@@ -171,7 +123,7 @@ fn a_row_of_the_journal_that_is_older_than_the_manifests_takes_nothing_away() {
 fn what_is_on_its_way_to_a_segment_counts_once_for_the_byte_rule() {
     let disk = Meets::new();
     let clock = Arc::new(ManualClock::new());
-    let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
+    let env = Env { disk: disk.place(), ..env_of(&disk.disk, &clock) };
     let mut store = ManualStore::open(env, small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
     let options = LogOptions::new().segment_bytes_max(16 << 10).retention_bytes(Some(24 << 10));
     let mut made = store.create_log("log", options).unwrap();
@@ -201,7 +153,7 @@ fn a_backup_is_of_one_moment() {
     for closes in [false, true] {
         let disk = Meets::new();
         let clock = Arc::new(ManualClock::new());
-        let env = Env { disk: Arc::new(disk.clone()), ..env_of(&disk.disk, &clock) };
+        let env = Env { disk: disk.place(), ..env_of(&disk.disk, &clock) };
         let store = Store::open_in(env, small(ReadMode::Copy).bulk_bytes(1 << 20)).unwrap();
         let [parent, rows, first, second] =
             ["parent", "rows", "first", "second"].map(|name| store.create_log(name, LogOptions::new()).unwrap());

@@ -9,6 +9,7 @@ pub mod exhaustive;
 pub mod hunts;
 pub mod nth;
 pub mod oracle;
+pub mod over;
 pub mod plan;
 pub mod rot;
 pub mod runner;
