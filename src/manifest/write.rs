@@ -6,7 +6,7 @@ use std::io;
 use crate::env::{Access, DiskFile, Pace};
 use crate::error::{Error, Result};
 use crate::format::checksum::Salt;
-use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, page_begin, skim_page};
+use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, SegmentRow, page_begin, skim_page};
 use crate::id::{LogId, SegmentId, StoreId};
 use crate::segment::segment_path;
 use crate::sync::{Arc, give_way};
@@ -44,6 +44,11 @@ impl Changes {
     /// The log's new row.
     pub(crate) fn row(&self, id: LogId) -> Option<&LogRow> {
         self.0.get(&place(id))?.as_ref()
+    }
+
+    /// The segments that the log has now: none, if it is gone. `None` if nothing is said of it.
+    pub(crate) fn segments(&self, id: LogId) -> Option<&[SegmentRow]> {
+        self.0.get(&place(id)).map(|row| row.as_ref().map_or(&[][..], |row| &row.segments))
     }
 
     /// The new rows.

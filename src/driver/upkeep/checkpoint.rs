@@ -114,10 +114,6 @@ impl Upkeep {
                 flushed = self.flush_all(&logs, frame, &scattered.logs, &mut copied, &given_up);
             }
         }
-        if clean {
-            // What the flush retired, of logs on the list. No checkpoint comes that would take it, and nobody else retires any more.
-            retired.extend(core.take_retired());
-        }
         let synced = flushed.and_then(|()| match given_up() {
             true => Ok(Vec::new()),
             false => {
@@ -167,9 +163,8 @@ impl Upkeep {
         }
         // And what was retired since this began, by the flush itself above all, of which no row here has anything any more. What other
         // rows of the manifest still name stays.
-        let is_forgotten = |segment: &Segment| match changes.row(segment.log) {
-            Some(row) => row.segments.iter().all(|named| named.id != segment.id),
-            None => deleted.iter().any(|log| log.id == segment.log),
+        let is_forgotten = |segment: &Segment| {
+            changes.segments(segment.log).is_some_and(|named| named.iter().all(|named| named.id != segment.id))
         };
         retired.extend(core.take_retired_by(is_forgotten));
         self.make_files_meanwhile(long);
