@@ -40,6 +40,7 @@ use crate::sync::Arc;
 use crate::withheld;
 
 use replay::Replay;
+pub(crate) use tails::{Followed, follow};
 use tails::{left_by_the_closed, settle_tail, unnamed_segments};
 
 const LOCK_PATH: &str = "LOCK";

@@ -52,15 +52,7 @@ pub(super) fn find(ins: &mut Inspection<'_>, claims: &mut Claims) -> Result<()> 
 /// Whether a segment has a part of a share that newer ones do not have.
 fn look_into(ins: &mut Inspection<'_>, claim: &mut Claim, header: &SegmentHeader) -> bool {
     let Ok((file, len)) = ins.open(&segment_path(header.segment)) else { return false };
-    let row = SegmentRow {
-        id: header.segment,
-        start: 0,
-        base: header.base,
-        end: header.base,
-        bytes: len,
-        first_arrival_ms: 0,
-        last_arrival_ms: 0,
-    };
+    let row = SegmentRow { bytes: len, ..header.empty_row() };
     let from = claim.stopped_at.unwrap_or(claim.next);
     let before = claim.stranded.len();
     walk(&*file, len, Salt::batches(ins.origin, header.log), &row, true, &mut |event| {

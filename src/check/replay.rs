@@ -10,7 +10,7 @@ use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind};
 use crate::format::manifest::{DurabilityByte, LogRow};
 use crate::id::{FrameNumber, LogId, SegmentId, SequenceNumber};
-use crate::journal::{FramePlace, payload_is_whole};
+use crate::journal::{FramePlace, payload_is_whole, withheld_logs};
 use crate::manifest::Manifest;
 
 use super::finding::Finding;
@@ -222,13 +222,10 @@ impl Replay<'_> {
         bytes: &[u8],
         entries: &[(Entry, &[u8])],
     ) -> BTreeSet<LogId> {
-        let mut logs: BTreeSet<LogId> = BTreeSet::new();
-        let mut groups: BTreeSet<u8> = BTreeSet::new();
         for (entry, payload) in entries {
             if payload_is_whole(entry, payload, ins.origin, place.header.generation) {
                 continue;
             }
-            logs.insert(entry.log);
             let name = self.claim(ins, entry.log).map_or("?".to_owned(), |claim| claim.row.name.clone());
             let what = what_of(entry, payload, ins.origin);
             let offset = payload.as_ptr() as usize - bytes.as_ptr() as usize;
@@ -239,14 +236,7 @@ impl Replay<'_> {
                  `braidlog check --salvage DEST`, or restore a backup.",
             ));
         }
-        loop {
-            let before = (logs.len(), groups.len());
-            groups.extend(entries.iter().filter(|(e, _)| e.group != 0 && logs.contains(&e.log)).map(|(e, _)| e.group));
-            logs.extend(entries.iter().filter(|(e, _)| groups.contains(&e.group)).map(|(e, _)| e.log));
-            if before == (logs.len(), groups.len()) {
-                break;
-            }
-        }
+        let logs = withheld_logs(entries, ins.origin, place.header.generation);
         for id in &logs {
             if let Some(claim) = self.claim(ins, *id) {
                 claim.stop();

@@ -109,15 +109,8 @@ fn pieces(ins: &mut Inspection<'_>, id: SegmentId) -> Vec<(u64, SegmentHeader)> 
 
 fn segment(ins: &mut Inspection<'_>, start: u64, header: &SegmentHeader, salvager: &mut Salvager) {
     let Ok((file, len)) = ins.open(&segment_path(header.segment)) else { return };
-    let row = SegmentRow {
-        id: header.segment,
-        start,
-        base: header.base,
-        end: u64::MAX,
-        bytes: if start > 0 { len.min(start.saturating_add(header.bytes)) } else { len },
-        first_arrival_ms: 0,
-        last_arrival_ms: 0,
-    };
+    let bytes = if start > 0 { len.min(start.saturating_add(header.bytes)) } else { len };
+    let row = SegmentRow { start, end: u64::MAX, bytes, ..header.empty_row() };
     let salt = Salt::batches(ins.origin, header.log);
     walk(&*file, len, salt, &row, true, &mut |event| match event {
         Event::Batch { header, bytes, .. } => {

@@ -10,6 +10,7 @@ use crate::format::manifest::{Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::manifest::Manifest;
+use crate::recovery::{Followed, follow};
 use crate::segment::{RESERVE_IDS, scan_tail, segment_of, segment_path};
 
 use super::finding::Finding;
@@ -45,19 +46,19 @@ pub(super) fn settle(
             },
         };
         if claims.touched.contains(&id) {
-            let replaced = settle_log(ins, claim, &unnamed);
+            let replaced = settle_log(ins, claim, &unnamed)?;
             claims.replaced.extend(replaced);
         } else {
-            stranded(ins, claim, &unnamed);
+            stranded(ins, claim, &unnamed)?;
         }
     }
     Ok(())
 }
 
 /// The tail of a log of which only a frame that can't be replayed says that it was written.
-fn stranded(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) {
+fn stranded(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) -> Result<()> {
     let mut as_if = Claim::new(claim.row.clone());
-    settle_log(ins, &mut as_if, unnamed);
+    settle_log(ins, &mut as_if, unnamed)?;
     let end = as_if.row.segments.last().map_or(0, |last| last.end);
     if end > claim.next {
         let finding = Finding::damage("journal", "records behind damage are withheld; they can be salvaged");
@@ -66,6 +67,7 @@ fn stranded(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeade
         claim.beyond = claim.beyond.max(as_if.row.end);
         claim.stranded_row = Some(as_if.row);
     }
+    Ok(())
 }
 
 /// What segments say of themselves, those that are asked about.
@@ -84,43 +86,10 @@ pub(super) fn headers(ins: &Inspection<'_>, is_asked_about: impl Fn(SegmentId) -
 }
 
 /// Answers with the segments that others took over.
-fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) -> Vec<SegmentId> {
-    let mut rows = claim.row.segments.clone();
-    let mut replaced = Vec::new();
-    let mut readable = true;
-    if let Some(last) = rows.last_mut() {
-        readable = scan(ins, claim, last);
-    }
-    let mut tried: BTreeSet<SegmentId> = rows.iter().map(|row| row.id).collect();
-    loop {
-        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
-        let last = rows.last().copied();
-        let bases = [last.map_or(0, |last| last.end), claim.row.end, last.map_or(0, |last| last.base)];
-        let fits = |h: &&SegmentHeader| h.log == claim.row.id && bases.contains(&h.base) && !tried.contains(&h.segment);
-        let Some(next) = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment) else { break };
-        tried.insert(next.segment);
-        let mut row = SegmentRow {
-            id: next.segment,
-            start: 0,
-            base: next.base,
-            end: next.base,
-            bytes: HEADER_BYTES as u64,
-            first_arrival_ms: 0,
-            last_arrival_ms: 0,
-        };
-        readable = scan(ins, claim, &mut row);
-        match last {
-            _ if row.end == row.base => {}
-            Some(last) if row.base < last.end => {
-                if row.base == last.base && row.end >= last.end {
-                    rows.pop();
-                    rows.push(row);
-                    replaced.push(last.id);
-                }
-            }
-            _ => rows.push(row),
-        }
-    }
+fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHeader]) -> Result<Vec<SegmentId>> {
+    let (known, before) = (claim.row.segments.clone(), claim.row.end);
+    let scan = |segment: &mut SegmentRow, _: Option<&SegmentHeader>| Ok(scan(ins, claim, segment));
+    let Followed { segments: rows, replaced, readable } = follow(claim.row.id, known, before, unnamed, scan)?;
     let mut end = rows.last().map_or(0, |last| last.end).max(claim.row.end);
     if readable {
         end = end.max(claim.row.reserved);
@@ -133,7 +102,7 @@ fn settle_log(ins: &mut Inspection<'_>, claim: &mut Claim, unnamed: &[SegmentHea
     if !readable {
         claim.stop();
     }
-    replaced
+    Ok(replaced.into_iter().map(|header| header.segment).collect())
 }
 
 /// Finds the end of one segment, and says so if what follows it is not nothing. False if a part of its tail can't be read.

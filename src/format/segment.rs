@@ -23,6 +23,7 @@
 //! [`next_batch`].
 
 use super::checksum::Salt;
+use super::manifest::SegmentRow;
 use super::{Damage, Decoder, Encoder, batch};
 use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
 
@@ -58,6 +59,19 @@ impl SegmentHeader {
     /// Whether it is the front of a pack.
     pub fn is_pack(&self) -> bool {
         self.log == LogId(0)
+    }
+
+    /// The row of the segment while it has no records.
+    pub(crate) fn empty_row(&self) -> SegmentRow {
+        SegmentRow {
+            id: self.segment,
+            start: 0,
+            base: self.base,
+            end: self.base,
+            bytes: HEADER_BYTES as u64,
+            first_arrival_ms: 0,
+            last_arrival_ms: 0,
+        }
     }
 
     /// The bytes at the front of the file, or of the piece.

@@ -11,7 +11,7 @@ use crate::format::batch;
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT, FrameHeader};
 use crate::format::manifest::Root;
-use crate::id::{FrameNumber, StoreId};
+use crate::id::{FrameNumber, LogId, StoreId};
 
 use super::journal_path;
 
@@ -65,6 +65,22 @@ pub(crate) fn payload_is_whole(entry: &Entry, payload: &[u8], origin: StoreId, g
         EntryKind::Batch => batch::decode(payload, Salt::batches(origin, entry.log))
             .is_ok_and(|(header, _)| header.checksum == entry.checksum && header.first == entry.first),
         _ => entry.verify(payload, origin, generation).is_ok(),
+    }
+}
+
+/// The logs that a frame with damaged payloads withholds something of: those the payloads are about, and every log of a transaction
+/// that touches one of those.
+pub(crate) fn withheld_logs(entries: &[(Entry, &[u8])], origin: StoreId, generation: u64) -> BTreeSet<LogId> {
+    let damaged = entries.iter().filter(|(entry, payload)| !payload_is_whole(entry, payload, origin, generation));
+    let mut logs: BTreeSet<LogId> = damaged.map(|(entry, _)| entry.log).collect();
+    loop {
+        let before = logs.len();
+        let touching = entries.iter().filter(|(e, _)| e.group != 0 && logs.contains(&e.log)).map(|(e, _)| e.group);
+        let groups: BTreeSet<u8> = touching.collect();
+        logs.extend(entries.iter().filter(|(e, _)| groups.contains(&e.group)).map(|(e, _)| e.log));
+        if logs.len() == before {
+            return logs;
+        }
     }
 }
 

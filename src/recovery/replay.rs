@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::format::Damage;
-use crate::format::batch::{self, BatchHeader, HEADER_BYTES};
+use crate::format::batch::{BatchHeader, HEADER_BYTES};
 use crate::format::journal::{Entry, EntryKind, decode};
 use crate::format::manifest::LogRow;
 use crate::id::{FrameNumber, LogId, SegmentId, StoreId};
-use crate::journal::FramePlace;
+use crate::journal::{FramePlace, withheld_logs};
 use crate::log::{Ended, LogState, PendingBatch, options_of};
 use crate::manifest::{Known, Manifest};
 use crate::options::Durability;
@@ -110,7 +110,7 @@ impl Replay<'_> {
         self.report.frames_replayed += 1;
         self.report.bytes_replayed += u64::from(place.header.length);
         self.stamp_ms = self.stamp_ms.max(place.header.stamp_ms);
-        let withheld = if place.intact { HashSet::new() } else { self.withhold(&frame.entries, place)? };
+        let withheld = if place.intact { BTreeSet::new() } else { self.withhold(&frame.entries, place)? };
         for (entry, payload) in &frame.entries {
             if entry.kind == EntryKind::CreateLog {
                 // Whether or not its row can be read: what is withheld of it must not become another log's.
@@ -146,29 +146,8 @@ impl Replay<'_> {
 
     /// A frame that had been durable and has damaged payloads: the logs they are about stop, and so does every log of a
     /// transaction that touches one of those. Answers with all of them.
-    fn withhold(&mut self, entries: &[(Entry, &[u8])], place: &FramePlace) -> Result<HashSet<LogId>> {
-        let mut logs: HashSet<LogId> = HashSet::new();
-        let mut groups: HashSet<u8> = HashSet::new();
-        for (entry, payload) in entries {
-            let good = match entry.kind {
-                EntryKind::Batch => {
-                    let salt = crate::format::checksum::Salt::batches(self.origin, entry.log);
-                    batch::decode(payload, salt).is_ok_and(|(h, _)| h.checksum == entry.checksum)
-                }
-                _ => entry.verify(payload, self.origin, place.header.generation).is_ok(),
-            };
-            if !good {
-                logs.insert(entry.log);
-            }
-        }
-        loop {
-            let before = (logs.len(), groups.len());
-            groups.extend(entries.iter().filter(|(e, _)| e.group != 0 && logs.contains(&e.log)).map(|(e, _)| e.group));
-            logs.extend(entries.iter().filter(|(e, _)| groups.contains(&e.group)).map(|(e, _)| e.log));
-            if before == (logs.len(), groups.len()) {
-                break;
-            }
-        }
+    fn withhold(&mut self, entries: &[(Entry, &[u8])], place: &FramePlace) -> Result<BTreeSet<LogId>> {
+        let logs = withheld_logs(entries, self.origin, place.header.generation);
         logs.iter().try_for_each(|id| self.stop(*id))?;
         Ok(logs)
     }

@@ -7,7 +7,7 @@ use crate::env::{Access, Disk, names};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Root, SegmentRow};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::id::{SegmentId, StoreId};
+use crate::id::{LogId, SegmentId, SequenceNumber, StoreId};
 use crate::log::LogState;
 use crate::segment::{RESERVE_IDS, is_folder, next_batch, segment_of, segment_path};
 use crate::sync::Arc;
@@ -75,64 +75,79 @@ pub(super) fn left_by_the_closed(disk: &dyn Disk, origin: StoreId, root: &Root) 
     Ok(found)
 }
 
-/// Finds the end of a buffered log after an unclean end: over the known segment's tail, then segment by segment for as long
-/// as each goes on exactly where the one before ends, or took over what that has. Numbers go on above what was reserved.
-/// Where a part of the tail can't be read, records that were acknowledged may follow: the log stops there.
-/// Answers with the segments that others took over.
+/// A buffered log as it is found after an unclean end.
+pub(crate) struct Followed {
+    pub(crate) segments: Vec<SegmentRow>,
+    /// Segments that others took over.
+    pub(crate) replaced: Vec<SegmentHeader>,
+    /// Whether all of its tail can be read. Otherwise records that were acknowledged may follow.
+    pub(crate) readable: bool,
+}
+
+/// Follows a buffered log over the tail of its known segments, which ends at `end` by what is known, then segment by segment for as
+/// long as each goes on exactly where the one before ends, or took over what that has. `scan` moves a segment's end over its tail, with
+/// its header if no manifest has its name, and says whether all of it can be read.
+pub(crate) fn follow(
+    log: LogId,
+    mut segments: Vec<SegmentRow>,
+    end: SequenceNumber,
+    unnamed: &[SegmentHeader],
+    mut scan: impl FnMut(&mut SegmentRow, Option<&SegmentHeader>) -> Result<bool>,
+) -> Result<Followed> {
+    let mut replaced = Vec::new();
+    let mut readable = true;
+    if let Some(last) = segments.last_mut() {
+        readable = scan(last, None)?;
+    }
+    let mut tried: HashSet<SegmentId> = segments.iter().map(|segment| segment.id).collect();
+    loop {
+        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
+        let last = segments.last().copied();
+        let bases = [last.map_or(0, |last| last.end), end, last.map_or(0, |last| last.base)];
+        let fits = |h: &&SegmentHeader| h.log == log && bases.contains(&h.base) && !tried.contains(&h.segment);
+        let next = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment);
+        let Some(next) = next else { return Ok(Followed { segments, replaced, readable }) };
+        tried.insert(next.segment);
+        let mut row = next.empty_row();
+        readable = scan(&mut row, Some(next))?;
+        match last {
+            _ if row.end == row.base => {}
+            Some(last) if row.base < last.end => {
+                if row.base == last.base && row.end >= last.end {
+                    segments.pop();
+                    segments.push(row);
+                    replaced.push(SegmentHeader { segment: last.id, ..*next });
+                }
+            }
+            _ => segments.push(row),
+        }
+    }
+}
+
+/// Finds the end of a buffered log after an unclean end. Numbers go on above what was reserved; where a part of the tail can't be read,
+/// the log stops there. Answers with the segments that others took over.
 pub(super) fn settle_tail(
     disk: &dyn Disk,
     log: &Arc<LogState>,
     unnamed: &[SegmentHeader],
     sync: bool,
 ) -> Result<Vec<SegmentHeader>> {
-    let mut rows: Vec<SegmentRow> = {
+    let known: Vec<SegmentRow> = {
         let view = log.view.read().unwrap_or_else(|p| p.into_inner());
         view.segments.iter().map(|s| s.row()).collect()
     };
-    let mut replaced = Vec::new();
-    let mut readable = true;
-    if let Some(last) = rows.last_mut() {
-        readable = scan_segment(disk, log, last, None, sync)?;
-    }
-    let mut tried: HashSet<SegmentId> = rows.iter().map(|r| r.id).collect();
-    loop {
-        // Exactly behind the last, or, if that ends in a gap, behind the gap; or from where the last begins.
-        let last = rows.last().copied();
-        let bases = [last.map_or(0, |last| last.end), log.row().end, last.map_or(0, |last| last.base)];
-        let fits = |h: &&SegmentHeader| h.log == log.id && bases.contains(&h.base) && !tried.contains(&h.segment);
-        let Some(next) = unnamed.iter().filter(|_| readable).filter(fits).max_by_key(|h| h.segment) else { break };
-        tried.insert(next.segment);
-        let mut row = SegmentRow {
-            id: next.segment,
-            start: 0,
-            base: next.base,
-            end: next.base,
-            bytes: SEGMENT_HEADER_BYTES as u64,
-            first_arrival_ms: 0,
-            last_arrival_ms: 0,
-        };
-        readable = scan_segment(disk, log, &mut row, Some(next), sync)?;
-        match last {
-            _ if row.end == row.base => {}
-            Some(last) if row.base < last.end => {
-                if row.base == last.base && row.end >= last.end {
-                    rows.pop();
-                    rows.push(row);
-                    replaced.push(SegmentHeader { segment: last.id, ..*next });
-                }
-            }
-            _ => rows.push(row),
-        }
-    }
     let mut row = log.row();
-    row.end = rows.last().map_or(row.end, |last| last.end.max(row.end));
+    let scan =
+        |segment: &mut SegmentRow, header: Option<&SegmentHeader>| scan_segment(disk, log, segment, header, sync);
+    let Followed { segments, replaced, readable } = follow(log.id, known, row.end, unnamed, scan)?;
+    row.end = segments.last().map_or(row.end, |last| last.end.max(row.end));
     if readable {
         row.end = row.end.max(row.reserved);
     } else {
         log.stop_at(row.end);
     }
-    row.last_arrival_ms = rows.last().map_or(0, |last| last.last_arrival_ms).max(row.last_arrival_ms);
-    row.segments = rows;
+    row.last_arrival_ms = segments.last().map_or(0, |last| last.last_arrival_ms).max(row.last_arrival_ms);
+    row.segments = segments;
     log.replace_segments(&row);
     Ok(replaced)
 }
