@@ -1,6 +1,7 @@
 //! `check`, `repair`, `salvage` and `dump`: nothing is wrong with a healthy store, and whatever is done to one is found.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "cli")]
 #[path = "check/program.rs"]
 mod program;
 mod support;
