@@ -72,6 +72,26 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A record that can't be read, for bytes on disk are not what was written.
+///
+/// ```
+/// use braidlog::{Error, LostRecord};
+///
+/// fn lost(error: &Error) -> Option<&LostRecord> {
+///     match error {
+///         Error::Damaged { lost, .. } => lost.as_ref(),
+///         _ => None,
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRecord {
+    /// The log's name.
+    pub log: String,
+    /// Its number in it.
+    pub sequence_number: SequenceNumber,
+}
+
 /// Everything a call can answer instead of a value. A variant exists where some caller would act differently.
 ///
 /// ```
@@ -115,6 +135,9 @@ pub enum Error {
         at: u64,
         /// What is wrong.
         what: Damage,
+        /// The first record that can't be read for it, if it was a reader that came there:
+        /// [`Reader::skip_damaged`](crate::Reader::skip_damaged) goes on behind what is lost.
+        lost: Option<LostRecord>,
     },
     /// No log has this name.
     NoSuchLog {
@@ -305,7 +328,17 @@ impl Error {
         let path = path.into();
         move |what| match what {
             Damage::TooNew(version) => Error::TooNew { path, version },
-            what => Error::Damaged { path, at, what },
+            what => Error::Damaged { path, at, what, lost: None },
+        }
+    }
+
+    /// Of damage that a reader came to: which record it wanted.
+    pub(crate) fn of_record(self, log: &str, sequence_number: SequenceNumber) -> Error {
+        match self {
+            Error::Damaged { path, at, what, lost: None } => {
+                Error::Damaged { path, at, what, lost: Some(LostRecord { log: log.to_owned(), sequence_number }) }
+            }
+            other => other,
         }
     }
 }
@@ -324,7 +357,12 @@ impl fmt::Display for Error {
             Error::TooNew { path, version } => {
                 write!(f, "{path} was written by a newer Braidlog (format version {version}); open it with that one")
             }
-            Error::Damaged { path, at, what } => write!(f, "{path} is damaged at byte {at}: {what}"),
+            Error::Damaged { path, at, what, lost } => {
+                if let Some(LostRecord { log, sequence_number }) = lost {
+                    write!(f, "record {sequence_number} of log {log:?} can't be read: ")?;
+                }
+                write!(f, "{path} is damaged at byte {at}: {what}")
+            }
             Error::NoSuchLog { name } => write!(f, "there is no log named {name:?}"),
             Error::LogExists { name } => write!(f, "a log named {name:?} exists already"),
             Error::LogDeleted { log } => write!(f, "log {log:?} was deleted"),

@@ -109,7 +109,7 @@ mod withheld;
 
 pub use backup::BackupReport;
 pub use engine::{Engine, EngineOptions};
-pub use error::{Error, Fault, Result};
+pub use error::{Error, Fault, LostRecord, Result};
 pub use format::Damage;
 pub use format::batch::{RecordParts, RecordRef};
 pub use id::{LogId, SegmentId, SequenceNumber, StoreId};

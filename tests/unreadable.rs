@@ -135,7 +135,9 @@ fn a_block_that_cannot_be_read_is_an_error_with_its_place_where_the_store_reads_
                 assert_eq!(&records.next().unwrap().unwrap().data[..], &record("a", i)[..]);
             }
             let error = records.next().unwrap().unwrap_err();
-            let Error::Damaged { path, at, what: Damage::Unreadable } = &error else { panic!("{disk:?}: {error:?}") };
+            let Error::Damaged { path, at, what: Damage::Unreadable, .. } = &error else {
+                panic!("{disk:?}: {error:?}")
+            };
             assert_eq!(path, &unreadable.path);
             // The place is that of the batch, which begins a little before its record's data.
             let data = &unreadable.data;

@@ -15,11 +15,11 @@ use crate::format::manifest::SegmentRow;
 use crate::format::segment::SegmentHeader;
 use crate::id::LogId;
 use crate::segment::segment_path;
+use crate::segment::walk::{Event, walk};
 
 use super::inspection::Inspection;
 use super::replay::{Claim, Claims, InJournal};
 use super::tails;
-use super::walk::{Event, walk};
 
 /// Looks for them in every segment of the logs that lack one.
 pub(super) fn find(ins: &mut Inspection<'_>, claims: &mut Claims) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::format::manifest::Root;
 use crate::id::{FrameNumber, StoreId};
 use crate::journal::{FramePlace, Plan, Verdict, hides_a_frame, journal_path, number_of, plan, read_blocks, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
+use crate::segment::walk::dirty;
 use crate::withheld::{self, ASIDE};
 
 use super::finding::Finding;
@@ -149,7 +150,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
             paddings(ins, &journal, &plan.frames);
             journal.plan = Some(plan);
         }
-        Err(Error::Damaged { path, at, what }) => {
+        Err(Error::Damaged { path, at, what, .. }) => {
             let what =
                 format!("a frame of a life that no manifest here knows ({what}): a newer manifest existed and is gone");
             let finding = Finding::damage(path, what).at(at);
@@ -324,11 +325,6 @@ fn paddings(ins: &mut Inspection<'_>, journal: &Journal, frames: &[FramePlace]) 
             ins.find(finding.advice("Harmless: nothing reads it. Watch the device it lies on."));
         }
     }
-}
-
-/// The first byte of a range that is not zero.
-pub(super) fn dirty(bytes: &[u8], from: usize, upto: usize) -> Option<usize> {
-    bytes.get(from..upto)?.iter().position(|b| *b != 0).map(|at| from + at)
 }
 
 /// What is wrong with one payload.

@@ -12,15 +12,14 @@ use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader
 use crate::id::{LogId, SegmentId, SequenceNumber};
 use crate::manifest::Manifest;
 use crate::segment::segment_path;
+use crate::segment::walk::{Event, dirty, walk};
 
 use super::finding::Finding;
 use super::identity::too_new;
 use super::index::{self, Rebuilt};
 use super::inspection::Inspection;
-use super::journal::dirty;
 use super::replay::{Claim, Claims};
 use super::salvage::Salvager;
-use super::walk::{Event, walk};
 
 const SALVAGE: &str = "Restore the file from a backup of this store, or copy what can be read into a new store with \
                        `braidlog check --salvage DEST`.";

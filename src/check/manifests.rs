@@ -10,11 +10,11 @@ use crate::format::checksum::Salt;
 use crate::format::manifest::{HEADER_BYTES, LogRow, ManifestHeader, PageRef, Root, decode_page};
 use crate::id::LogId;
 use crate::manifest::{Manifest, manifest_path, numbers, read_root};
+use crate::segment::walk::dirty;
 
 use super::finding::{Finding, Severity};
 use super::identity::too_new;
 use super::inspection::Inspection;
-use super::journal::dirty;
 
 /// A page with its buckets, and how bad it would be to lose it.
 struct Wanted {

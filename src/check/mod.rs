@@ -40,7 +40,6 @@ mod replay;
 mod salvage;
 mod scan;
 mod tails;
-mod walk;
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@ use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::manifest::{manifest_path, read_root};
 use crate::options::LogOptions;
+use crate::segment::walk::{Event, walk};
 use crate::segment::{segment_of, segment_path};
 
 use super::inspection::Inspection;
@@ -22,7 +23,6 @@ use super::journal::Journal;
 use super::manifests;
 use super::replay::InJournal;
 use super::salvage::Salvager;
-use super::walk::{Event, walk};
 
 /// Pieces are looked for in so many bytes at a time.
 const SEARCH_BYTES: u64 = 64 << 10;

@@ -11,11 +11,12 @@ use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId};
 use crate::manifest::Manifest;
 use crate::recovery::{Followed, follow};
+use crate::segment::walk::dirty;
 use crate::segment::{RESERVE_IDS, scan_tail, segment_of, segment_path};
 
 use super::finding::Finding;
 use super::inspection::Inspection;
-use super::journal::{Journal, dirty};
+use super::journal::Journal;
 use super::replay::{Claim, Claims};
 
 /// Whether a crash may have left this segment before a manifest named it.

@@ -1,17 +1,20 @@
 //! Reading forward: batch by batch from memory or a mapped segment, never beyond the high watermark, never below the horizon.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::format::Damage;
 use crate::format::batch::{BatchHeader, Cursor, HEADER_BYTES, RecordRef, Records};
 use crate::id::SequenceNumber;
 use crate::log::Log;
 use crate::log::Registration;
-use crate::segment::Location;
+use crate::segment::{Location, Segment};
+use crate::sync::Arc;
 
 /// Where to start reading.
 ///
@@ -324,6 +327,67 @@ impl Reader {
         Ok(self.next - from)
     }
 
+    /// After [`Error::Damaged`]: goes on at the next record that can be read. Returns the numbers of those that were skipped; none,
+    /// if the next one can be read. They stay unreadable: what `check --salvage` can get, or a backup has, is not looked for.
+    ///
+    /// Bytes are read and verified up to a batch that is whole, at the worst to the end of the segment that is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Trimmed`], [`Error::LogDeleted`], and [`Error::Io`] when the index or the size of something must be looked at and
+    /// can't be.
+    ///
+    /// ```
+    /// use braidlog::{Error, Log, StartAt};
+    ///
+    /// /// Everything there is; what is lost is told and passed over.
+    /// fn read_all(log: &Log) -> braidlog::Result<()> {
+    ///     let mut reader = log.read(StartAt::TrimHorizon)?;
+    ///     while let Some(record) = reader.next() {
+    ///         match record {
+    ///             Ok(record) => println!("{:?}", record.data),
+    ///             Err(error @ Error::Damaged { .. }) => {
+    ///                 let lost = reader.skip_damaged()?;
+    ///                 eprintln!("{error}; records {} to {} are lost", lost.start, lost.end - 1);
+    ///             }
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn skip_damaged(&mut self) -> Result<Range<SequenceNumber>> {
+        let from = self.next_sequence_number();
+        self.seek(StartAt::Sequence(from))?;
+        while self.next < self.end() {
+            let holding = match self.fetch() {
+                Ok(Some(_)) => break,
+                Ok(None) => continue,
+                Err(Error::Damaged { .. }) => self.segment_of(self.next),
+                Err(error) => return Err(error),
+            };
+            // Others have what it had, or it was trimmed: the next look tells.
+            let Some(segment) = holding else { continue };
+            self.next = match segment.readable_from(&self.log.core.files, self.next) {
+                Err(_) if segment.is_buried() => continue,
+                // Read by the file it is whole and by the map it is not: a device that says now this and now that.
+                Ok(Some(readable)) if readable.start == self.next => readable.end,
+                Ok(Some(readable)) => readable.start,
+                // A file that is missing or too short has nothing.
+                Ok(None) | Err(Error::Damaged { .. }) => segment.end(),
+                Err(error) => return Err(error),
+            };
+        }
+        self.next = self.next.min(self.end());
+        Ok(from..self.next)
+    }
+
+    fn segment_of(&self, number: SequenceNumber) -> Option<Arc<Segment>> {
+        let view = self.log.state.view.read().unwrap_or_else(|p| p.into_inner());
+        let after = view.segments.partition_point(|s| s.base <= number);
+        let segment = &view.segments[after.checked_sub(1)?];
+        (segment.end() > number).then(|| segment.clone())
+    }
+
     /// Goes on at `next`, behind records that another reader read from here, `first` the first of them: if that may still be
     /// read, so may the rest. Otherwise, and that is the answer, it stays and has to read for itself.
     ///
@@ -369,7 +433,8 @@ impl Reader {
                 let log = state.name.to_string();
                 return Err(Error::Trimmed { log, position: self.next, horizon });
             }
-            let Some((header, records)) = self.fetch()? else { continue };
+            let fetched = self.fetch().map_err(|error| error.of_record(&self.log.state.name, self.next))?;
+            let Some((header, records)) = fetched else { continue };
             let batch = Batch { header, records, from: self.next, upto: header.end().min(end) };
             if let Some(cutoff) = cutoff_ms
                 && header.first_arrival_ms < cutoff
@@ -469,7 +534,8 @@ impl Reader {
             // Removed since it was looked up: the next look finds it trimmed, or its records in another segment.
             Err(_) if segment.is_buried() => Ok(None),
             Err(error) => Err(error),
-            Ok(_) => Err(self.lost(number)),
+            // What stands behind it, or nothing.
+            Ok((_, at)) => Err(segment.damaged(at.position, Damage::Missing)),
         }
     }
 
@@ -486,8 +552,13 @@ impl Reader {
         let mut records = Vec::with_capacity(records_max.min(self.expected));
         let mut bytes = 0;
         while records.len() < records_max {
-            let Some(record) = self.advance() else { break };
-            let record = record?;
+            let record = match self.advance() {
+                Some(Ok(record)) => record,
+                // It comes again with the next call: what was read before it must not go with it.
+                Some(Err(_)) if !records.is_empty() => break,
+                Some(Err(error)) => return Err(error),
+                None => break,
+            };
             bytes += record.bytes();
             if bytes > bytes_max && !records.is_empty() {
                 self.put_back(record.sequence_number);

@@ -2,9 +2,8 @@
 //!
 //! A rule is exact: a record is unreadable the instant it trips, while its segment stays until all of it is below.
 //!
-//! Where the place that a rule comes to can't be looked up, for the segment is damaged, the rule goes as far as the segment can be
-//! read from its front: it hides no record that it should not, and the rest of the segment once it comes to the next one. What
-//! readers find expired behind the damage is hidden with all before it.
+//! Where the place that a rule comes to is damaged, the rule goes up to the first record that is lost there: it hides no record that it
+//! should not, and those once it comes to what lies behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,9 +188,7 @@ fn count_back(
             Some(rest) => (left, first) = (rest, segment.base),
             None => {
                 let number = match segment.number_at(files, end - left) {
-                    Err(Error::Damaged { .. }) if !segment.is_buried() => {
-                        segment.end_of_front(files, |position, _| position < end - left)
-                    }
+                    Err(Error::Damaged { .. }) if !segment.is_buried() => segment.base,
                     number => number?,
                 };
                 return Ok(number.min(first));
@@ -277,12 +274,7 @@ impl LogState {
     fn expired_by_age(&self, files: &SegmentFiles, now_ms: u64) -> Result<SequenceNumber> {
         match self.age_cutoff_ms(now_ms) {
             None => Ok(0),
-            Some(cutoff) => {
-                let in_damage = |segment: &Arc<Segment>, _: Error| {
-                    Ok((segment.end_of_front(files, |_, header| header.last_arrival_ms < cutoff), None))
-                };
-                Ok(self.locate_arrival_or(files, cutoff, in_damage)?.0)
-            }
+            Some(cutoff) => Ok(self.locate_arrival(files, cutoff)?.0),
         }
     }
 
@@ -329,16 +321,6 @@ impl LogState {
         files: &SegmentFiles,
         arrival_ms: u64,
     ) -> Result<(SequenceNumber, Option<Location>)> {
-        self.locate_arrival_or(files, arrival_ms, |_, error| Err(error))
-    }
-
-    /// As [`LogState::locate_arrival`]; `in_damage` says what to answer where the segment that has it is damaged.
-    fn locate_arrival_or(
-        &self,
-        files: &SegmentFiles,
-        arrival_ms: u64,
-        in_damage: impl Fn(&Arc<Segment>, Error) -> Result<(SequenceNumber, Option<Location>)>,
-    ) -> Result<(SequenceNumber, Option<Location>)> {
         let high = self.high();
         let within = |header: &BatchHeader, records: &[u8]| {
             Cursor::at_arrival(header, records, arrival_ms).next_sequence_number().min(high)
@@ -360,13 +342,18 @@ impl LogState {
             if segment.first_arrival_ms() >= arrival_ms {
                 return Ok((segment.base.min(high), None));
             }
-            let place = segment.locate_time(files, arrival_ms);
-            match place.and_then(|at| Ok((at.clone().next_batch(files)?, at))) {
+            let mut lost = segment.base;
+            let found = segment.locate_time(files, arrival_ms).and_then(|(at, number)| {
+                lost = number;
+                Ok((at.clone().next_batch(files)?, at))
+            });
+            match found {
                 Ok((Some((header, records)), at)) => return Ok((within(&header, &records), Some(at))),
                 Ok((None, _)) => return Ok((segment.end().min(high), None)),
                 // Removed since it was looked up: another segment has what it had, or it was trimmed.
                 Err(_) if segment.is_buried() => {}
-                Err(error @ Error::Damaged { .. }) => return in_damage(&segment, error),
+                // It may have been any of those that are lost.
+                Err(Error::Damaged { .. }) => return Ok((lost.min(high), None)),
                 Err(error) => return Err(error),
             }
         }

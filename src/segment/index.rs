@@ -1,11 +1,13 @@
 //! Where to begin: the sparse index of one segment, grown while it is written, loaded or rebuilt when it is asked for.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::batch::BatchHeader;
 use crate::format::index::{IndexEntry, SegmentIndex};
 use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::sync::Arc;
 
+use super::reader::Readable;
+use super::walk::From;
 use super::{Segment, SegmentFiles, index_path};
 
 /// Segments below this size have no index file: walking one takes microseconds.
@@ -89,13 +91,19 @@ pub(super) fn forget(segment: &Segment) {
     }
 }
 
-/// The position of the last indexed batch for which `before` holds; of the first batch if it holds for none. `before` must
+/// The place of the last indexed batch for which `before` holds; of the first batch if it holds for none. `before` must
 /// hold for a front part of the entries only.
-pub(super) fn start(segment: &Arc<Segment>, files: &SegmentFiles, before: impl Fn(&IndexEntry) -> bool) -> Result<u64> {
-    let first = segment.first_batch();
-    let look = |entries: &[IndexEntry]| {
-        let n = entries.partition_point(&before);
-        if n == 0 { first } else { u64::from(entries[n - 1].position) }
+pub(super) fn start(
+    segment: &Arc<Segment>,
+    files: &SegmentFiles,
+    before: impl Fn(&IndexEntry) -> bool,
+) -> Result<From> {
+    let look = |entries: &[IndexEntry]| match entries.partition_point(&before).checked_sub(1) {
+        None => segment.front(),
+        Some(n) => {
+            let IndexEntry { position, number, .. } = entries[n];
+            From { position: u64::from(position), next: segment.base + u64::from(number) }
+        }
     };
     if let Some(entries) = segment.index.read().unwrap_or_else(|p| p.into_inner()).entries() {
         return Ok(look(entries));
@@ -104,12 +112,12 @@ pub(super) fn start(segment: &Arc<Segment>, files: &SegmentFiles, before: impl F
         Some(entries) => entries,
         None => rebuild(segment, files)?,
     };
-    let position = look(&entries);
+    let from = look(&entries);
     let mut cell = segment.index.write().unwrap_or_else(|p| p.into_inner());
     if let IndexCell::Absent = &*cell {
         *cell = IndexCell::Loaded(entries);
     }
-    Ok(position)
+    Ok(from)
 }
 
 /// Loads the index file, if there is one that is whole and about this very segment.
@@ -128,12 +136,17 @@ fn load(segment: &Segment, files: &SegmentFiles) -> Result<Option<Vec<IndexEntry
     Ok(index.filter(fits).map(|index| index.entries))
 }
 
-/// Walks the segment's batch headers.
+/// Walks the segment's batch headers, over what is damaged: whatever else is in it must be found all the same.
 fn rebuild(segment: &Arc<Segment>, files: &SegmentFiles) -> Result<Vec<IndexEntry>> {
     let mut entries = Vec::new();
-    let mut walk = segment.walk(files, segment.first_batch())?;
-    while let Some((position, header)) = walk.next_header()? {
-        push(&mut entries, segment.base, segment.first_arrival_ms(), position, &header);
+    let mut walk = segment.walk(files, segment.front())?;
+    loop {
+        match walk.next_readable() {
+            Ok(Some(Readable { position, header, .. })) => {
+                push(&mut entries, segment.base, segment.first_arrival_ms(), position, &header);
+            }
+            Ok(None) | Err(Error::Damaged { .. }) => return Ok(entries),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(entries)
 }

@@ -13,6 +13,7 @@ mod pack;
 mod reader;
 mod scan;
 mod slot;
+pub(crate) mod walk;
 mod writer;
 
 use std::sync::OnceLock;

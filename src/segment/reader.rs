@@ -1,5 +1,7 @@
 //! Finding and verifying batches below a segment's end.
 
+use std::ops::{ControlFlow, Range};
+
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
@@ -9,6 +11,7 @@ use crate::format::segment::{BULK_ALIGNMENT, next_batch};
 use crate::id::SequenceNumber;
 use crate::sync::Arc;
 
+use super::walk::{Event, From, walk_from};
 use super::{OpenSegment, Segment, SegmentFiles, index};
 
 /// A batch's place: where to go on from without a look-up.
@@ -37,24 +40,77 @@ pub(super) struct Walk<'a> {
     files: &'a SegmentFiles,
     segment: Arc<Segment>,
     open: Arc<OpenSegment>,
-    position: u64,
+    at: From,
+}
+
+/// A batch that a walk over damage came to.
+pub(super) struct Readable {
+    pub(super) position: u64,
+    pub(super) header: BatchHeader,
+    /// Where what is lost before it begins.
+    lost: Option<From>,
 }
 
 impl Walk<'_> {
     /// Position and header of the next batch; `None` at the end of the valid bytes.
     pub(super) fn next_header(&mut self) -> Result<Option<(u64, BatchHeader)>> {
-        let header_at = |open: &OpenSegment| self.segment.header_at(open, self.position);
+        let header_at = |open: &OpenSegment| self.segment.header_at(open, self.at.position);
         let Some((position, header)) = self.segment.within_map(self.files, &mut self.open, header_at)? else {
             return Ok(None);
         };
-        self.position = next_batch(position, &header);
+        self.at = From { position: next_batch(position, &header), next: header.end() };
         Ok(Some((position, header)))
+    }
+
+    /// The next batch whose header can be read, over those whose can't; `None` at the end of the valid bytes.
+    ///
+    /// # Errors
+    /// What is damaged, when nothing comes behind it.
+    pub(super) fn next_readable(&mut self) -> Result<Option<Readable>> {
+        let at = self.at;
+        let found = self.next_header();
+        // Zeros in the place of a header pass for padding: the numbers tell.
+        let whole = match &found {
+            Ok(Some((_, header))) => header.first == at.next,
+            Ok(None) => at.next >= self.segment.end(),
+            Err(Error::Damaged { .. }) => false,
+            Err(_) => true,
+        };
+        let behind = if whole { None } else { self.segment.next_whole(&self.open, at, |_| true) };
+        let found = behind.map_or(found, |found| Ok(Some(found)))?;
+        let Some((position, header)) = found else { return Ok(None) };
+        self.at = From { position: next_batch(position, &header), next: header.end() };
+        let lost = (!whole).then_some(at);
+        Ok(Some(Readable { position, header, lost }))
     }
 }
 
 impl Segment {
-    pub(super) fn walk<'a>(self: &Arc<Self>, files: &'a SegmentFiles, position: u64) -> Result<Walk<'a>> {
-        Ok(Walk { files, segment: self.clone(), open: self.open_file(files)?, position })
+    pub(super) fn front(&self) -> From {
+        From { position: self.first_batch(), next: self.base }
+    }
+
+    pub(super) fn walk<'a>(self: &Arc<Self>, files: &'a SegmentFiles, at: From) -> Result<Walk<'a>> {
+        Ok(Walk { files, segment: self.clone(), open: self.open_file(files)?, at })
+    }
+
+    /// The next batch from there on that verifies whole and is one of those wanted, over what doesn't verify.
+    fn next_whole(
+        &self,
+        open: &OpenSegment,
+        at: From,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Option<(u64, BatchHeader)> {
+        let row = self.row();
+        let mut found = None;
+        let _: ControlFlow<()> = walk_from(&*open.file, row.bytes, self.salt, &row, at, &mut |event| match event {
+            Event::Batch { position, header, .. } if wanted(&header) => {
+                found = Some((position, header));
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        found
     }
 
     pub(super) fn open_file(self: &Arc<Self>, files: &SegmentFiles) -> Result<Arc<OpenSegment>> {
@@ -86,7 +142,7 @@ impl Segment {
         }
     }
 
-    fn damaged(&self, at: u64, what: Damage) -> Error {
+    pub(crate) fn damaged(&self, at: u64, what: Damage) -> Error {
         Error::damaged(self.path(), at)(what)
     }
 
@@ -162,79 +218,86 @@ impl Segment {
         Ok(Some((position, header, records)))
     }
 
-    /// Where the batch that holds `number` is. `number` lies within the segment.
+    /// Where the batch that holds `number` is, or where what is lost together with it begins. `number` lies within the segment.
     pub(crate) fn locate(self: &Arc<Self>, files: &SegmentFiles, number: SequenceNumber) -> Result<Location> {
-        let relative = number.saturating_sub(self.base);
-        let start = index::start(self, files, |entry| u64::from(entry.number) <= relative)?;
-        self.seek(files, start, |header| header.end() > number)
+        let start = index::start(self, files, |entry| self.base + u64::from(entry.number) <= number)?;
+        let (place, _) = self.seek(files, start, |_, header| header.end() > number, |header| header.first <= number)?;
+        Ok(place)
     }
 
     /// Where the batch that holds `number` ends. `number` lies within the segment.
     pub(crate) fn end_of_batch(self: &Arc<Self>, files: &SegmentFiles, number: SequenceNumber) -> Result<u64> {
-        let at = self.locate(files, number)?.position;
-        let mut walk = self.walk(files, at)?;
+        let position = self.locate(files, number)?.position;
+        let mut walk = self.walk(files, From { position, next: self.base })?;
         walk.next_header()?;
-        Ok(walk.position)
+        Ok(walk.at.position)
     }
 
-    /// Where the first batch is whose last record arrived at or after `arrival_ms`.
-    pub(crate) fn locate_time(self: &Arc<Self>, files: &SegmentFiles, arrival_ms: u64) -> Result<Location> {
-        let relative = arrival_ms.saturating_sub(self.first_arrival_ms());
-        let start = index::start(self, files, |entry| entry.arrival < relative)?;
-        self.seek(files, start, |header| header.last_arrival_ms >= arrival_ms)
-    }
-
-    /// Number of the first record whose batch starts at or after `position`.
-    pub(crate) fn number_at(self: &Arc<Self>, files: &SegmentFiles, position: u64) -> Result<SequenceNumber> {
-        let start = index::start(self, files, |entry| u64::from(entry.position) <= position)?;
-        let mut walk = self.walk(files, start)?;
-        while let Some((at, header)) = walk.next_header()? {
-            if at >= position {
-                return Ok(header.first);
-            }
-        }
-        Ok(self.end())
-    }
-
-    /// Number after the batches at the front for which `before` holds, position and header, as far as headers can be read: for
-    /// what can't be looked up in a segment that is damaged.
-    pub(crate) fn end_of_front(
+    /// Where the first batch is whose last record arrived at or after `arrival_ms`, or where what is lost before it begins, for
+    /// that may have arrived then; with the number of the first record there.
+    pub(crate) fn locate_time(
         self: &Arc<Self>,
         files: &SegmentFiles,
-        before: impl Fn(u64, &BatchHeader) -> bool,
-    ) -> SequenceNumber {
-        let mut end = self.base;
-        let Ok(mut walk) = self.walk(files, self.first_batch()) else { return end };
-        while let Ok(Some((position, header))) = walk.next_header() {
-            if !before(position, &header) {
-                break;
-            }
-            end = header.end();
-        }
-        end
+        arrival_ms: u64,
+    ) -> Result<(Location, SequenceNumber)> {
+        let relative = arrival_ms.saturating_sub(self.first_arrival_ms());
+        let start = index::start(self, files, |entry| entry.arrival < relative)?;
+        self.seek(files, start, |_, header| header.last_arrival_ms >= arrival_ms, |_| false)
     }
 
+    /// The numbers from `number` on, of one batch, that are the next that can be read, over whatever is damaged; `None` if there are
+    /// none. Bytes are looked at one after the other, and verified.
+    ///
+    /// # Errors
+    /// The file can't be opened. Where reading fails is damage.
+    pub(crate) fn readable_from(
+        self: &Arc<Self>,
+        files: &SegmentFiles,
+        number: SequenceNumber,
+    ) -> Result<Option<Range<SequenceNumber>>> {
+        let open = self.open_file(files)?;
+        let start = index::start(self, files, |entry| self.base + u64::from(entry.number) <= number)?;
+        let found = self.next_whole(&open, start, |header| header.end() > number);
+        Ok(found.map(|(_, header)| header.first.max(number)..header.end()))
+    }
+
+    /// Number of the first record whose batch starts at or after `position`, or of what is lost where that is.
+    pub(crate) fn number_at(self: &Arc<Self>, files: &SegmentFiles, position: u64) -> Result<SequenceNumber> {
+        let start = index::start(self, files, |entry| u64::from(entry.position) <= position)?;
+        Ok(self.seek(files, start, |at, _| at >= position, |_| false)?.1)
+    }
+
+    /// The first batch that is found, or where what is lost before it begins, unless it `has` what is looked for.
     fn seek(
         self: &Arc<Self>,
         files: &SegmentFiles,
-        start: u64,
-        found: impl Fn(&BatchHeader) -> bool,
-    ) -> Result<Location> {
+        start: From,
+        found: impl Fn(u64, &BatchHeader) -> bool,
+        has: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<(Location, SequenceNumber)> {
         let mut walk = self.walk(files, start)?;
-        let mut position = start;
-        while let Some((at, header)) = walk.next_header()? {
-            if found(&header) {
-                position = at;
-                break;
+        let mut at = start;
+        loop {
+            match walk.next_readable() {
+                Ok(Some(Readable { position, header, lost })) if found(position, &header) => {
+                    at = match lost {
+                        Some(lost) if !has(&header) => lost,
+                        _ => From { position, next: header.first },
+                    };
+                    break;
+                }
+                Ok(Some(_)) => at = walk.at,
+                // Reading there tells what is wrong.
+                Ok(None) | Err(Error::Damaged { .. }) => break,
+                Err(error) => return Err(error),
             }
-            position = walk.position;
         }
-        Ok(Location { segment: walk.segment, open: walk.open, position })
+        Ok((Location { segment: walk.segment, open: walk.open, position: at.position }, at.next))
     }
 
     /// All batches of a small segment with their whole bytes, to be written into another one.
     pub(super) fn copy_out(self: &Arc<Self>, files: &SegmentFiles) -> Result<Vec<(BatchHeader, Bytes)>> {
-        let mut walk = self.walk(files, self.first_batch())?;
+        let mut walk = self.walk(files, self.front())?;
         let mut batches = Vec::new();
         while let Some((position, header)) = walk.next_header()? {
             let mut bytes = vec![0; header.padded_len()];

@@ -333,6 +333,21 @@ impl ShardReader {
         Ok(records)
     }
 
+    /// After [`Error::Damaged`]: goes on at the next record that can be read, or at the end. Returns how many were skipped; none, if
+    /// the next one can be read.
+    ///
+    /// # Errors
+    /// As [`ShardReader::read`].
+    pub fn skip_damaged(&mut self) -> Result<u64> {
+        loop {
+            match self.reader.skip_damaged() {
+                Ok(lost) => return Ok(lost.end - lost.start),
+                Err(Error::Trimmed { .. }) => self.skip()?,
+                Err(error) => return Err(self.stream.gone(error)),
+            }
+        }
+    }
+
     /// Counts what it yielded one by one: a count for each would cost as much as the record.
     fn count(&mut self) {
         let (records, bytes) = std::mem::take(&mut self.uncounted);

@@ -3,9 +3,9 @@
 //! Where a header verifies, the next batch is where it says, even if its own records don't verify. Where a header doesn't,
 //! every place a batch could start at is tried, up to the first that verifies whole and carries a number that is still to
 //! come. A record that holds the bytes of another batch of the very same log could pass for one; the numbers keep that to
-//! copies of what was lost, and nothing but a report or a salvage depends on it.
+//! copies of what was lost, and nothing depends on it but a report, a salvage, and a reader that was told to skip damage.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use crate::env::DiskFile;
 use crate::format::Damage;
@@ -15,14 +15,12 @@ use crate::format::manifest::SegmentRow;
 use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES as SEGMENT_HEADER_BYTES, next_batch};
 use crate::id::SequenceNumber;
 
-use super::journal::dirty;
-
 const WINDOW_BYTES: usize = 512 << 10;
 /// After a read failed, so much at a time.
 const PIECE_BYTES: usize = 4096;
 
 /// What a walk meets.
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// A batch that verifies, without its padding.
     Batch { position: u64, header: BatchHeader, bytes: &'a [u8] },
     /// Bytes that are not what they should be, and the records that are lost with them.
@@ -33,9 +31,24 @@ pub(super) enum Event<'a> {
     Read(u64),
 }
 
-/// Walks the batches of the segment `row` describes. With `open_ended` its end is not known: the walk ends with the last
-/// batch that verifies, and what follows it is not told.
-pub(super) fn walk(
+/// Where a walk begins: at a batch, or at padding before one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct From {
+    pub(crate) position: u64,
+    /// The number that comes next.
+    pub(crate) next: SequenceNumber,
+}
+
+impl From {
+    /// The first batch of a segment.
+    pub(crate) fn front(row: &SegmentRow) -> From {
+        From { position: row.start + SEGMENT_HEADER_BYTES as u64, next: row.base }
+    }
+}
+
+/// Walks all batches of the segment `row` describes. With `open_ended` its end is not known: the walk ends with the last batch
+/// that verifies, and what follows it is not told.
+pub(crate) fn walk(
     file: &dyn DiskFile,
     file_len: u64,
     salt: Salt,
@@ -43,9 +56,25 @@ pub(super) fn walk(
     open_ended: bool,
     each: &mut dyn FnMut(Event<'_>),
 ) {
-    let limit = row.bytes.min(file_len);
-    let mut walk = Walk { window: Window { file, limit, start: 0, bytes: Vec::new() }, salt, row, open_ended, each };
-    walk.run(file_len);
+    let mut each = |event: Event<'_>| {
+        each(event);
+        ControlFlow::Continue(())
+    };
+    let window = Window { file, limit: row.bytes.min(file_len), start: 0, bytes: Vec::new() };
+    let _: ControlFlow<()> = Walk { window, salt, row, open_ended, each: &mut each }.run(file_len, From::front(row));
+}
+
+/// Walks the batches of the segment `row` describes from somewhere in it, until `each` has enough.
+pub(crate) fn walk_from(
+    file: &dyn DiskFile,
+    file_len: u64,
+    salt: Salt,
+    row: &SegmentRow,
+    from: From,
+    each: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let window = Window { file, limit: row.bytes.min(file_len), start: 0, bytes: Vec::new() };
+    Walk { window, salt, row, open_ended: false, each }.run(file_len, from)
 }
 
 struct Walk<'a> {
@@ -53,27 +82,37 @@ struct Walk<'a> {
     salt: Salt,
     row: &'a SegmentRow,
     open_ended: bool,
-    each: &'a mut dyn FnMut(Event<'_>),
+    each: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 }
 
 impl Walk<'_> {
-    fn run(&mut self, file_len: u64) {
+    fn run(&mut self, file_len: u64, from: From) -> ControlFlow<()> {
         let limit = self.window.limit;
-        let mut position = self.row.start + SEGMENT_HEADER_BYTES as u64;
+        let From { mut position, mut next } = from;
         let mut told = position;
-        let mut next = self.row.base;
-        while position < limit {
+        // Where what passes for padding begins, until the batch behind it is found to be the next one: a header that became zeros
+        // looks like that, and batches come before the boundary.
+        let mut padded = None;
+        loop {
+            if position >= limit {
+                let Some(from) = padded.take().filter(|_| next < self.row.end && !self.open_ended) else { break };
+                let Some((at, header)) = self.resync(from, next)? else { break };
+                self.damaged(from, at, Damage::Missing, next..header.first)?;
+                (position, next) = (at, header.first);
+            }
             if position.saturating_sub(told) >= WINDOW_BYTES as u64 {
-                (self.each)(Event::Read(position - told));
+                (self.each)(Event::Read(position - told))?;
                 told = position;
             }
             if let Some(boundary) = self.padding(position) {
-                self.zeros(position, boundary);
+                self.zeros(position, boundary)?;
+                padded = padded.or(Some(position));
                 position = boundary;
                 continue;
             }
             match self.header(position, next) {
-                Ok(header) => {
+                Ok(header) if header.first == next || padded.is_none() => {
+                    padded = None;
                     let after = next_batch(position, &header).min(limit);
                     match self.window.get(position, header.len()) {
                         Ok(bytes) => match header.verify_records(&bytes[HEADER_BYTES..], self.salt) {
@@ -81,21 +120,23 @@ impl Walk<'_> {
                                 if header.first > next {
                                     let lost = next..header.first;
                                     let what = Damage::Missing;
-                                    (self.each)(Event::Damaged { position, upto: position, what, lost });
+                                    (self.each)(Event::Damaged { position, upto: position, what, lost })?;
                                 }
-                                (self.each)(Event::Batch { position, header, bytes });
+                                (self.each)(Event::Batch { position, header, bytes })?;
                             }
-                            Err(what) => self.damaged(position, after, what, next..header.end()),
+                            Err(what) => self.damaged(position, after, what, next..header.end())?,
                         },
-                        Err(what) => self.damaged(position, after, what, next..header.end()),
+                        Err(what) => self.damaged(position, after, what, next..header.end())?,
                     }
                     next = header.end();
                     let end = position + header.len() as u64;
-                    self.zeros(end.min(after), after);
+                    self.zeros(end.min(after), after)?;
                     position = after;
                 }
-                Err(what) => {
-                    let found = self.resync(position, next);
+                other => {
+                    let what = other.err().unwrap_or(Damage::Missing);
+                    position = padded.take().unwrap_or(position);
+                    let found = self.resync(position, next)?;
                     let (upto, first) = match found {
                         Some((at, header)) => (at, header.first),
                         None => (limit, self.row.end),
@@ -103,23 +144,24 @@ impl Walk<'_> {
                     if self.open_ended && found.is_none() {
                         break;
                     }
-                    self.damaged(position, upto, what, next..first);
+                    self.damaged(position, upto, what, next..first)?;
                     next = first;
                     position = upto;
                 }
             }
         }
-        (self.each)(Event::Read(limit.saturating_sub(told)));
+        (self.each)(Event::Read(limit.saturating_sub(told)))?;
         if next < self.row.end && !self.open_ended {
             let what = if file_len < self.row.bytes { Damage::Short } else { Damage::Missing };
-            self.damaged(limit, self.row.bytes.max(limit), what, next..self.row.end);
+            self.damaged(limit, self.row.bytes.max(limit), what, next..self.row.end)?;
         } else if file_len < self.row.bytes && !self.open_ended {
-            self.damaged(limit, self.row.bytes, Damage::Short, next..next);
+            self.damaged(limit, self.row.bytes, Damage::Short, next..next)?;
         }
+        ControlFlow::Continue(())
     }
 
-    fn damaged(&mut self, position: u64, upto: u64, what: Damage, lost: Range<SequenceNumber>) {
-        (self.each)(Event::Damaged { position, upto, what, lost });
+    fn damaged(&mut self, position: u64, upto: u64, what: Damage, lost: Range<SequenceNumber>) -> ControlFlow<()> {
+        (self.each)(Event::Damaged { position, upto, what, lost })
     }
 
     /// Up to where there is padding, by the reader's rule: what follows a bulk batch, or comes before one, starts on the next
@@ -154,27 +196,28 @@ impl Walk<'_> {
     }
 
     /// Reports padding that is not zero.
-    fn zeros(&mut self, mut position: u64, upto: u64) {
+    fn zeros(&mut self, mut position: u64, upto: u64) -> ControlFlow<()> {
         while position < upto {
             let n = (upto - position).min(PIECE_BYTES as u64) as usize;
             // Padding that can't be read hides nothing.
-            let Ok(bytes) = self.window.get(position, n) else { return };
+            let Ok(bytes) = self.window.get(position, n) else { break };
             if let Some(at) = dirty(bytes, 0, n) {
                 return (self.each)(Event::Dirt { position: position + at as u64 });
             }
             position += n as u64;
         }
+        ControlFlow::Continue(())
     }
 
     /// The next place behind `from` where a whole batch verifies.
-    fn resync(&mut self, from: u64, next: SequenceNumber) -> Option<(u64, BatchHeader)> {
+    fn resync(&mut self, from: u64, next: SequenceNumber) -> ControlFlow<(), Option<(u64, BatchHeader)>> {
         let limit = self.window.limit;
         let mut position = from + 8;
         let mut told = from;
         while position + HEADER_BYTES as u64 <= limit {
             if position - told >= WINDOW_BYTES as u64 {
                 // The caller tells of these bytes by position; this keeps a long search from looking like a hang.
-                (self.each)(Event::Read(0));
+                (self.each)(Event::Read(0))?;
                 told = position;
             }
             match self.window.get(position, HEADER_BYTES) {
@@ -183,7 +226,7 @@ impl Walk<'_> {
                         && let Ok(bytes) = self.window.get(position, header.len())
                         && header.verify_records(&bytes[HEADER_BYTES..], self.salt).is_ok()
                     {
-                        return Some((position, header));
+                        return ControlFlow::Continue(Some((position, header)));
                     }
                     position += 8;
                 }
@@ -191,8 +234,13 @@ impl Walk<'_> {
                 Err(_) => position = (position + 1).next_multiple_of(PIECE_BYTES as u64),
             }
         }
-        None
+        ControlFlow::Continue(None)
     }
+}
+
+/// The first byte of a range that is not zero.
+pub(crate) fn dirty(bytes: &[u8], from: usize, upto: usize) -> Option<usize> {
+    bytes.get(from..upto)?.iter().position(|b| *b != 0).map(|at| from + at)
 }
 
 /// A piece of the file in memory.
