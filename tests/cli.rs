@@ -397,6 +397,36 @@ fn damage_is_3_and_says_where() {
 }
 
 #[test]
+fn cat_goes_on_behind_damage_when_told_to() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "clicks"]);
+    let lines = |from: u32| (from..from + 300).map(|n| format!("some line or other {n}\n")).collect::<String>();
+    for put in [&["put", "notes"][..], &["put", "--stream", "clicks"]] {
+        for from in [0, 1000, 2000] {
+            succeeded(place.run_with(put, lines(from).as_bytes()));
+        }
+    }
+    // The middle one of three batches of each.
+    let wanted = b"some line or other 1100\n"[..23].to_vec();
+    for (segment, mut bytes) in tree(&place.store().join("segments")).into_iter().filter(|(path, _)| path.is_file()) {
+        let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(&wanted)).collect();
+        found.iter().for_each(|at| bytes[*at] ^= 1);
+        std::fs::write(&segment, bytes).unwrap();
+    }
+    for cat in [&["cat", "notes", "--raw"][..], &["cat", "--stream", "clicks", "--raw"]] {
+        place.fails(cat, 3);
+        let output = place.run(&[cat, &["--skip-damaged"]].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{told}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let kept: String = printed.lines().map(|line| format!("{line}\n")).collect();
+        assert!(kept.starts_with(&lines(0)) && kept.ends_with(&lines(2000)), "{kept}");
+        assert!(!kept.contains(" 1100\n") && told.contains("lost") && told.contains("damaged at byte"), "{told}");
+        assert!(told.lines().last().unwrap().contains("records can't be read"), "{told}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_store_file_is_no_panic() {
     let place = Place::new();
     place.ok(&["create", "notes"]);

@@ -133,3 +133,35 @@ fn what_was_trimmed_gives_its_room_back_while_the_clocks_disagree() {
     assert_eq!(run.log("aging").unwrap().horizon().unwrap(), 0, "nothing expired by age");
     assert_eq!(run.log("aging").unwrap().read(StartAt::TrimHorizon).unwrap().count(), 60);
 }
+
+/// A machine that starts with a wrong clock, and sets it once it has a network, loses nothing by opening its store in between.
+#[test]
+fn a_clock_that_is_set_right_soon_after_the_store_was_opened_costs_nothing() {
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    for (set_right, kept) in [(true, true), (false, false)] {
+        let mut run = Run::create(SimDisk::new(Tape::seeded(1)), small(ReadMode::Copy)).unwrap();
+        run.faulty = true;
+        run.create_logs().unwrap();
+        for _ in 0..6 {
+            run.apply(Op::Append { log: 2, count: 10, len: 1000, settle: true }).unwrap();
+        }
+        run.apply(Op::Checkpoint).unwrap();
+        run.store = None;
+        let right = run.now_ms() + 1000;
+        let mut run = run.on(run.disk.crash(Crash::Power, &Tape::seeded(2)));
+        run.clock.set_wall_ms(right + YEAR);
+        run.open().unwrap();
+        for step in 0..100 {
+            if step == 40 && set_right {
+                run.clock.set_wall_ms(right + 80_000);
+            }
+            run.clock.advance(Duration::from_secs(2));
+            run.apply(Op::Upkeep).unwrap();
+        }
+        run.store = None;
+        run.clock.set_wall_ms(right);
+        run.open().unwrap();
+        let left = run.log("aging").unwrap().read(StartAt::TrimHorizon).unwrap().count();
+        assert_eq!(left == 60, kept, "{left} of 60 are left; set right: {set_right}");
+    }
+}

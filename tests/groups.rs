@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use braidlog::stream::{
-    GroupOptions, HashKey, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId, StartingPosition, StopWorker,
-    Stream, StreamOptions,
+    GroupOptions, HashKey, OnDamage, ProcessError, PutRecordsEntry, RecordBatch, RecordProcessor, ShardId,
+    StartingPosition, StopWorker, Stream, StreamOptions, SubscriptionOptions,
 };
 use braidlog::{Engine, EngineOptions, Error, Log, StartAt, StoreOptions, Transaction};
 
@@ -370,4 +370,102 @@ fn leases_stolen_between_read_and_commit_repeat_nothing_that_is_committed_with_i
         .collect();
     copied.sort_unstable();
     assert_eq!(copied, (0..rounds * 100).collect::<Vec<_>>());
+}
+
+/// What a worker does that is told what to do about damage.
+struct Told {
+    seen: Vec<String>,
+    on_damage: OnDamage,
+    damaged: Vec<Error>,
+}
+
+/// One for a worker, of which the test keeps a handle.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Told>>);
+
+impl RecordProcessor for Shared {
+    fn process(&mut self, batch: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+        let data = batch.records().iter().map(|record| String::from_utf8(record.data.to_vec()).unwrap());
+        self.0.lock().unwrap().seen.extend(data);
+        Ok(())
+    }
+
+    fn damaged(&mut self, _: ShardId, error: &Error) -> OnDamage {
+        let mut told = self.0.lock().unwrap();
+        told.damaged.push(error.clone());
+        told.on_damage
+    }
+}
+
+#[test]
+fn records_that_cannot_be_read_are_skipped_by_who_says_so_and_by_nobody_else() {
+    let (dir, engine) = engine();
+    let stream = engine.create_stream("clicks", StreamOptions::new()).unwrap();
+    let data = |i: u32| format!("{i:04}-{}", "x".repeat(200));
+    // Calls of their own: batches of their own.
+    for i in 0..40 {
+        stream.put_record("key", data(i).as_bytes()).unwrap();
+    }
+    stream.register_consumer("reader", [("a", "b")]).unwrap();
+    let group = stream.consumer_group("g", GroupOptions::new().retry_after(Duration::ZERO)).unwrap();
+    drop((group, stream));
+    engine.close().unwrap();
+    let wanted = data(17);
+    let mut hit = 0;
+    for folder in std::fs::read_dir(dir.path().join("segments")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted.as_bytes()) {
+                bytes[at] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+                hit += 1;
+            }
+        }
+    }
+    assert_eq!(hit, 1);
+    let rest: Vec<String> = (0..40).filter(|i| *i != 17).map(data).collect();
+    let engine = open(&dir);
+    let stream = engine.stream("clicks").unwrap();
+    let group = stream.consumer_group("g", GroupOptions::new().retry_after(Duration::ZERO)).unwrap();
+    let told = Shared(Arc::new(Mutex::new(Told { seen: vec![], on_damage: OnDamage::Retry, damaged: vec![] })));
+    let mut worker = group.worker("one", |_| told.clone()).unwrap();
+    for _ in 0..20 {
+        worker.step().unwrap();
+    }
+    {
+        let mut told = told.0.lock().unwrap();
+        assert_eq!(told.seen, rest[..17], "it waits where the damage is");
+        assert!(told.damaged.len() > 1, "and tries again");
+        let Error::Damaged { lost: Some(lost), .. } = &told.damaged[0] else { panic!("{:?}", told.damaged) };
+        assert_eq!(lost.sequence_number, 17);
+        told.on_damage = OnDamage::Skip;
+    }
+    for _ in 0..20 {
+        worker.step().unwrap();
+    }
+    assert_eq!(told.0.lock().unwrap().seen, rest);
+    assert_eq!(group.progress().unwrap()[0].records_behind, 0);
+    // The same for a reader of a shard, which goes on from its position elsewhere, and for a subscription.
+    let shard = stream.shards()[0].shard_id;
+    let mut reader = stream.read(shard, StartingPosition::TrimHorizon).unwrap();
+    assert_eq!(reader.read(100, usize::MAX).unwrap().len(), 17, "what comes before it is not lost with it");
+    assert!(matches!(reader.read(100, usize::MAX), Err(Error::Damaged { .. })));
+    assert_eq!(reader.skip_damaged(), Ok(1));
+    let mut elsewhere = stream.read(shard, StartingPosition::AfterSequenceNumber(reader.position())).unwrap();
+    for reader in [&mut reader, &mut elsewhere] {
+        let data: Vec<_> = reader.map(|record| String::from_utf8(record.unwrap().data.to_vec()).unwrap()).collect();
+        assert_eq!(data, rest[17..]);
+    }
+    let mut subscription =
+        stream.subscribe("reader", shard, StartingPosition::TrimHorizon, SubscriptionOptions::new()).unwrap();
+    let (mut records, mut skipped) = (0, 0);
+    while records < 39 {
+        match subscription.next_event(Some(Duration::ZERO)) {
+            Ok(event) => records += event.unwrap().records.len(),
+            Err(Error::Damaged { .. }) => skipped += subscription.skip_damaged().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(skipped, 1);
 }

@@ -62,6 +62,11 @@ pub(crate) struct Args {
     /// not seen, and shows when it closes it. To see records as they become durable, use `put --tail`.
     #[arg(long, short)]
     follow: bool,
+    /// Go on behind records that can't be read because bytes on disk are not what was written
+    ///
+    /// Each place is told on standard error, and the exit code is 3 all the same. `braidlog check` tells more.
+    #[arg(long)]
+    skip_damaged: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -83,6 +88,7 @@ impl Args {
             until: None,
             count: None,
             follow: false,
+            skip_damaged: false,
             output,
         }
     }
@@ -139,6 +145,18 @@ struct Progress {
     next: u64,
     printed: u64,
     done: bool,
+    /// Records that were skipped because they can't be read.
+    lost: u64,
+}
+
+/// What is left to say when all that can be printed is.
+fn ended(lost: u64) -> Result<(), Failure> {
+    match lost {
+        0 => Ok(()),
+        _ => {
+            Err(Failure::Damage(format!("{lost} records can't be read; `braidlog check` tells where, and what to do")))
+        }
+    }
 }
 
 pub(crate) fn run(context: &mut Context, args: Args) -> Result<(), Failure> {
@@ -186,8 +204,11 @@ fn run_stream(context: &mut Context, args: &Args, name: &str) -> Result<(), Fail
     let stream = streams::look_at(context, name)?;
     let id = stream.state.id;
     let mut merge = Merge::new(&stream, start, args.shard)?;
-    let mut left = args.count.unwrap_or(u64::MAX);
-    let mut done = print_stream(context, args, &render, &mut merge, &stream, &mut left)?;
+    if args.skip_damaged {
+        merge.skip_damage();
+    }
+    let (mut left, mut lost) = (args.count.unwrap_or(u64::MAX), 0);
+    let mut done = print_stream(context, args, &render, &mut merge, &stream, (&mut left, &mut lost))?;
     merge.suspend();
     drop(stream);
     while let (Some(before), false) = (&mut seen, done) {
@@ -208,24 +229,29 @@ fn run_stream(context: &mut Context, args: &Args, name: &str) -> Result<(), Fail
             return Err(gone().into());
         }
         merge.resume(&stream)?;
-        done = print_stream(context, args, &render, &mut merge, &stream, &mut left)?;
+        done = print_stream(context, args, &render, &mut merge, &stream, (&mut left, &mut lost))?;
         merge.suspend();
         *before = now;
     }
-    Ok(())
+    ended(lost)
 }
 
-/// Prints what there is now; whether that was all that was asked for.
+/// Prints what there is now, at most so many records, and counts those that can't be read; whether that was all that was asked for.
 fn print_stream(
     context: &mut Context,
     args: &Args,
     render: &Render,
     merge: &mut Merge,
     stream: &crate::stream::Stream,
-    left: &mut u64,
+    (left, lost): (&mut u64, &mut u64),
 ) -> Result<bool, Failure> {
     while *left > 0 {
-        let Some(record) = merge.next(stream)? else { return Ok(false) };
+        let next = merge.next(stream)?;
+        for (error, records) in merge.take_skipped() {
+            context.warn(&format!("{error}; {records} records from there on are lost"));
+            *lost += records;
+        }
+        let Some(record) = next else { return Ok(false) };
         if args.is_before(record.1.arrival_ms) {
             continue;
         }
@@ -253,7 +279,8 @@ fn run_log(context: &mut Context, args: &Args, name: &str) -> Result<(), Failure
     let log = store.log(name)?;
     let id = log.id();
     let mut reader = start(&log, args)?;
-    let mut progress = Progress { next: reader.next_sequence_number(), printed: 0, done: args.count == Some(0) };
+    let mut progress =
+        Progress { next: reader.next_sequence_number(), printed: 0, done: args.count == Some(0), lost: 0 };
     print(context, args, &render, &mut reader, &mut progress)?;
     drop((reader, log, store));
     while let (Some(before), false) = (&mut seen, progress.done) {
@@ -270,7 +297,7 @@ fn run_log(context: &mut Context, args: &Args, name: &str) -> Result<(), Failure
         }
         *before = now;
     }
-    Ok(())
+    ended(progress.lost)
 }
 
 fn start(log: &Log, args: &Args) -> Result<Reader, Failure> {
@@ -323,6 +350,14 @@ fn print(
             Err(Error::Trimmed { .. }) => {
                 let skipped = reader.skip_trimmed()?;
                 context.warn(&format!("{skipped} records were trimmed before they were read"));
+                continue;
+            }
+            Err(error @ Error::Damaged { .. }) if args.skip_damaged => {
+                let lost = reader.skip_damaged()?;
+                let last = lost.end.saturating_sub(1);
+                context.warn(&format!("{error}; records {} to {last} are lost", lost.start));
+                progress.lost += lost.end - lost.start;
+                progress.next = lost.end;
                 continue;
             }
             other => other?,

@@ -3,9 +3,16 @@
 //! Records expire by the wall clock, and a wrong one must not empty a store. So it is held against the monotonic clock, which
 //! nobody sets: after a jump nothing expires until both agree again, or the owner accepts the jump
 //! ([`Store::accept_clock`](crate::Store::accept_clock)).
+//!
+//! The monotonic clock knows nothing of the time while a store was closed. Where the wall clock says that this was long, it may be
+//! one that a machine starts with until it has asked for the time: it is believed once nobody has set it for a while.
 
 /// They agree if they drifted apart by no more than this since they last did.
 const TOLERANCE_MS: u64 = 60_000;
+/// A store that seems to have given out its last stamp longer ago than this has to be shown that the clock is right.
+const LONG_MS: u64 = 24 * 60 * 60 * 1000;
+/// For so long both clocks have to agree then. A machine that starts with a wrong clock sets it within seconds of having a network.
+const PROOF_MS: u64 = 120_000;
 
 /// Both clocks at one instant, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,26 +34,53 @@ impl Instants {
 
 /// When they last agreed.
 #[derive(Debug)]
-pub(crate) struct Clocks(Instants);
+pub(crate) struct Clocks {
+    agreed: Instants,
+    /// Since when nobody has set the wall clock, on the monotonic one, while that has to be shown.
+    unproven_since: Option<u64>,
+}
 
 impl Clocks {
-    /// From here on: at the start there is nothing to compare the wall clock with.
+    /// From here on: the wall clock is right.
     pub(crate) fn new(now: Instants) -> Clocks {
-        Clocks(now)
+        Clocks { agreed: now, unproven_since: None }
+    }
+
+    /// A store is opened that gave out its last stamp then.
+    pub(crate) fn opened(now: Instants, last_stamp_ms: u64) -> Clocks {
+        let long = now.wall.saturating_sub(last_stamp_ms) > LONG_MS;
+        Clocks { agreed: now, unproven_since: long.then_some(now.monotonic) }
     }
 
     /// Whether the wall clock can be believed now.
     pub(crate) fn compare(&mut self, now: Instants) -> bool {
-        let agrees = self.0.agrees(now);
+        let agrees = self.agreed.agrees(now);
+        if let Some(since) = self.unproven_since {
+            if !agrees {
+                // Set right, as far as anybody can tell.
+                *self = Clocks { agreed: now, unproven_since: Some(now.monotonic) };
+                return false;
+            }
+            if now.monotonic.saturating_sub(since) < PROOF_MS {
+                return false;
+            }
+            self.unproven_since = None;
+        }
         if agrees {
-            self.0 = now;
+            self.agreed = now;
         }
         agrees
     }
 
-    /// The wall clock if it can be believed, otherwise what the monotonic one makes of the last time it could.
+    /// The wall clock if it can be believed, otherwise what the monotonic one makes of the last time it could; while neither is
+    /// proven the one by which less has expired.
     pub(crate) fn now_ms(&self, now: Instants) -> u64 {
-        if self.0.agrees(now) { now.wall } else { self.0.expected_wall(now.monotonic) }
+        let expected = self.agreed.expected_wall(now.monotonic);
+        match self.unproven_since {
+            _ if self.agreed.agrees(now) => now.wall,
+            Some(_) => now.wall.min(expected),
+            None => expected,
+        }
     }
 }
 
@@ -55,7 +89,8 @@ mod tests {
     use super::*;
 
     const START: u64 = 1_800_000_000_000;
-    const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    const YEAR: u64 = 365 * DAY;
 
     fn at(wall: u64, monotonic: u64) -> Instants {
         Instants { wall: START + wall, monotonic }
@@ -89,12 +124,42 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_by_which_a_store_was_closed_for_long_has_to_agree_for_a_while() {
+        let mut short = Clocks::opened(at(DAY, 0), START);
+        assert!(short.compare(at(DAY, 0)), "a day is nothing to wonder at");
+        // A year it seems, and nobody sets the clock: two minutes later that is what it was.
+        let mut long = Clocks::opened(at(YEAR, 0), START);
+        for (monotonic, believed) in [(0, false), (60_000, false), (119_999, false), (120_000, true), (120_001, true)] {
+            assert_eq!(long.compare(at(YEAR + monotonic, monotonic)), believed, "after {monotonic} ms");
+        }
+        // It is set right after a minute: the time before it counts for nothing, and nobody takes the wrong one for the right one.
+        let mut wrong = Clocks::opened(at(YEAR, 0), START);
+        assert!(!wrong.compare(at(YEAR + 50_000, 50_000)));
+        let right = at(3 * DAY, 60_000);
+        assert_eq!(wrong.now_ms(right), right.wall, "less has expired by it");
+        assert!(!wrong.compare(right));
+        assert_eq!(
+            wrong.now_ms(at(YEAR, 70_000)),
+            START + 3 * DAY + 10_000,
+            "and by that one less than by a jump ahead"
+        );
+        assert!(!wrong.compare(at(3 * DAY + 119_000, 179_000)));
+        assert!(wrong.compare(at(3 * DAY + 120_000, 180_000)));
+        // From here on a jump is one.
+        assert!(!wrong.compare(at(YEAR, 181_000)));
+        assert!(!wrong.compare(at(YEAR + YEAR, 181_000 + YEAR)));
+    }
+
+    #[test]
     fn no_time_is_one_too_many() {
         let mut clocks = Clocks::new(Instants { wall: u64::MAX, monotonic: 0 });
         for now in
             [at(0, u64::MAX), Instants { wall: 0, monotonic: 0 }, Instants { wall: u64::MAX, monotonic: u64::MAX }]
         {
             clocks.compare(now);
+            clocks.now_ms(now);
+            let mut clocks = Clocks::opened(now, 0);
+            clocks.compare(Instants { wall: 0, monotonic: 0 });
             clocks.now_ms(now);
         }
     }

@@ -169,7 +169,7 @@ impl Core {
         let budget = Budget::new(parts.options.memory_bytes.min(journal_bytes / 2));
         budget.used.store(parts.pending_bytes, Ordering::Release);
         budget.framed.store(parts.pending_bytes, Ordering::Release);
-        let clocks = Mutex::new(Clocks::new(instants(&parts.env)));
+        let clocks = Mutex::new(Clocks::opened(instants(&parts.env), parts.stamp_ms));
         let health = HealthCell::default();
         health.set(parts.health);
         let core = Core {

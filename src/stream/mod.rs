@@ -54,7 +54,8 @@ pub use consumer::{Consumer, ConsumerStatus};
 pub(crate) use control_lock::{Births, ControlGuard, ControlLock};
 pub use fan_out::Records;
 pub use group::{
-    ConsumerGroup, GroupOptions, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker, Worker,
+    ConsumerGroup, GroupOptions, OnDamage, ProcessError, RecordBatch, RecordProcessor, ShardProgress, StopWorker,
+    Worker,
 };
 pub use hash_key::{HashKey, HashKeyRange};
 pub use iterator::StartingPosition;

@@ -341,7 +341,13 @@ impl ShardReader {
     pub fn skip_damaged(&mut self) -> Result<u64> {
         loop {
             match self.reader.skip_damaged() {
-                Ok(lost) => return Ok(lost.end - lost.start),
+                Ok(lost) => {
+                    if !lost.is_empty() {
+                        // Its position is behind what was skipped, not behind the last that was read.
+                        self.last = None;
+                    }
+                    return Ok(lost.end - lost.start);
+                }
                 Err(Error::Trimmed { .. }) => self.skip()?,
                 Err(error) => return Err(self.stream.gone(error)),
             }

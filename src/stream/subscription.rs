@@ -340,6 +340,16 @@ impl Subscription {
         }))
     }
 
+    /// After [`Error::Damaged`]: the next event begins with the next record that can be read. Returns how many were skipped.
+    ///
+    /// # Errors
+    /// As [`Subscription::next_event`].
+    pub fn skip_damaged(&mut self) -> Result<u64> {
+        let skipped = self.reader.skip_damaged();
+        self.pass();
+        skipped
+    }
+
     /// Waits, in any async runtime, until [`Subscription::next_event`] with a timeout of zero has something to say. The end of
     /// its lifetime is the caller's to watch.
     ///

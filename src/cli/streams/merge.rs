@@ -52,6 +52,8 @@ pub(crate) struct Merge {
     readers: BTreeMap<ShardId, ShardReader>,
     heads: BinaryHeap<Head>,
     waiting: BTreeMap<ShardId, Record>,
+    skips_damage: bool,
+    skipped: Vec<(Error, u64)>,
 }
 
 impl Merge {
@@ -64,6 +66,8 @@ impl Merge {
             readers: BTreeMap::new(),
             heads: BinaryHeap::new(),
             waiting: BTreeMap::new(),
+            skips_damage: false,
+            skipped: Vec::new(),
         };
         let shards = match (only, start) {
             (Some(shard), _) => vec![stream.shard(shard)?.id],
@@ -86,6 +90,16 @@ impl Merge {
             merge.add(stream, shard, start.position())?;
         }
         Ok(merge)
+    }
+
+    /// Goes on behind records that can't be read; [`Merge::take_skipped`] tells of them.
+    pub(crate) fn skip_damage(&mut self) {
+        self.skips_damage = true;
+    }
+
+    /// What was skipped since the last call: why, and how many records.
+    pub(crate) fn take_skipped(&mut self) -> Vec<(Error, u64)> {
+        std::mem::take(&mut self.skipped)
     }
 
     fn add(&mut self, stream: &Stream, shard: ShardId, position: StartingPosition) -> Result<(), Error> {
@@ -139,7 +153,14 @@ impl Merge {
             // Closed before the last look for a record: then there is none to come.
             let ended = reader.shard_end()?.is_some();
             if let Some(record) = reader.next() {
-                let record = record?;
+                let record = match record {
+                    Err(error @ Error::Damaged { .. }) if self.skips_damage => {
+                        self.skipped.push((error, reader.skip_damaged()?));
+                        shards.push(shard);
+                        continue;
+                    }
+                    other => other?,
+                };
                 self.heads.push(Reverse((record.arrival_ms, shard, record.sequence_number)));
                 self.waiting.insert(shard, record);
                 continue;

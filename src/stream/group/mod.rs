@@ -42,7 +42,7 @@ use super::sequence_number::SequenceNumber;
 use super::shard::ShardId;
 
 use worker::Bell;
-pub use worker::{ProcessError, RecordBatch, RecordProcessor, StopWorker, Worker};
+pub use worker::{OnDamage, ProcessError, RecordBatch, RecordProcessor, StopWorker, Worker};
 
 /// How a consumer group is made and how its workers go about it.
 ///

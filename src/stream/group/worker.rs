@@ -43,6 +43,31 @@ use crate::stream::shard::{ShardId, ShardState};
 /// ```
 pub type ProcessError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a worker does where records of a shard can't be read.
+///
+/// ```
+/// use braidlog::Error;
+/// use braidlog::stream::{OnDamage, ProcessError, RecordBatch, RecordProcessor, ShardId};
+/// struct Forward;
+/// impl RecordProcessor for Forward {
+///     fn process(&mut self, _: &mut RecordBatch<'_>) -> Result<(), ProcessError> {
+///         Ok(())
+///     }
+///     fn damaged(&mut self, shard: ShardId, error: &Error) -> OnDamage {
+///         eprintln!("{shard}: {error}; going on behind it");
+///         OnDamage::Skip
+///     }
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDamage {
+    /// Waits, and tries again after the group's [`retry_after`](super::GroupOptions::retry_after): the files may be put back.
+    #[default]
+    Retry,
+    /// Goes on with the next record that can be read. Nobody gets what is between; a checkpoint behind it covers it.
+    Skip,
+}
+
 /// What a worker does with the records of one shard. A closure that takes a [`RecordBatch`] is one.
 ///
 /// ```
@@ -81,6 +106,13 @@ pub trait RecordProcessor: Send {
     /// The lease went to another worker: nothing more will come, and a checkpoint would be refused.
     fn lease_lost(&mut self, shard: ShardId) {
         let _ = shard;
+    }
+
+    /// Records of the shard can't be read, for bytes on disk are not what was written: what to do about it. `error` says which record
+    /// and where; of the shard nothing else comes until this answers [`OnDamage::Skip`].
+    fn damaged(&mut self, shard: ShardId, error: &Error) -> OnDamage {
+        let _ = (shard, error);
+        OnDamage::Retry
     }
 
     /// [`RecordProcessor::process`] or [`RecordProcessor::shard_ended`] failed, or a checkpoint did.
@@ -700,7 +732,9 @@ impl<P: RecordProcessor, F: FnMut(ShardId) -> P> Worker<P, F> {
             Err(error @ (Error::Closed | Error::Stopped { .. })) => return Err(error),
             Err(error) => {
                 stream.state.check_alive()?;
-                if matches!(error, Error::ResourceNotFound { .. }) {
+                if matches!(error, Error::Damaged { .. }) && held.processor.damaged(shard, &error) == OnDamage::Skip {
+                    held.reader(stream).and_then(ShardReader::skip_damaged)?;
+                } else if matches!(error, Error::ResourceNotFound { .. }) {
                     // Its last record expired, and the shard went with it.
                     self.lose(shard);
                 } else {
