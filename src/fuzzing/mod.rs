@@ -4,6 +4,8 @@
 //! input is a list of *edits*, they are made to a small valid store; its first byte says whether the checksums are put right
 //! again afterwards, so that forged content gets past the first door.
 
+mod checksums;
+mod edits;
 mod streams;
 #[cfg(feature = "server")]
 mod wire;
@@ -22,9 +24,9 @@ use crate::format::checksum::Salt;
 use crate::format::index::{IndexEntry, SegmentIndex};
 use crate::format::journal;
 use crate::format::manifest::{LogRow, ManifestHeader, Root, SegmentRow, decode_page, encode_page, skim_page};
-use crate::format::segment::{BULK_ALIGNMENT, SegmentHeader};
+use crate::format::segment::SegmentHeader;
 use crate::format::store::StoreFile;
-use crate::id::{LogId, SegmentId, StoreId};
+use crate::id::{SegmentId, StoreId};
 use crate::journal::{FramePlace, Verdict, plan, survey};
 use crate::log::StartAt;
 use crate::manifest::Manifest;
@@ -33,6 +35,9 @@ use crate::options::{Durability, LogOptions, ReadMode, StoreOptions};
 use crate::segment::scan_tail;
 use crate::transaction::Transaction;
 
+pub use checksums::fix_checksums;
+use checksums::{fix_batch, fix_index};
+use edits::{Input, edit};
 pub use streams::{
     deaggregate, example_aggregated, sample_agent_rows, sample_lease_rows, sample_rows, stream_rows, stream_tokens,
 };
@@ -242,309 +247,6 @@ pub fn read_all(store: &ManualStore) -> Result<Contents> {
         contents.insert(name, (log.id().as_u64(), records, ended));
     }
     Ok(contents)
-}
-
-// Checksums.
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
-    if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = value.to_le_bytes();
-    }
-}
-
-/// Puts the sum of `bytes[range]` to `at`, if there are so many bytes.
-fn sum(bytes: &mut [u8], range: std::ops::Range<usize>, at: usize, salt: Salt) -> Option<u32> {
-    let sum = salt.checksum(bytes.get(range)?);
-    put_u32(bytes, at, sum);
-    Some(sum)
-}
-
-/// Puts a batch's checksums right; its length with padding.
-fn fix_batch(bytes: &mut [u8], salt: Salt) -> Option<usize> {
-    let length = u32_at(bytes, 8)? as usize;
-    if bytes.get(40..42)? != b"Bb" {
-        return None;
-    }
-    sum(bytes, batch::HEADER_BYTES..batch::HEADER_BYTES.checked_add(length)?, 4, salt);
-    sum(bytes, 4..batch::HEADER_BYTES, 0, salt);
-    (batch::HEADER_BYTES + length).checked_next_multiple_of(8)
-}
-
-fn fix_segment(bytes: &mut [u8]) -> Option<()> {
-    let origin = StoreId(*bytes.get(8..)?.first_chunk()?);
-    let (log, segment) = (LogId(u64_at(bytes, 24)?), SegmentId(u64_at(bytes, 32)?));
-    sum(bytes, 0..60, 60, Salt::segment(origin, segment));
-    let mut at = 64;
-    if log == LogId(0) {
-        // A pack: each piece is like a segment of its own.
-        while let Some(length) = u64_at(bytes, at + 48).filter(|length| *length >= 64) {
-            let end = (at as u64).saturating_add(length).min(bytes.len() as u64) as usize;
-            fix_segment(bytes.get_mut(at..end)?);
-            at = end;
-        }
-        return Some(());
-    }
-    while at < bytes.len() {
-        at = match fix_batch(&mut bytes[at..], Salt::batches(origin, log)) {
-            Some(length) => at.checked_add(length)?,
-            None => (at + 1).next_multiple_of(BULK_ALIGNMENT as usize),
-        };
-    }
-    Some(())
-}
-
-fn fix_index(bytes: &mut [u8], origin: StoreId) -> Option<()> {
-    let salt = Salt::segment(origin, SegmentId(u64_at(bytes, 8)?));
-    sum(bytes, 64..bytes.len(), 44, salt);
-    sum(bytes, 0..60, 60, salt);
-    Some(())
-}
-
-/// Positions of frames: number, file, offset.
-fn frames(files: &[(String, Vec<u8>)]) -> Vec<(u64, usize, usize)> {
-    let mut found = Vec::new();
-    for (file, (_, bytes)) in files.iter().enumerate() {
-        for at in (0..bytes.len()).step_by(journal::FRAME_ALIGNMENT) {
-            if journal::looks_like_frame(&bytes[at..]) {
-                found.extend(u64_at(bytes, at + 8).map(|number| (number, file, at)));
-            }
-        }
-    }
-    found.sort_unstable();
-    found
-}
-
-fn fix_frame(bytes: &mut [u8], origin: StoreId) -> Option<u32> {
-    let salt = Salt::frames(origin, u64_at(bytes, 16)?);
-    let entries = u32_at(bytes, 44)? as usize;
-    let end = entries.checked_mul(journal::ENTRY_BYTES)?.checked_add(journal::HEADER_BYTES)?;
-    let mut payload = end;
-    for entry in (journal::HEADER_BYTES..end.min(bytes.len())).step_by(journal::ENTRY_BYTES) {
-        let (kind, length) = (*bytes.get(entry)?, u32_at(bytes, entry + 4)? as usize);
-        let log = LogId(u64_at(bytes, entry + 8)?);
-        let upto = payload.checked_add(length)?;
-        if kind == journal::EntryKind::Batch as u8 {
-            fix_batch(bytes.get_mut(payload..upto)?, Salt::batches(origin, log));
-            let header = u32_at(bytes, payload)?;
-            put_u32(bytes, entry + 28, header);
-        } else {
-            sum(bytes, payload..upto, entry + 28, salt)?;
-        }
-        payload = payload.checked_add(length.next_multiple_of(8))?;
-    }
-    sum(bytes, 4..end, 0, salt)
-}
-
-fn fix_journal(files: &mut [(String, Vec<u8>)], origin: StoreId) {
-    let mut renamed: BTreeMap<u32, u32> = BTreeMap::new();
-    for (_, file, at) in frames(files) {
-        let bytes = &mut files[file].1[at..];
-        // The chain follows a frame whose checksum changed.
-        if let Some(now) = u32_at(bytes, 32).and_then(|previous| renamed.get(&previous).copied()) {
-            put_u32(bytes, 32, now);
-        }
-        let before = u32_at(bytes, 0);
-        if let (Some(before), Some(now)) = (before, fix_frame(bytes, origin))
-            && before != now
-        {
-            renamed.insert(before, now);
-        }
-    }
-}
-
-fn fix_manifest(tree: &mut Tree, path: &str) -> Option<()> {
-    let bytes = tree.get(path)?;
-    let origin = StoreId(*bytes.get(8..)?.first_chunk()?);
-    let number = u64_at(bytes, 24)?;
-    let (root, length) = (usize::try_from(u64_at(bytes, 32)?).ok()?, u32_at(bytes, 40)? as usize);
-    let end = root.checked_add(length)?;
-    // The pages stand last in a root. One beyond the file's end has no checksum; the header has one all the same.
-    let parsed = Root::decode(bytes.get(root..end).unwrap_or_default());
-    let pages = parsed.map(|root| root.pages).unwrap_or_default();
-    let page_bytes = 30;
-    let first = end.saturating_sub(pages.len() * page_bytes);
-    let mut sums = Vec::new();
-    for (i, page) in pages.iter().enumerate() {
-        let (file, position) = (tree.get(&crate::manifest::manifest_path(page.manifest)), page.position as usize);
-        let bytes = file.and_then(|file| file.get(position..position.checked_add(page.bytes as usize)?));
-        let salt = Salt::manifest(origin, page.manifest);
-        sums.extend(bytes.map(|bytes| (first + i * page_bytes + 22, salt.checksum(bytes))));
-    }
-    let bytes = tree.get_mut(path)?;
-    for (at, sum) in sums {
-        put_u32(bytes, at, sum);
-    }
-    let salt = Salt::manifest(origin, number);
-    sum(bytes, root..end, 44, salt);
-    sum(bytes, 0..60, 60, salt);
-    Some(())
-}
-
-/// Makes every checksum that can be found right for what it covers.
-pub fn fix_checksums(tree: &mut Tree) {
-    if let Some(store) = tree.get_mut("STORE") {
-        sum(store, 0..68, 68, Salt::STORE);
-    }
-    let origin = tree.get("STORE").and_then(|bytes| Some(StoreId(*bytes.get(32..)?.first_chunk()?)));
-    let origin = origin.unwrap_or(StoreId([0; 16]));
-    let paths: Vec<String> = tree.keys().cloned().collect();
-    for path in paths.iter().filter(|path| path.ends_with(".man")) {
-        fix_manifest(tree, path);
-    }
-    for path in &paths {
-        match tree.get_mut(path) {
-            Some(bytes) if path.ends_with(".seg") => drop(fix_segment(bytes)),
-            Some(bytes) if path.ends_with(".idx") => drop(fix_index(bytes, origin)),
-            _ => {}
-        }
-    }
-    let names: Vec<&String> = paths.iter().filter(|path| path.ends_with(".jnl")).collect();
-    let mut files: Vec<_> = names.iter().filter_map(|path| tree.remove_entry(*path)).collect();
-    fix_journal(&mut files, origin);
-    tree.extend(files);
-}
-
-// Edits.
-
-/// Bytes of a fuzzer, taken off the front; zeros once they are used up.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn bytes(&mut self, n: usize) -> &'a [u8] {
-        let (head, tail) = self.0.split_at(n.min(self.0.len()));
-        self.0 = tail;
-        head
-    }
-
-    fn u8(&mut self) -> u8 {
-        self.bytes(1).first().copied().unwrap_or(0)
-    }
-
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(std::array::from_fn(|_| self.u8()))
-    }
-
-    fn u16(&mut self) -> u16 {
-        u16::from(self.u8()) | u16::from(self.u8()) << 8
-    }
-}
-
-const EDITS_MAX: usize = 64;
-const FILE_BYTES_MAX: usize = 256 << 10;
-
-/// Numbers at which something may give way.
-const EDGES: [u64; 16] = [
-    0,
-    1,
-    2,
-    63,
-    4095,
-    4096,
-    u16::MAX as u64,
-    1 << 31,
-    u32::MAX as u64,
-    1 << 32,
-    (1 << 48) - 1,
-    1 << 62,
-    i64::MAX as u64,
-    u64::MAX - (1 << 20),
-    u64::MAX - 1,
-    u64::MAX,
-];
-
-/// A path whose last part may be another one that reads as a number too.
-fn misspelt(path: &str, how: u8) -> String {
-    let Some((folder, name)) = path.rsplit_once('/') else { return path.to_owned() };
-    let Some((stem, suffix)) = name.split_once('.') else { return path.to_owned() };
-    let stem = match how {
-        1 => stem.trim_start_matches('0').to_owned(),
-        2 => stem.to_uppercase(),
-        3 => "f".repeat(16),
-        _ => stem.to_owned(),
-    };
-    format!("{folder}/{stem}.{suffix}")
-}
-
-/// Makes the edits that `input` describes to some files of a tree.
-fn edit(tree: &mut Tree, input: &mut Input<'_>, suffix: &str) {
-    let paths: Vec<String> = tree.keys().filter(|path| path.ends_with(suffix)).cloned().collect();
-    if paths.is_empty() {
-        return;
-    }
-    for _ in 0..EDITS_MAX {
-        if input.0.is_empty() {
-            return;
-        }
-        let op = input.u8();
-        let path = &paths[usize::from(input.u8()) % paths.len()];
-        let other = &paths[usize::from(op >> 4) % paths.len()];
-        let at = usize::from(input.u16());
-        let source = tree.get(other).cloned().unwrap_or_default();
-        let Some(bytes) = tree.get_mut(path) else { continue };
-        let at = if bytes.is_empty() { 0 } else { at % bytes.len() };
-        match op & 15 {
-            0..=3 => {
-                let n = 1 + usize::from(input.u8() % 32);
-                for (place, new) in bytes[at..].iter_mut().zip(input.bytes(n)) {
-                    *place = *new;
-                }
-            }
-            4 => {
-                if let Some(place) = bytes.get_mut(at) {
-                    *place ^= 1 << (input.u8() & 7);
-                }
-            }
-            5 => bytes.truncate(at),
-            6 => {
-                let n = 1 + usize::from(input.u16()) % 8192;
-                bytes.resize((bytes.len() + n).min(FILE_BYTES_MAX), input.u8());
-            }
-            7 => bytes[at..].iter_mut().take(512).for_each(|byte| *byte = 0),
-            8 | 9 => {
-                // A piece of another file, or of this one.
-                let (from, n) = (usize::from(input.u16()), usize::from(input.u16()));
-                let from = from.min(source.len());
-                let piece = &source[from..(from + n).min(source.len())];
-                let n = piece.len().min(FILE_BYTES_MAX - at.min(FILE_BYTES_MAX));
-                if bytes.len() < at + n {
-                    bytes.resize(at + n, 0);
-                }
-                bytes[at..at + n].copy_from_slice(&piece[..n]);
-            }
-            10 => drop(tree.remove(path)),
-            11 => {
-                // The same file once more, under a name close by: one that we give, or one that only reads like it.
-                let how = input.u8();
-                let stem = 2 + usize::from(how % 6);
-                if let Some(dot) = path.rfind('.').filter(|dot| *dot > stem) {
-                    let mut name = path.clone().into_bytes();
-                    name[dot - 1 - stem % 3] = b"0123456789abcdef"[usize::from(input.u8() % 16)];
-                    let copy = bytes.clone();
-                    if let Ok(name) = String::from_utf8(name) {
-                        tree.insert(misspelt(&name, how / 6 % 4), copy);
-                    }
-                }
-            }
-            12 | 13 => {
-                let value = EDGES[usize::from(input.u8() % 16)];
-                if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) {
-                    *place = value.to_le_bytes();
-                }
-            }
-            _ => {
-                let value = EDGES[usize::from(input.u8() % 16)] as u32;
-                put_u32(bytes, at, value);
-            }
-        }
-    }
 }
 
 /// The small stores, what was ever written to them, and the root of the unclean one.
@@ -896,7 +598,9 @@ pub const TARGETS: &[Target] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::checksums::{put_u32, u64_at};
     use super::*;
+    use crate::id::LogId;
     use proptest::prelude::*;
 
     #[test]

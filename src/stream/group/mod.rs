@@ -17,6 +17,7 @@
 //!    for some: whoever has not done so within the failover time is not waited for.
 
 mod balance;
+mod processor;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -41,8 +42,9 @@ use super::reshard::Plan;
 use super::sequence_number::SequenceNumber;
 use super::shard::ShardId;
 
+pub use processor::{OnDamage, ProcessError, RecordBatch, RecordProcessor};
 use worker::Bell;
-pub use worker::{OnDamage, ProcessError, RecordBatch, RecordProcessor, StopWorker, Worker};
+pub use worker::{StopWorker, Worker};
 
 /// How a consumer group is made and how its workers go about it.
 ///
