@@ -573,7 +573,7 @@ fn retention(plan: &Plan) -> Result<Vec<Row>> {
             let dir = support::scratch(&plan.dir)?;
             let options = StoreOptions::new().retention_interval(Duration::from_millis(plan.sized(10, 250, 250, 500)));
             let store = Store::open_with(dir.path().join("store"), options)?;
-            let kept = LogOptions::new().retention_bytes(retain.then_some(segment_bytes * 2));
+            let kept = LogOptions::new().retention_bytes(retain.then_some(segment_bytes));
             let beside =
                 store.create_log("beside", kept.durability(Durability::Buffered).segment_bytes_max(segment_bytes))?;
             let log = store.create_log("log", LogOptions::new())?;

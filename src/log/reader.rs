@@ -202,7 +202,8 @@ pub(crate) enum Bound {
 /// Reads a log forward. Cheap to make; any number of them cost the writer nothing.
 ///
 /// As an iterator it yields records up to the high watermark and then ends; more may come later, see [`Reader::wait`].
-/// Records that were trimmed under it are an error, once, with the way on in [`Reader::skip_trimmed`].
+/// Records that were trimmed under it are an error, once, with the way on in [`Reader::skip_trimmed`]; records that can't be read any
+/// more are one as well, and [`Reader::skip_damaged`] goes on behind them.
 ///
 /// [`Reader::read`] and [`Reader::next_batch`] look at what may be read each time they are called. An iterator has fetched a whole
 /// batch, at most 32 KiB of small records, and yields the rest of it with a look at less: a trim or a deletion ends it at the next
