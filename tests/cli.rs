@@ -741,6 +741,18 @@ fn demo_reads_back_what_it_put_in() {
 }
 
 #[test]
+fn bench_that_is_interrupted_leaves_nothing() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let (here, bench) = (dir.display().to_string(), || folders(dir, "braidlog-bench-"));
+    let child = place.command(&["bench", "append", "--seconds", "60", "--dir", &here]).spawn().unwrap();
+    until(|| bench().iter().any(|folder| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some())));
+    signal(&child, "INT");
+    assert_eq!(wait(child).status.signal(), Some(2));
+    assert!(bench().is_empty());
+}
+
+#[test]
 fn demo_that_is_interrupted_leaves_nothing_and_one_that_is_killed_what_the_next_removes() {
     let place = Place::new();
     let file = place.file("log", &b"2026-11-20 status installed thing\n".repeat(2_000_000));

@@ -110,6 +110,19 @@ impl Shared {
     }
 }
 
+/// From now on a signal ends the process as ever, but first this is done: for a command that has nothing to say of how far it got.
+pub(crate) fn before_the_end(clean_up: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(Failure::io("listen for signals"))?;
+    let end = move || {
+        if let Some(signal) = signals.forever().next() {
+            clean_up();
+            end_by(signal);
+        }
+    };
+    std::thread::Builder::new().spawn(end).map_err(Failure::io("start a thread"))?;
+    Ok(())
+}
+
 /// Ends the process as the signal does where nobody listens for it.
 pub(crate) fn end_by(signal: i32) {
     let _ = signal_hook::low_level::emulate_default_handler(signal);

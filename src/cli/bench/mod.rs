@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub(crate) use latency::{Latency, Percentiles};
 
+use super::interrupt::before_the_end;
 use super::scratch::Scratch;
 use super::units::{parse_bytes, parse_duration};
 use super::{Context, Failure};
@@ -109,6 +110,11 @@ fn place(common: &Common, bytes: u64) -> Result<Scratch, Failure> {
             "{dir} has {there} left and this takes up to {wanted}; see --bytes and --dir"
         )));
     }
+    let path = scratch.path().to_owned();
+    before_the_end(move || {
+        // Whoever is measured may make a file meanwhile.
+        let _ = (0..100).find(|_| std::fs::remove_dir_all(&path).is_ok() || !path.exists());
+    })?;
     Ok(scratch)
 }
 
