@@ -92,6 +92,7 @@ mod metrics;
 mod options;
 mod record;
 mod recovery;
+mod scrub;
 mod segment;
 #[cfg(feature = "server")]
 pub mod server;
@@ -117,6 +118,7 @@ pub use log::{Batch, Floor, Log, LogInfo, Reader, Record, StartAt};
 pub use metrics::{Health, Stats};
 pub use options::{DiskChoice, Durability, LogOptions, ReadMode, StoreOptions};
 pub use recovery::OpenReport;
+pub use scrub::ScrubFinding;
 pub use snapshot::Snapshot;
 pub use store::Store;
 pub use ticket::{Appended, Pending, Ticket};

@@ -198,6 +198,15 @@ counters! {
     retention_held,
     /// Bytes of segments and journal files.
     store_bytes,
+    /// Bytes that the scrub read from the device and found, or did not find, to be what was written.
+    scrub_bytes,
+    /// Times that the scrub got through everything stored, from front to end.
+    scrub_passes,
+    /// When it last got through, in milliseconds since 1970; 0 where it has not since the store was opened.
+    scrub_pass_ended_ms,
+    /// Damaged places that the scrub came to; one that stays counts with each pass. [`Store::scrub_findings`](crate::Store::scrub_findings)
+    /// has the places.
+    scrub_damage,
 }
 
 impl Stats {

@@ -14,6 +14,7 @@ use crate::log::{Log, LogState};
 use crate::metrics::{Health, Stats};
 use crate::options::{LogOptions, ReadMode, StoreOptions, check_name, check_not_internal};
 use crate::recovery::{self, OpenReport};
+use crate::scrub::ScrubFinding;
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Condvar, Mutex, Ordering};
 use crate::ticket::{Pending, Turn};
@@ -437,6 +438,38 @@ impl Store {
     /// ```
     pub fn on_health(&self, callback: impl Fn(&Health) + Send + Sync + 'static) {
         self.life.core.health.subscribe(Arc::new(callback));
+    }
+
+    /// The damaged places that the scrub found, the newest last: the last 64 since the store was opened, less those that a later pass
+    /// over everything did not find again. A place costs the records it names and no others; the store goes on.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// for finding in store.scrub_findings() {
+    ///     eprintln!("{finding}"); // file, position, log, records, and what to do
+    /// }
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn scrub_findings(&self) -> Vec<ScrubFinding> {
+        self.life.core.scrub_findings.get()
+    }
+
+    /// Calls `callback` when the scrub comes to a damaged place that is not among those of [`Store::scrub_findings`], from the thread
+    /// that looks after the store. It must not block. A device that fails at many places has it called for each.
+    ///
+    /// ```
+    /// # fn main() -> braidlog::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = braidlog::Store::open(dir.path())?;
+    /// store.on_scrub_finding(|finding| eprintln!("{finding}"));
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn on_scrub_finding(&self, callback: impl Fn(&ScrubFinding) + Send + Sync + 'static) {
+        self.life.core.scrub_findings.subscribe(Arc::new(callback));
     }
 
     /// Takes the wall clock as it is after it jumped: retention, held back until now, goes on by it.

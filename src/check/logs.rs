@@ -267,6 +267,8 @@ fn inspect_segment(
                 .advice("Harmless: nothing reads it. Watch the device it lies on."),
         ),
         Event::Read(bytes) => ins.verified(bytes),
+        Event::At(_) => {}
+        Event::Searched { .. } => ins.verified(0),
     });
     state.arrival_ms = sum.last_arrival_ms;
     let arrival = (sum.first_arrival_ms.unwrap_or(row.first_arrival_ms), sum.last_arrival_ms);

@@ -119,6 +119,7 @@ fn segment(ins: &mut Inspection<'_>, start: u64, header: &SegmentHeader, salvage
             salvager.batch(&header, bytes);
         }
         Event::Read(bytes) => ins.verified(bytes),
+        Event::Searched { .. } => ins.verified(0),
         _ => {}
     });
 }

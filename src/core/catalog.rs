@@ -1,7 +1,7 @@
 //! Which logs there are: those in use by name and id, the rest in the pages of the manifest until somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use crate::error::{Error, Result};
 use crate::format::manifest::LogRow;
@@ -111,6 +111,36 @@ impl Core {
 
     pub(crate) fn loaded_logs(&self) -> Vec<Arc<LogState>> {
         self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_id.values().cloned().collect()
+    }
+
+    /// The logs in use whose buckets these are. The lock is given up now and then: there may be many.
+    pub(crate) fn loaded_logs_of(&self, buckets: &Range<u16>) -> Vec<Arc<LogState>> {
+        const LOOK_AT: usize = 4096;
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+            let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
+            let mut seen = 0;
+            for (id, log) in catalog.by_id.range(from).take(LOOK_AT) {
+                (seen, after) = (seen + 1, Some(*id));
+                if buckets.contains(&id.bucket()) {
+                    found.push(log.clone());
+                }
+            }
+            if seen < LOOK_AT {
+                return found;
+            }
+        }
+    }
+
+    /// The log of this id, if it is in use.
+    pub(crate) fn loaded_log(&self, id: LogId) -> Option<Arc<LogState>> {
+        self.catalog.read().unwrap_or_else(|p| p.into_inner()).by_id.get(&id).cloned()
+    }
+
+    /// Whether it was deleted in this life.
+    pub(crate) fn is_gone(&self, id: LogId) -> bool {
+        self.catalog.read().unwrap_or_else(|p| p.into_inner()).gone.contains(&id)
     }
 
     fn find(&self, name: &str) -> Result<Option<Arc<LogState>>> {

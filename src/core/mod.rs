@@ -21,6 +21,7 @@ use crate::log::LogState;
 use crate::manifest::{Changes, Manifest};
 use crate::metrics::{Counters, Health, HealthCell, LatencyBuckets};
 use crate::options::StoreOptions;
+use crate::scrub::ScrubFindings;
 use crate::segment::{Segment, SegmentFiles};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLock, give_way};
 use crate::ticket::{Pending, Slot, Turn};
@@ -72,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) buffers: BufferPool,
     pub(crate) health: HealthCell,
     pub(crate) counters: Counters,
+    pub(crate) scrub_findings: ScrubFindings,
     pub(crate) latency: LatencyBuckets,
     /// Held while the marks of one frame move.
     pub(crate) publishing: Mutex<()>,
@@ -192,6 +194,7 @@ impl Core {
             buffers: BufferPool::default(),
             health,
             counters: Counters::default(),
+            scrub_findings: ScrubFindings::default(),
             latency: LatencyBuckets::default(),
             publishing: Mutex::default(),
             next_log: AtomicU64::new(parts.next_log),

@@ -49,7 +49,8 @@ pub enum Access {
     /// A file that must not exist yet, for reading and cached writing.
     CreateNew,
     /// An existing file, for writes that bypass the page cache where the file system can: the journal and bulk data.
-    /// Buffers, offsets and lengths are then multiples of [`super::BLOCK`].
+    /// Buffers, offsets and lengths are then multiples of [`super::BLOCK`]. And for reads of what the device has, of any length
+    /// from anywhere: one that refuses those with `ErrorKind::InvalidInput` or `Unsupported` is read through the cache.
     Direct,
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Access, DirEntry, Disk, DiskFile};
-use crate::error::is_no_space;
+use crate::error::{is_no_descriptor, is_no_space};
 
 /// Behind a name that is being made anew.
 const ASIDE: &str = ".renewed";
@@ -75,6 +75,14 @@ pub(crate) fn open(disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn DiskFile>>
             .find(|found| !matches!(found, Err(error) if error.kind() == io::ErrorKind::NotFound))
             .unwrap_or(Err(error))
     })
+}
+
+/// As [`open`], to read from the device itself what the page cache has, too, where the file system can.
+pub(crate) fn open_past_cache(disk: &dyn Disk, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+    match disk.open(path, Access::Direct) {
+        Err(error) if !is_no_descriptor(error.raw_os_error()) => open(disk, path),
+        opened => opened,
+    }
 }
 
 /// The largest number that a name of ours has: no life gets there, and whatever counts on from a name does not run over.

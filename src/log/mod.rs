@@ -239,6 +239,15 @@ impl LogState {
         row
     }
 
+    /// Its segments that have records, each with whether nothing of it waits in the page cache to be written. What is being written
+    /// stands still while they are taken, so each ends where a batch does.
+    pub(crate) fn stored(&self) -> Vec<(SegmentRow, bool)> {
+        let writer = self.writer.lock();
+        let view = self.view.read().unwrap_or_else(|p| p.into_inner());
+        let stored = view.segments.iter().filter(|segment| !segment.is_empty());
+        stored.map(|segment| (segment.row(), writer.is_settled(segment))).collect()
+    }
+
     /// Readable and durable up to here: the number after the last such record.
     pub(crate) fn high(&self) -> SequenceNumber {
         self.high.load(Ordering::SeqCst)

@@ -47,6 +47,15 @@ pub(crate) struct Known {
     pub(crate) damage: Option<Error>,
 }
 
+/// What covers a bucket.
+pub(crate) struct Covering {
+    pub(crate) page: Option<PageRef>,
+    /// What is wrong with one that was set aside for it.
+    pub(crate) set_aside: Option<Error>,
+    /// The first bucket behind it.
+    pub(crate) end: u16,
+}
+
 fn set_aside(page: &PageRef) -> Error {
     Error::damaged(manifest_path(page.manifest), page.position)(Damage::Unreadable)
 }
@@ -98,23 +107,70 @@ fn is_unfinished(disk: &dyn Disk, number: u64) -> bool {
 /// Reads the root of one manifest file.
 pub(crate) fn read_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result<Root> {
     let path = manifest_path(number);
-    let file = open(disk, &path)?;
-    let header = read_range(&*file, &path, 0, HEADER_BYTES)?;
-    let header = ManifestHeader::parse(&header).map_err(Error::damaged(&path, 0))?;
+    root_in(&*open(disk, &path)?, &path, origin, number)
+}
+
+fn root_in(file: &dyn DiskFile, path: &str, origin: StoreId, number: u64) -> Result<Root> {
+    let header = read_range(file, path, 0, HEADER_BYTES)?;
+    let header = ManifestHeader::parse(&header).map_err(Error::damaged(path, 0))?;
     let at = header.root_position;
     if header.origin != origin || header.number != number {
-        return Err(Error::damaged(&path, 0)(Damage::Misplaced));
+        return Err(Error::damaged(path, 0)(Damage::Misplaced));
     }
     if at.saturating_add(u64::from(header.root_bytes)) > MANIFEST_BYTES_MAX {
-        return Err(Error::damaged(&path, 0)(Damage::Bounds));
+        return Err(Error::damaged(path, 0)(Damage::Bounds));
     }
-    let bytes = read_range(&*file, &path, at, header.root_bytes as usize)?;
+    let bytes = read_range(file, path, at, header.root_bytes as usize)?;
     if Salt::manifest(origin, number).checksum(&bytes) != header.root_checksum {
-        return Err(Error::damaged(&path, at)(Damage::Checksum));
+        return Err(Error::damaged(path, at)(Damage::Checksum));
     }
-    let mut root = Root::decode(&bytes).map_err(Error::damaged(&path, at))?;
+    let mut root = Root::decode(&bytes).map_err(Error::damaged(path, at))?;
     first_page_from_the_first_bucket(&mut root);
     Ok(root)
+}
+
+fn page_in(file: &dyn DiskFile, origin: StoreId, page: &PageRef) -> Result<Vec<u8>> {
+    let path = manifest_path(page.manifest);
+    let bytes = read_range(file, &path, page.position, page.bytes as usize)?;
+    match Salt::manifest(origin, page.manifest).checksum(&bytes) == page.checksum {
+        true => Ok(bytes),
+        false => Err(Error::damaged(&path, page.position)(Damage::Checksum)),
+    }
+}
+
+// What the scrub looks at, by whoever sees to it that the file stays: the manifest's lock is not held while a device is read.
+
+fn open_past_cache(disk: &dyn Disk, number: u64) -> Result<Arc<dyn DiskFile>> {
+    let path = manifest_path(number);
+    names::open_past_cache(disk, &path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::damaged(&path, 0)(Damage::Missing),
+        _ => Error::io("open", &path)(error),
+    })
+}
+
+/// Verifies the root of a manifest, as the device has it: its bytes with the header.
+///
+/// # Errors
+/// It is damaged, each time it is asked for; or could not be looked at.
+pub(crate) fn scrub_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result<u64> {
+    let look = || root_in(&*open_past_cache(disk, number)?, &manifest_path(number), origin, number);
+    let root = look().or_else(|_| look())?;
+    Ok((HEADER_BYTES + root.encode().len()) as u64)
+}
+
+/// Verifies a page, as the device has it.
+///
+/// # Errors
+/// As [`scrub_root`].
+pub(crate) fn scrub_page(disk: &dyn Disk, origin: StoreId, page: &PageRef) -> Result<Vec<LogRow>> {
+    let look = || page_in(&*open_past_cache(disk, page.manifest)?, origin, page);
+    let path = manifest_path(page.manifest);
+    let bytes = look().or_else(|error| match error {
+        // A file system that opens files so may refuse to read them.
+        Error::Io(_) => page_in(&*open(disk, &path)?, origin, page),
+        _ => look(),
+    });
+    decode_page(&bytes?).map_err(Error::damaged(&path, page.position))
 }
 
 /// The first page covers what comes before it, too: an empty one before it may have gone. Wherever a root comes from, this is
@@ -189,19 +245,14 @@ impl Manifest {
 
     /// The bytes of a page, verified.
     fn page_bytes(&self, page: &PageRef) -> Result<Vec<u8>> {
-        let path = manifest_path(page.manifest);
         let mut opened = self.opened.lock();
         let file = match &*opened {
             Some((number, file)) if *number == page.manifest => file.clone(),
-            _ => open(&*self.disk, &path)?,
+            _ => open(&*self.disk, &manifest_path(page.manifest))?,
         };
         *opened = Some((page.manifest, file.clone()));
         drop(opened);
-        let bytes = read_range(&*file, &path, page.position, page.bytes as usize)?;
-        match Salt::manifest(self.origin, page.manifest).checksum(&bytes) == page.checksum {
-            true => Ok(bytes),
-            false => Err(Error::damaged(&path, page.position)(Damage::Checksum)),
-        }
+        page_in(&*file, self.origin, page)
     }
 
     /// The rows of a page, verified.
@@ -252,6 +303,19 @@ impl Manifest {
     /// All rows, a page at a time.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Result<Vec<LogRow>>> + '_ {
         self.root.pages.iter().map(|page| self.rows_of(page))
+    }
+
+    /// The number of the manifest in force.
+    pub(crate) fn in_force(&self) -> Option<u64> {
+        self.previous.last().copied()
+    }
+
+    /// The page that covers a bucket.
+    pub(crate) fn covering(&self, bucket: u16) -> Covering {
+        let after = self.root.pages.partition_point(|page| page.first_bucket <= bucket);
+        let end = self.root.pages.get(after).map_or(LogId::BUCKETS, |next| next.first_bucket);
+        let page = self.page_of(bucket).copied();
+        Covering { set_aside: page.and_then(|page| self.set_aside_for(&page)), page, end }
     }
 
     /// The files removed since this was asked last.

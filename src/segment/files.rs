@@ -354,6 +354,15 @@ impl SegmentFiles {
         packs[at].read(start, len)
     }
 
+    /// A descriptor of its own, to read what the device has: past the page cache where that can be done and `past_cache` asks for it.
+    /// A page that readers have mapped stays in the cache, and one that they have not does not come into it.
+    pub(crate) fn open_to_scrub(&self, id: SegmentId, past_cache: bool) -> io::Result<Arc<dyn DiskFile>> {
+        self.opening(|| match past_cache {
+            true => names::open_past_cache(&*self.disk, &segment_path(id)),
+            false => names::open(&*self.disk, &segment_path(id)),
+        })
+    }
+
     /// Bytes of the file of a pack.
     pub(crate) fn pack_bytes(&self, id: SegmentId) -> io::Result<u64> {
         self.opening(|| self.disk.open(&segment_path(id), Access::Read))?.len()

@@ -103,13 +103,14 @@ impl Segment {
     ) -> Option<(u64, BatchHeader)> {
         let row = self.row();
         let mut found = None;
-        let _: ControlFlow<()> = walk_from(&*open.file, row.bytes, self.salt, &row, at, &mut |event| match event {
-            Event::Batch { position, header, .. } if wanted(&header) => {
-                found = Some((position, header));
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        });
+        let _: ControlFlow<()> =
+            walk_from(&*open.file, row.bytes, self.salt, &row, at, None, &mut |event| match event {
+                Event::Batch { position, header, .. } if wanted(&header) => {
+                    found = Some((position, header));
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            });
         found
     }
 

@@ -29,6 +29,10 @@ pub(crate) enum Event<'a> {
     Dirt { position: u64 },
     /// So many more bytes were read.
     Read(u64),
+    /// The walk comes to this place, and could be begun there.
+    At(From),
+    /// Up to here nothing was found behind damage that began where the walk last came to.
+    Searched { upto: u64 },
 }
 
 /// Where a walk begins: at a batch, or at padding before one.
@@ -61,20 +65,23 @@ pub(crate) fn walk(
         ControlFlow::Continue(())
     };
     let window = Window { file, limit: row.bytes.min(file_len), start: 0, bytes: Vec::new() };
-    let _: ControlFlow<()> = Walk { window, salt, row, open_ended, each: &mut each }.run(file_len, From::front(row));
+    let _: ControlFlow<()> =
+        Walk { window, salt, row, open_ended, each: &mut each }.run(file_len, From::front(row), None);
 }
 
-/// Walks the batches of the segment `row` describes from somewhere in it, until `each` has enough.
+/// Walks the batches of the segment `row` describes from somewhere in it, until `each` has enough. One that had enough can be gone on
+/// with: from where it last came to, and, if that was damage whose end was being looked for, from where it had `searched` up to.
 pub(crate) fn walk_from(
     file: &dyn DiskFile,
     file_len: u64,
     salt: Salt,
     row: &SegmentRow,
     from: From,
+    searched: Option<u64>,
     each: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let window = Window { file, limit: row.bytes.min(file_len), start: 0, bytes: Vec::new() };
-    Walk { window, salt, row, open_ended: false, each }.run(file_len, from)
+    Walk { window, salt, row, open_ended: false, each }.run(file_len, from, searched)
 }
 
 struct Walk<'a> {
@@ -86,9 +93,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&mut self, file_len: u64, from: From) -> ControlFlow<()> {
+    fn run(&mut self, file_len: u64, from: From, searched: Option<u64>) -> ControlFlow<()> {
         let limit = self.window.limit;
         let From { mut position, mut next } = from;
+        if let Some(searched) = searched {
+            let what = self.header(position, next).err().unwrap_or(Damage::Missing);
+            let Some(behind) = self.over_damage(from, what, searched)? else { return ControlFlow::Continue(()) };
+            (position, next) = (behind.position, behind.next);
+        }
         let mut told = position;
         // Where what passes for padding begins, until the batch behind it is found to be the next one: a header that became zeros
         // looks like that, and batches come before the boundary.
@@ -96,13 +108,16 @@ impl Walk<'_> {
         loop {
             if position >= limit {
                 let Some(from) = padded.take().filter(|_| next < self.row.end && !self.open_ended) else { break };
-                let Some((at, header)) = self.resync(from, next)? else { break };
+                let Some((at, header)) = self.resync(from + 8, next)? else { break };
                 self.damaged(from, at, Damage::Missing, next..header.first)?;
                 (position, next) = (at, header.first);
             }
             if position.saturating_sub(told) >= WINDOW_BYTES as u64 {
                 (self.each)(Event::Read(position - told))?;
                 told = position;
+            }
+            if padded.is_none() {
+                (self.each)(Event::At(From { position, next }))?;
             }
             if let Some(boundary) = self.padding(position) {
                 self.zeros(position, boundary)?;
@@ -136,17 +151,9 @@ impl Walk<'_> {
                 other => {
                     let what = other.err().unwrap_or(Damage::Missing);
                     position = padded.take().unwrap_or(position);
-                    let found = self.resync(position, next)?;
-                    let (upto, first) = match found {
-                        Some((at, header)) => (at, header.first),
-                        None => (limit, self.row.end),
-                    };
-                    if self.open_ended && found.is_none() {
-                        break;
-                    }
-                    self.damaged(position, upto, what, next..first)?;
-                    next = first;
-                    position = upto;
+                    let damaged = From { position, next };
+                    let Some(behind) = self.over_damage(damaged, what, position + 8)? else { break };
+                    (position, next) = (behind.position, behind.next);
                 }
             }
         }
@@ -158,6 +165,20 @@ impl Walk<'_> {
             self.damaged(limit, self.row.bytes, Damage::Short, next..next)?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// Where the walk goes on behind damage that was searched up to `searched`; `None` where that is the end.
+    fn over_damage(&mut self, from: From, what: Damage, searched: u64) -> ControlFlow<(), Option<From>> {
+        let found = self.resync(searched, from.next)?;
+        if self.open_ended && found.is_none() {
+            return ControlFlow::Continue(None);
+        }
+        let behind = match found {
+            Some((position, header)) => From { position, next: header.first },
+            None => From { position: self.window.limit, next: self.row.end },
+        };
+        self.damaged(from.position, behind.position, what, from.next..behind.next)?;
+        ControlFlow::Continue(Some(behind))
     }
 
     fn damaged(&mut self, position: u64, upto: u64, what: Damage, lost: Range<SequenceNumber>) -> ControlFlow<()> {
@@ -209,15 +230,14 @@ impl Walk<'_> {
         ControlFlow::Continue(())
     }
 
-    /// The next place behind `from` where a whole batch verifies.
-    fn resync(&mut self, from: u64, next: SequenceNumber) -> ControlFlow<(), Option<(u64, BatchHeader)>> {
+    /// The next place from `position` on where a whole batch verifies.
+    fn resync(&mut self, mut position: u64, next: SequenceNumber) -> ControlFlow<(), Option<(u64, BatchHeader)>> {
         let limit = self.window.limit;
-        let mut position = from + 8;
-        let mut told = from;
+        let mut told = position;
         while position + HEADER_BYTES as u64 <= limit {
             if position - told >= WINDOW_BYTES as u64 {
                 // The caller tells of these bytes by position; this keeps a long search from looking like a hang.
-                (self.each)(Event::Read(0))?;
+                (self.each)(Event::Searched { upto: position })?;
                 told = position;
             }
             match self.window.get(position, HEADER_BYTES) {

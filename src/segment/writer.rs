@@ -308,6 +308,12 @@ impl SegmentWriter {
         self.active.as_ref().is_some_and(|active| active.segment.id == segment.id)
     }
 
+    /// Whether nothing more comes to this segment, and all it has is on stable storage.
+    pub(crate) fn is_settled(&self, segment: &Arc<Segment>) -> bool {
+        let unsynced = self.unsynced.iter().chain(&self.syncing).any(|unsynced| unsynced.segment.id == segment.id);
+        !unsynced && !self.is_active(segment)
+    }
+
     /// The active segment with room for `len` more bytes whose first record is `first`; a new one if need be.
     fn room(
         &mut self,

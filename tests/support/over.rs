@@ -7,23 +7,38 @@ use braidlog::env::sim::SimDisk;
 use braidlog::env::{Access, DirEntry, Disk, DiskFile, DiskKind, DiskLock, LockMode, Space, WriteQueue};
 
 type OnOpen = dyn Fn(&str, Access) + Send + Sync;
+type OnFile = dyn Fn(&str, Arc<dyn DiskFile>) -> Arc<dyn DiskFile> + Send + Sync;
 type OnQueue = dyn Fn(Box<dyn WriteQueue>) -> Box<dyn WriteQueue> + Send + Sync;
 
 /// Everything else is the disk's below.
 pub struct Over {
     disk: SimDisk,
     on_open: Box<OnOpen>,
+    on_file: Box<OnFile>,
     on_queue: Box<OnQueue>,
 }
 
 impl Over {
     pub fn new(disk: SimDisk) -> Over {
-        Over { disk, on_open: Box::new(|_, _| ()), on_queue: Box::new(|queue| queue) }
+        Over {
+            disk,
+            on_open: Box::new(|_, _| ()),
+            on_file: Box::new(|_, file| file),
+            on_queue: Box::new(|queue| queue),
+        }
     }
 
     /// Has this called before a file is opened.
     pub fn on_open(self, on_open: impl Fn(&str, Access) + Send + Sync + 'static) -> Over {
         Over { on_open: Box::new(on_open), ..self }
+    }
+
+    /// Has this called with each file that is opened, for the one to use in its place.
+    pub fn on_file(
+        self,
+        on_file: impl Fn(&str, Arc<dyn DiskFile>) -> Arc<dyn DiskFile> + Send + Sync + 'static,
+    ) -> Over {
+        Over { on_file: Box::new(on_file), ..self }
     }
 
     /// Has writes go through the queue that this makes of the one below.
@@ -54,7 +69,7 @@ impl Disk for Over {
 
     fn open(&self, path: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         (self.on_open)(path, access);
-        self.disk.open(path, access)
+        Ok((self.on_file)(path, self.disk.open(path, access)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

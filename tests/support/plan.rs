@@ -1,5 +1,7 @@
 //! One long random history, whole from its seed.
 
+use std::time::Duration;
+
 use braidlog::ReadMode;
 use braidlog::env::sim::{Crash, Profile, SimDisk, Tape};
 
@@ -44,6 +46,8 @@ impl Plan {
     fn go(&self, disk: &SimDisk, tape: &Tape, history: &mut Vec<String>) -> Verdict<u64> {
         let mut states = 0;
         let options = if self.packs { packing(self.mode) } else { small(self.mode) };
+        // The shortest there is: whatever a history does, the scrub must not take it for damage.
+        let options = options.scrub_period(Some(Duration::from_secs(60)));
         let mut run = Run::create(disk.clone(), options)?;
         run.create_logs()?;
         for at in 0..self.ops {

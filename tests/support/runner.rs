@@ -275,6 +275,8 @@ impl Run {
     fn upkeep(&mut self) {
         if let Some(store) = &mut self.store {
             store.upkeep_step();
+            let told = store.store().scrub_findings();
+            assert!(told.is_empty() || self.faulty, "the scrub takes for damage what is none: {told:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::limits::LimitArgs;
 use super::log::{Format, Level};
 use super::{Failure, at, read};
-use crate::cli::units::parse_duration;
+use crate::cli::units::{OrNone, parse_duration, parse_duration_or_none};
 use crate::server::{AccessKey, ServerOptions, TlsIdentity};
 use crate::stream::ThroughputLimits;
 
@@ -104,6 +104,9 @@ pub(crate) struct Args {
     /// How long streams are CREATING, UPDATING and DELETING, and consumers likewise [default: they change at once]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) transition_time: Option<Duration>,
+    /// Within this time everything stored is read and verified once; "none" for never [default: 28d; none with --in-memory]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration_or_none)]
+    pub(super) scrub_period: Option<OrNone<Duration>>,
     /// Threads that serve connections
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Args;
 use crate::cli::context::patiently;
 use crate::cli::scratch::Scratch;
+use crate::cli::units::OrNone;
 use crate::cli::{Context, Failure};
 use crate::env::{Env, TestClock};
 use crate::{Engine, EngineOptions, ReadMode, StoreOptions};
@@ -36,8 +37,11 @@ pub(super) fn open(context: &Context, args: &Args) -> Result<Opened, Failure> {
             return Err(Failure::Usage("--in-memory and --store exclude each other".to_owned()));
         }
         store = store.journal_file_bytes(SMALL_JOURNAL_FILE_BYTES).journal_files_max(SMALL_JOURNAL_FILES);
-        store = store.reserve_bytes(SMALL_RESERVE_BYTES);
+        store = store.reserve_bytes(SMALL_RESERVE_BYTES).scrub_period(None);
         folder = Some(Scratch::new(&memory(), "serve")?);
+    }
+    if let Some(OrNone(period)) = args.scrub_period {
+        store = store.scrub_period(period);
     }
     let root = folder.as_ref().map_or(context.store.as_path(), Scratch::path);
     let mut env = Env::system(root).map_err(Failure::io(format!("open {}", root.display())))?;

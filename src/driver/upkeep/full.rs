@@ -40,7 +40,7 @@ pub(super) fn no_room_left() -> (Fault, bool) {
 }
 
 /// Whether a fault is one of what may be there again soon: descriptors, memory.
-fn is_passing(fault: &Fault) -> bool {
+pub(super) fn is_passing(fault: &Fault) -> bool {
     let passing = [std::io::ErrorKind::OutOfMemory, std::io::ErrorKind::Interrupted];
     fault.is_no_descriptor() || passing.contains(&fault.kind)
 }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod full;
 mod graves;
+mod scrub;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use crate::segment::Segment;
 use crate::sync::{Arc, Ordering, give_way};
 
 use graves::Graves;
+use scrub::Scrub;
 
 /// How many segments one retention pass may remove: what a clock that lies can cost.
 const REMOVED_PER_PASS_MAX: usize = 64;
@@ -34,6 +36,7 @@ pub(crate) struct Upkeep {
     /// Rests and nothing else, for where that would take too long or is what goes on.
     rests: Pace,
     graves: Graves,
+    scrub: Scrub,
     /// Segments that no manifest names any more, and packs.
     unnamed: Vec<Arc<Segment>>,
     unnamed_packs: Vec<SegmentId>,
@@ -56,11 +59,13 @@ pub(crate) struct Upkeep {
 
 impl Upkeep {
     pub(crate) fn new(core: Arc<Core>) -> Upkeep {
+        let scrub = Scrub::new(&core);
         Upkeep {
             core,
             pace: Pace::new(|_| {}),
             rests: Pace::new(|_| {}),
             graves: Graves::default(),
+            scrub,
             unnamed: Vec::new(),
             unnamed_packs: Vec::new(),
             unnamed_once: Vec::new(),
@@ -81,7 +86,8 @@ impl Upkeep {
         self.pace = pace_beside_appends(&self.core, true);
         self.rests = pace_beside_appends(&self.core, false);
         loop {
-            let wait = if self.graves.is_empty() { Duration::from_millis(200) } else { Duration::from_millis(5) };
+            let idle = self.graves.is_empty() && (self.is_pressed() || !self.scrub.is_due(&self.core));
+            let wait = if idle { Duration::from_millis(200) } else { Duration::from_millis(5) };
             let over = self.core.upkeep.wait(wait);
             if over {
                 return;
@@ -121,6 +127,17 @@ impl Upkeep {
         }
         self.remove_unnamed();
         self.bury();
+        if !self.is_pressed() {
+            self.scrub.step(&core, &self.rests);
+        }
+    }
+
+    /// Whether what can wait has to: somebody waits for room, or is about to, or there is none.
+    fn is_pressed(&self) -> bool {
+        let core = &self.core;
+        let ring = core.ring.wants_file() || core.ring.wants_checkpoint() || core.ring.is_awaited();
+        let memory = core.budget.wants_checkpoint() || core.budget.lacks_room();
+        ring || memory || !core.health.is_ok() || core.is_closed()
     }
 
     /// Makes the files that the journal is about to need.

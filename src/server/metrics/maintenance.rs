@@ -19,7 +19,7 @@ pub(super) struct Counts {
 }
 
 impl Metrics {
-    /// Counts and logs each maintenance of the engine, as long as these metrics are there.
+    /// Counts and logs each maintenance of the engine, and logs what the scrub of its store finds, as long as these metrics are there.
     pub(in crate::server) fn watch(self: &Arc<Metrics>, engine: &Engine) {
         let (metrics, account) = (Arc::downgrade(self), engine.options().account.clone());
         engine.on_maintenance(move |done, error| {
@@ -28,6 +28,12 @@ impl Metrics {
             if let Some(error) = error {
                 metrics.maintenance.failures.fetch_add(1, Relaxed);
                 tracing::warn!(%error, "maintenance could not do everything; what is left is tried again");
+            }
+        });
+        let metrics = Arc::downgrade(self);
+        engine.store().on_scrub_finding(move |finding| {
+            if metrics.upgrade().is_some() {
+                tracing::error!("{finding}");
             }
         });
     }

@@ -146,6 +146,9 @@ fn write_store(text: &mut Text, stats: &Stats, health: &Health) {
         ("records_trimmed_total", "Records trimmed or expired.", stats.records_trimmed),
         ("segments_freed_total", "Segment files freed.", stats.segments_freed),
         ("checkpoints_total", "Checkpoints taken.", stats.checkpoints),
+        ("scrub_bytes_total", "Bytes read and verified by the scrub.", stats.scrub_bytes),
+        ("scrub_passes_total", "Passes of the scrub over everything stored.", stats.scrub_passes),
+        ("scrub_damage_total", "Damaged places that the scrub came to.", stats.scrub_damage),
     ];
     for (name, help, value) in counters {
         text.counter(&format!("braidlog_store_{name}"), help, value);
@@ -167,6 +170,11 @@ fn write_store(text: &mut Text, stats: &Stats, health: &Health) {
         "braidlog_store_oldest_pin_seconds",
         "For how long readers have held the space of the oldest freed segment that they hold.",
         stats.oldest_pin_ms as f64 / 1e3,
+    );
+    text.gauge(
+        "braidlog_store_scrub_pass_ended_seconds",
+        "When the scrub last got through everything stored, in seconds since 1970; 0 if not since the start.",
+        stats.scrub_pass_ended_ms as f64 / 1e3,
     );
     let name = "braidlog_store_sync_seconds";
     text.head(name, "gauge", "Time a journal write takes until durable, to a factor of two.");
