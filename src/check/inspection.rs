@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::env::{Access, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode};
+use crate::env::{Disk, DiskFile, DiskKind, DiskLock, Env, LockMode};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::id::StoreId;
@@ -191,7 +191,7 @@ impl<'a> Inspection<'a> {
     /// Opens a file to read, with its length.
     pub(super) fn open(&mut self, path: &str) -> Result<(Arc<dyn DiskFile>, u64), Box<Finding>> {
         let open = |what: String, advice: &str| Box::new(Finding::damage(path, what).advice(advice));
-        let file = self.disk.open(path, Access::Read).map_err(|error| match error.kind() {
+        let file = crate::env::names::open(&*self.disk, path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => open(Damage::Missing.to_string(), ""),
             _ => open(
                 format!("it can't be opened: {error}"),
