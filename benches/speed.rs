@@ -84,7 +84,7 @@ impl Plan {
 
 type Experiment = fn(&Plan) -> Result<Vec<Row>>;
 
-const EXPERIMENTS: [(&str, Experiment); 16] = [
+const EXPERIMENTS: [(&str, Experiment); 17] = [
     ("buffered-batch", |plan| buffered(plan, 100, Bar::Within(1.6))),
     ("buffered-single", |plan| buffered(plan, 1, Bar::Within(3.0))),
     ("durable-4k", durable_4k),
@@ -99,6 +99,7 @@ const EXPERIMENTS: [(&str, Experiment); 16] = [
     ("recovery", recovery),
     ("space", space),
     ("retention", retention),
+    ("hot-log", hot_log),
     ("active-one", |plan| active(plan, true)),
     ("active", |plan| active(plan, false)),
 ];
@@ -595,6 +596,64 @@ fn retention(plan: &Plan) -> Result<Vec<Row>> {
         p50.push(figures[1].1, figures[0].1);
     }
     Ok(vec![p99, p50, freed])
+}
+
+/// Durable appends to one log, every other time beside another that has four callers and a slow reader.
+fn hot_log(plan: &Plan) -> Result<Vec<Row>> {
+    let mut p99 = Row::new("beside a hot log and its slow reader: durable 4 KiB, p99", "us", Bar::Within(2.0), "alone");
+    let mut p50 = Row::new("  the same, p50", "us", Bar::Told, "alone");
+    let mut slowest = Row::new("  the same, slowest", "us", Bar::Told, "alone");
+    let mut beside = Row::new("  appends to the hot log meanwhile", "rec/s", Bar::Told, "");
+    let spell = Duration::from_millis(plan.sized(50, 3000, 6000, 20_000));
+    for _ in 0..plan.rounds {
+        let mut figures = Vec::new();
+        for is_beside in [false, true] {
+            let dir = support::scratch(&plan.dir)?;
+            let store = Store::open(dir.path().join("store"))?;
+            let (hot, log) = (store.create_log("hot", LogOptions::new())?, store.create_log("log", LogOptions::new())?);
+            support::rest(&plan.dir)?;
+            let over = AtomicBool::new(false);
+            let driven = std::thread::scope(|scope| {
+                let callers = if is_beside { 4 } else { 0 };
+                let callers: Vec<_> = (0..callers).map(|_| scope.spawn(|| append_until(&hot, &over))).collect();
+                let reader = is_beside.then(|| scope.spawn(|| read_slowly(&hot, &over)));
+                let driven = work::drive(std::slice::from_ref(&log), Callers::One, &[7; 4096], Until::time(spell));
+                over.store(true, Ordering::Release);
+                for thread in callers.into_iter().chain(reader) {
+                    thread.join().map_err(|_| "a thread beside panicked")??;
+                }
+                driven
+            })?;
+            let of = |share| percentile(&driven.latencies, share);
+            figures.push((of(0.99), median(&driven.latencies), of(1.0)));
+            if is_beside {
+                beside.push(hot.end() as f64 / driven.took.as_secs_f64(), 0.0);
+            }
+        }
+        p99.push(figures[1].0, figures[0].0);
+        p50.push(figures[1].1, figures[0].1);
+        slowest.push(figures[1].2, figures[0].2);
+    }
+    Ok(vec![p99, p50, slowest, beside])
+}
+
+/// Appends 4 KiB and waits for it, again and again.
+fn append_until(log: &Log, over: &AtomicBool) -> Result<()> {
+    while !over.load(Ordering::Acquire) {
+        log.append(&[9u8; 4096][..])?;
+    }
+    Ok(())
+}
+
+/// Reads a record every few milliseconds, from the first one on, and holds it until the next.
+fn read_slowly(log: &Log, over: &AtomicBool) -> Result<()> {
+    let mut reader = log.read(StartAt::TrimHorizon)?;
+    let mut held = None;
+    while !over.load(Ordering::Acquire) {
+        held = reader.next().transpose()?.or(held);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Appends 64 KiB at a time so as to write `rate` bytes a second.

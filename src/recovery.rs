@@ -1,7 +1,7 @@
 //! Opening: from whatever the last owner left to a store that serves.
 //!
 //! 1. Take the lock.
-//! 2. Read the newest manifest's root.
+//! 2. Read the newest manifest's root, and make its name durable.
 //! 3. Find the accepted end of the journal.
 //! 4. Replay its frames in memory, verified.
 //! 5. Write the frames that no later one proves durable **again**, same bytes to the same places, and sync: after a failed
@@ -363,6 +363,7 @@ pub(crate) fn open(env: Env, options: StoreOptions, threaded: bool) -> Result<Op
     let exists = look_around(&*disk)?;
     let identity = if exists { read_identity(&*disk)? } else { create(&env, &options)? };
     let origin = identity.origin;
+    Manifest::restore_names(&*disk)?;
     let (mut manifest, damage) = Manifest::load(disk.clone(), origin)?;
     manifest.sync_loaded()?;
     let found = find(&env, &identity, &manifest, true)?;

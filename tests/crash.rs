@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use braidlog::check::{CheckOptions, check_in};
+use braidlog::env::Disk;
 use braidlog::env::sim::{AfterFailedSync, Crash, Errno, FaultKind, ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualStore;
 use braidlog::{Durability, Error, Health, LogOptions, ReadMode, StartAt, Store};
@@ -200,6 +201,48 @@ fn what_is_served_after_a_folder_failed_to_sync_survives_a_power_cut() {
     assert!(wrong.is_empty(), "{} of {failed}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The folder's sync failed behind the newest manifest, and it could not be removed again: the cache has its name, and the disk need
+/// not have it. The next life names pages in it, so it has to make sure of the name.
+#[test]
+fn the_newest_manifest_is_durable_once_an_open_used_it() {
+    const DURABLE: Op = Op::Append { log: 0, count: 2, len: 60, settle: true };
+    let (mut used, mut wrong) = (0, Vec::new());
+    let newest = |disk: &SimDisk| disk.list("manifest").unwrap().pop().unwrap().name;
+    for packs in [false, true] {
+        let options = if packs { packing(ReadMode::Copy) } else { small(ReadMode::Copy) };
+        for n in 1.. {
+            let mut first = Run::create(SimDisk::new(Tape::seeded(1)), options.clone()).unwrap();
+            first.create_logs().unwrap();
+            apply(&mut first, &[Op::Both { len: 50 }, Op::Checkpoint, DURABLE]);
+            let before = newest(&first.disk);
+            first.disk.set_after_failed_sync(AfterFailedSync::NewAndClean);
+            first.disk.fail_nth_where(n, FaultKind::Forever, Errno::Io, None, None);
+            first.faulty = true;
+            apply(&mut first, &[Op::Checkpoint]);
+            if first.disk.faults_fired() == 0 {
+                break;
+            }
+            first.disk.clear_faults();
+            first.store = None;
+            used += usize::from(newest(&first.disk) != before);
+            for more in [&[][..], &[DURABLE], &[DURABLE, Op::Checkpoint], &[Op::Reopen]] {
+                let outcome = (|| {
+                    let mut second = first.on(first.disk.crash(Crash::Kill, &Tape::seeded(2)));
+                    second.recover(Crash::Kill)?;
+                    more.iter().try_for_each(|op| second.apply(*op))?;
+                    second.store = None;
+                    let mut third = second.on(second.disk.crash_subset(1, 0));
+                    third.recover(Crash::Power)?;
+                    third.apply(Op::Check)
+                })();
+                wrong.extend(outcome.err().map(|e| format!("packs {packs}, call {n}, then {more:?}: {e}")));
+            }
+        }
+    }
+    assert!(used > 1, "{used} opens used a manifest that nothing had proved durable");
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 /// Names that may be in the cache only are made anew, in two steps each: who dies between them leaves names that nobody else
 /// uses, and the next open gives them back.
 #[test]
@@ -245,7 +288,7 @@ fn an_open_that_is_cut_short_while_it_makes_names_anew_costs_nothing() {
             second.apply(Op::Check).unwrap();
         }
     }
-    assert_eq!(aside.len(), 3, "a folder, a segment and a journal file: {aside:?}");
+    assert_eq!(aside.len(), 4, "the newest manifest, a folder, a segment and a journal file: {aside:?}");
 }
 
 /// Every block of the tail, and of what lies behind it in the same file.

@@ -372,7 +372,9 @@ fn a_removed_file_lives_on_and_shrinks(rig: &Rig) {
 #[test]
 fn a_file_that_somebody_else_has_open_or_mapped_does_not_shrink() {
     let dir = tempfile::tempdir().unwrap();
-    for disk in [RealDisk::open(dir.path()).unwrap(), RealDisk::portable(dir.path()).unwrap()] {
+    let real = [RealDisk::open(dir.path()).unwrap(), RealDisk::portable(dir.path()).unwrap()];
+    let simulated: Arc<dyn Disk> = Arc::new(SimDisk::new(Tape::seeded(1)));
+    for disk in real.into_iter().map(|disk| Arc::new(disk) as Arc<dyn Disk>).chain([simulated]) {
         let made = disk.open("file", Access::CreateNew).unwrap();
         made.write_at(&[5; 3 * BLOCK], 0).unwrap();
         drop(made);

@@ -335,6 +335,49 @@ fn what_is_trimmed_on_a_full_disk_makes_room_for_its_own_frame() {
     }
 }
 
+/// Where a page can't be read just when such a manifest rewrites it, nothing is to stand for it: the manifest is at the frame of the one
+/// before, and what the journal has since of the page's other logs could never be applied to it any more.
+#[test]
+fn a_page_that_cannot_be_read_on_a_full_disk_is_not_set_aside() {
+    let mut crashes = 0;
+    for packs in [false, true] {
+        let base = if packs { start_packing(ReadMode::Copy) } else { start(ReadMode::Copy) }.unwrap();
+        // The `n`-th read of a manifest fails, and all after it, until the power goes before operation `at`, if there is one.
+        let cut = |n, at: Option<u64>| {
+            let mut run = filled_up(&base, base.disk.fork(), 0, false, 0).unwrap();
+            (0..3).for_each(|_| run.apply(Op::Upkeep).unwrap());
+            run.disk.fail_nth_where(n, FaultKind::Forever, Errno::Io, Some("read_at"), Some("manifest/"));
+            let from = run.disk.operations();
+            at.into_iter().for_each(|at| run.disk.set_crash_at(at));
+            let later = Op::Advance { ms: 2000 };
+            for op in [Op::Trim { log: 0, quarters: 3 }, later, Op::Upkeep, Op::Upkeep, Op::Upkeep] {
+                run.apply(op).unwrap();
+            }
+            (run, from)
+        };
+        for n in 1.. {
+            let (run, from) = cut(n, None);
+            if run.disk.faults_fired() == 0 {
+                break;
+            }
+            for at in from..=run.disk.operations() {
+                let what = format!("packs {packs}, read {n}, operation {at}");
+                let (mut run, _) = cut(n, Some(at));
+                run.store = None;
+                let left = run.disk.crash(Crash::Kill, &Tape::seeded(3));
+                left.clear_faults();
+                left.set_capacity(None);
+                let mut after = run.on(left);
+                after.open().unwrap_or_else(|e| panic!("{what}: {e}"));
+                let report = after.stored().store().open_report().clone();
+                assert_eq!((after.stored().store().health(), &report.page_damage), (Health::Ok, &None), "{what}");
+                crashes += 1;
+            }
+        }
+    }
+    assert!(crashes > 20, "{crashes} crashes");
+}
+
 /// Room comes back by retention, too, though there is none for the checkpoint that would forget what expired.
 #[test]
 fn what_expires_on_a_full_disk_makes_room() {

@@ -5,13 +5,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use braidlog::check::{CheckOptions, check_in, salvage_in};
 use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
 use braidlog::env::{Access, Disk};
 use braidlog::manual::ManualStore;
 use braidlog::{Health, Log, LogOptions, ReadMode};
-use support::{env_of, small};
+use support::{env_of, packing, small};
 
 fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> ManualStore {
     ManualStore::open(env_of(disk, clock), small(ReadMode::Copy)).unwrap()
@@ -230,6 +231,61 @@ fn a_large_share_whose_frame_is_damaged_is_salvaged() {
     use_it(&mut store);
     drop(store);
     assert_eq!(salvaged(&disk.crash(Crash::Kill, &Tape::seeded(2)), &clock, "a-log-to-be-found"), 2);
+}
+
+/// It stays where it is for as long as the owner keeps the log, whatever else happens to the store: what the log has before it may be
+/// written out behind it, or expire.
+#[test]
+fn a_large_share_whose_frame_is_damaged_is_salvaged_after_many_lives() {
+    for (small_before, packs, expires) in (0..8).map(|bits| (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0)) {
+        let what = format!("a small record before it {small_before}, packs {packs}, a rule of age {expires}");
+        let clock = Arc::new(ManualClock::new());
+        let options = if packs { packing(ReadMode::Copy) } else { small(ReadMode::Copy) };
+        let open = |disk: &SimDisk| ManualStore::open(env_of(disk, &clock), options.clone()).unwrap();
+        let disk = SimDisk::new(Tape::seeded(1));
+        let mut store = open(&disk);
+        let age = expires.then_some(Duration::from_secs(60));
+        let mut made = store.create_log("a-log-to-be-found", LogOptions::new().retention_age(age)).unwrap();
+        store.settle();
+        let log = made.try_get().unwrap().unwrap();
+        let other = create(&mut store, "other");
+        append(&mut store, &log, &record(0));
+        store.checkpoint().unwrap();
+        if small_before {
+            append(&mut store, &log, &record(1));
+        }
+        append(&mut store, &log, &"y".repeat(9000));
+        append(&mut store, &other, "behind it");
+        append(&mut store, &other, "behind it");
+        drop((log, other, store));
+        let mut disk = disk.crash(Crash::Kill, &Tape::seeded(2));
+        let (path, at) = find_last(&disk, b"a-log-to-be-found");
+        disk.flip_bit(&path, at * 8).unwrap();
+        let stopped_at = 1 + u64::from(small_before);
+        for life in 0..6 {
+            let mut store = open(&disk);
+            assert_eq!(store.store().log("a-log-to-be-found").unwrap().info().stopped_at, Some(stopped_at), "{what}");
+            for _ in 0..5 {
+                let other = store.store().log("other").unwrap();
+                (0..20).for_each(|_| append(&mut store, &other, &"more".repeat(1000)));
+                clock.advance(Duration::from_secs(100));
+                store.upkeep_step();
+                store.checkpoint().unwrap();
+            }
+            if life % 2 == 0 {
+                drop(store);
+            } else {
+                store.close().unwrap();
+            }
+            disk = disk.crash(if life % 3 == 0 { Crash::Kill } else { Crash::Power }, &Tape::seeded(3));
+            let report = salvage_in(&env_of(&disk.fork(), &clock), "copy", &mut |_| {}).unwrap();
+            let salvaged = report.logs.iter().find(|log| log.name == "a-log-to-be-found").unwrap();
+            assert_eq!(salvaged.end, stopped_at + 1, "{what}, life {life}: {report:?}");
+            assert_eq!(salvaged.missing, [], "{what}, life {life}: {report:?}");
+            let check = check_in(&env_of(&disk.fork(), &clock), &CheckOptions::new(), &mut |_| {}).unwrap();
+            assert_eq!(check.actions(), [], "{what}, life {life}: nothing of it is moved or removed");
+        }
+    }
 }
 
 fn find_last(disk: &SimDisk, wanted: &[u8]) -> (String, u64) {

@@ -33,11 +33,9 @@ pub(super) fn find(ins: &mut Inspection<'_>, claims: &mut Claims) -> Result<()> 
     segments.sort_unstable_by_key(|header| Reverse(header.segment));
     for header in segments {
         let Some(claim) = claims.logs.get_mut(&header.log) else { continue };
-        let named = claim.row.segments.iter().position(|segment| segment.id == header.segment);
-        if named.is_some_and(|at| at + 1 < claim.row.segments.len()) {
-            continue;
-        }
-        if look_into(ins, claim, &header) && named.is_none() {
+        // Behind the end of one that a row names, too: what the log had in memory before the share came to another one since.
+        let is_named = claim.row.segments.iter().any(|segment| segment.id == header.segment);
+        if look_into(ins, claim, &header) && !is_named {
             claims.named.insert(header.segment);
         }
     }

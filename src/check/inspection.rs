@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::env::{Access, Disk, DiskFile, DiskKind, DiskLock, Env, LockMode};
+use crate::env::{Disk, DiskFile, DiskKind, DiskLock, Env, LockMode};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::id::StoreId;
@@ -56,6 +56,8 @@ pub(super) struct Inspection<'a> {
     reported: u64,
     started_ms: u64,
     uncertain: bool,
+    /// The same, for more than where records are.
+    uncertain_of_logs: bool,
 }
 
 impl<'a> Inspection<'a> {
@@ -72,6 +74,7 @@ impl<'a> Inspection<'a> {
             reported: 0,
             started_ms: env.clock.monotonic_ms(),
             uncertain: false,
+            uncertain_of_logs: false,
         }
     }
 
@@ -94,7 +97,7 @@ impl<'a> Inspection<'a> {
         if let Some(salvager) = salvager.as_deref_mut() {
             salvager.begin(&manifest.root, &journal, claims.next_log);
         }
-        logs::inspect(self, &manifest, &mut claims, salvager.as_deref_mut())?;
+        logs::inspect(self, &manifest, &mut claims, !journal.is_damaged(), salvager.as_deref_mut())?;
         if let Some(salvager) = salvager {
             scan::salvage(self, &journal, salvager)?;
         }
@@ -104,6 +107,19 @@ impl<'a> Inspection<'a> {
     /// Whether something that says what exists can't be read.
     pub(super) fn is_uncertain(&self) -> bool {
         self.uncertain
+    }
+
+    /// Whether something that says which logs there are can't be read.
+    pub(super) fn is_uncertain_of_logs(&self) -> bool {
+        self.uncertain_of_logs
+    }
+
+    /// Adds a finding about a manifest that another stands for: with the journal that one says which logs there are, but not where
+    /// all of their records are.
+    pub(super) fn find_superseding(&mut self, finding: Finding) {
+        let before = self.uncertain_of_logs;
+        self.find(finding);
+        self.uncertain_of_logs = before;
     }
 
     pub(super) fn finish(mut self) -> CheckReport {
@@ -135,7 +151,9 @@ impl<'a> Inspection<'a> {
     pub(super) fn find(&mut self, finding: Finding) {
         self.report.counts[finding.severity as usize] += 1;
         let names_segments = finding.path.starts_with("manifest") || finding.path.starts_with("journal");
-        self.uncertain |= finding.severity == Severity::Damage && names_segments;
+        let is_uncertain = finding.severity == Severity::Damage && names_segments;
+        self.uncertain |= is_uncertain;
+        self.uncertain_of_logs |= is_uncertain;
         if self.report.findings.len() < self.findings_max {
             self.report.findings.push(finding);
             return;
@@ -173,7 +191,7 @@ impl<'a> Inspection<'a> {
     /// Opens a file to read, with its length.
     pub(super) fn open(&mut self, path: &str) -> Result<(Arc<dyn DiskFile>, u64), Box<Finding>> {
         let open = |what: String, advice: &str| Box::new(Finding::damage(path, what).advice(advice));
-        let file = self.disk.open(path, Access::Read).map_err(|error| match error.kind() {
+        let file = crate::env::names::open(&*self.disk, path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => open(Damage::Missing.to_string(), ""),
             _ => open(
                 format!("it can't be opened: {error}"),

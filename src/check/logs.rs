@@ -20,6 +20,7 @@ use super::index::{self, Rebuilt};
 use super::inspection::Inspection;
 use super::replay::{Claim, Claims};
 use super::salvage::Salvager;
+use super::unnamed::{self, Places, Unnamed};
 
 const SALVAGE: &str = "Restore the file from a backup of this store, or copy what can be read into a new store with \
                        `braidlog check --salvage DEST`.";
@@ -30,10 +31,14 @@ const BEHIND_BYTES: u64 = 256 << 10;
 /// One entry of a batch's directory for so many records.
 const DIRECTORY_STEP: u64 = 8;
 
-/// Bounds that the manifest's root sets.
+/// What holds for all logs.
 struct Bounds {
     next_log: u64,
     segments_reserved: u64,
+    /// No number was given that nothing tells of.
+    is_journal_whole: bool,
+    /// For a salvage: where what a manifest or the journal would name may be, if that can't be read.
+    unnamed: Places,
 }
 
 /// Verifies every log that exists.
@@ -41,9 +46,13 @@ pub(super) fn inspect(
     ins: &mut Inspection<'_>,
     manifest: &Manifest,
     claims: &mut Claims,
+    is_journal_whole: bool,
     mut salvager: Option<&mut Salvager>,
 ) -> Result<()> {
-    let bounds = Bounds { next_log: claims.next_log, segments_reserved: manifest.root.segments_reserved };
+    let may_be_named = salvager.is_some() && (ins.is_uncertain() || manifest.is_before_the_newest());
+    let unnamed = if may_be_named { unnamed::places(ins)? } else { Places::new() };
+    let next_log = claims.next_log;
+    let bounds = Bounds { next_log, segments_reserved: manifest.root.segments_reserved, is_journal_whole, unnamed };
     let mut names: std::collections::HashMap<String, LogId> = Default::default();
     let mut take_name = |ins: &mut Inspection<'_>, row: &LogRow| {
         if let Some(other) = names.insert(row.name.clone(), row.id) {
@@ -135,6 +144,9 @@ fn inspect_log(
         salvager.begin_log(row, claim.beyond, ins.origin);
     }
     let segments = &salvaged.unwrap_or(row).segments;
+    if let (Some(salvager), Some(places)) = (salvager.as_deref_mut(), bounds.unnamed.get(&row.id)) {
+        salvager.take_unnamed(Unnamed::new(ins, places.clone(), segments, !bounds.is_journal_whole));
+    }
     named.extend(claim.stranded_row.iter().flat_map(|later| &later.segments).map(|segment| segment.id));
     let mut state = LogState { next: row.horizon, arrival_ms: 0 };
     for segment in segments {
@@ -168,6 +180,12 @@ fn inspect_log(
             salvager.batch(&batch.header, &batch.bytes[..batch.header.len()]);
         }
         salvager.end_log();
+        for taken in salvager.taken() {
+            let what = "nothing that can be read names it; the salvage took records from it that are missing elsewhere";
+            ins.find(about(Finding::note(segment_path(taken.segment), what).records(taken.numbers)));
+            ins.verified(taken.bytes);
+            named.insert(taken.segment);
+        }
     }
 }
 

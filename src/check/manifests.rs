@@ -183,7 +183,8 @@ fn file(ins: &mut Inspection<'_>, number: u64, role: Role, wanted: &Pages) {
                 ),
                 Role::Current | Role::Lost => (Severity::Damage, "See below."),
             };
-            ins.find(Finding::new(severity, &path, what.to_string()).at(at).advice(advice));
+            let finding = Finding::new(severity, &path, what.to_string()).at(at).advice(advice);
+            if role == Role::Newer { ins.find_superseding(finding) } else { ins.find(finding) }
         }
     }
     let in_use = wanted.range((number, 0)..=(number, u64::MAX)).map(|(_, w)| w);

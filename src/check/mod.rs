@@ -40,6 +40,7 @@ mod replay;
 mod salvage;
 mod scan;
 mod tails;
+mod unnamed;
 
 use std::path::Path;
 

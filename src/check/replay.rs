@@ -318,7 +318,17 @@ impl Replay<'_> {
                 self.claims.touched.remove(&entry.log);
                 self.claims.gone.insert(entry.log);
             }
+            EntryKind::DeleteLog => {
+                let finding = Finding::warning("journal", "a frame that can't be replayed deletes this log");
+                let finding = finding.log(entry.log, &claim.row.name);
+                claim.findings.push(finding.advice("A salvage copies it: delete it in the copy if it is not wanted."));
+            }
             EntryKind::CloseLog if !skipped => claim.row.closed = true,
+            EntryKind::Trim if skipped && entry.first > claim.row.horizon => {
+                let what = format!("an entry that can't be replayed trims this log up to number {}", entry.first);
+                let finding = Finding::warning("journal", what).log(entry.log, &claim.row.name);
+                claim.findings.push(finding.advice("A salvage copies what is below that: trim the copy."));
+            }
             EntryKind::Trim if !skipped => claim.row.horizon = claim.row.horizon.max(entry.first),
             EntryKind::Touch if !skipped => {
                 claim.row.reserved = claim.row.reserved.max(row()?.reserved);

@@ -24,6 +24,7 @@ use crate::segment::segment_path;
 use super::finding::{CheckOptions, CheckReport, Progress};
 use super::inspection::{Inspection, take_lock};
 use super::journal::Journal;
+use super::unnamed::Unnamed;
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Where it isn't known which numbers were given, so many are left out.
@@ -43,6 +44,8 @@ pub struct SalvagedLog {
     pub bytes: u64,
     /// Numbers, from the trim horizon on, that the copy has no records for. In a buffered log that may be as it was.
     pub missing: Vec<Range<SequenceNumber>>,
+    /// Numbers whose records come from files that nothing readable names: what names them is damaged. They verify, and are of this log.
+    pub unnamed: Vec<Range<SequenceNumber>>,
     /// Number of the next record that is appended to the copy.
     pub end: SequenceNumber,
 }
@@ -132,6 +135,8 @@ pub(super) struct Salvager {
     /// The journal ends in damage: numbers may have been given that nothing tells of.
     unknown_end: bool,
     current: Option<Current>,
+    /// Of the log that was begun last.
+    taken: Vec<Taken>,
     /// The first thing that went wrong; nothing is written after it.
     failed: Option<Error>,
     report: SalvageReport,
@@ -143,6 +148,17 @@ struct Current {
     next: SequenceNumber,
     origin: StoreId,
     active: Option<Active>,
+    /// Where records that are missing may be.
+    unnamed: Option<Unnamed>,
+}
+
+/// What was taken of a file that nothing readable names.
+pub(super) struct Taken {
+    pub(super) segment: SegmentId,
+    pub(super) numbers: Range<SequenceNumber>,
+    pub(super) batches: u64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
 }
 
 struct Active {
@@ -166,6 +182,7 @@ impl Salvager {
             next_log: 1,
             unknown_end: false,
             current: None,
+            taken: Vec::new(),
             failed: None,
             report: SalvageReport::default(),
         }
@@ -198,21 +215,69 @@ impl Salvager {
         self.end_log();
         self.next_log = self.next_log.max((row.id.0 >> LogId::BUCKET_BITS) + 1);
         let end = row.end.max(beyond);
-        let log = SalvagedLog { id: row.id, name: row.name.clone(), records: 0, bytes: 0, missing: Vec::new(), end };
+        let (missing, unnamed) = Default::default();
+        let log = SalvagedLog { id: row.id, name: row.name.clone(), records: 0, bytes: 0, missing, unnamed, end };
         let row = LogRow { segments: Vec::new(), stopped_at: None, end, ..row.clone() };
-        self.current = Some(Current { next: 0, row, log, origin, active: None });
+        self.current = Some(Current { next: 0, row, log, origin, active: None, unnamed: None });
+        self.taken.clear();
     }
 
-    /// Takes a batch that verifies, without its padding. One whose records are there already is left out.
+    /// Where to look for records that the log begun last turns out to lack.
+    pub(super) fn take_unnamed(&mut self, unnamed: Unnamed) {
+        if let Some(current) = &mut self.current {
+            current.unnamed = Some(unnamed);
+        }
+    }
+
+    /// What was taken from there, of the log that was ended last.
+    pub(super) fn taken(&mut self) -> Vec<Taken> {
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Takes a batch that verifies, without its padding. One whose records are there already is left out. Where it is not the next
+    /// one, what nothing names comes before it, as far as there is any.
     pub(super) fn batch(&mut self, header: &BatchHeader, bytes: &[u8]) {
+        self.fill_up_to(header.first);
+        self.put(header, bytes);
+    }
+
+    fn fill_up_to(&mut self, end: SequenceNumber) {
+        let Some(current) = &mut self.current else { return };
+        let from = current.next.max(current.row.horizon);
+        if from >= end || self.failed.is_some() {
+            return;
+        }
+        let Some(mut unnamed) = current.unnamed.take() else { return };
+        unnamed.each(current.next, from..end, &mut |segment, header, bytes| {
+            self.put(header, bytes);
+            let (numbers, len) = (header.first..header.end(), bytes.len() as u64);
+            match self.taken.last_mut().filter(|last| last.segment == segment && last.numbers.end == numbers.start) {
+                Some(last) => {
+                    last.numbers.end = numbers.end;
+                    last.batches += 1;
+                    last.records += u64::from(header.count);
+                    last.bytes += len;
+                }
+                None => {
+                    let records = u64::from(header.count);
+                    self.taken.push(Taken { segment, numbers, batches: 1, records, bytes: len });
+                }
+            }
+        });
+        if let Some(current) = &mut self.current {
+            current.unnamed = Some(unnamed);
+        }
+    }
+
+    fn put(&mut self, header: &BatchHeader, bytes: &[u8]) {
         if self.failed.is_none()
-            && let Err(error) = self.try_batch(header, bytes)
+            && let Err(error) = self.try_put(header, bytes)
         {
             self.failed = Some(error);
         }
     }
 
-    fn try_batch(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
+    fn try_put(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         if header.first < current.next {
             return Ok(());
@@ -276,6 +341,7 @@ impl Salvager {
 
     /// Ends the log begun last.
     pub(super) fn end_log(&mut self) {
+        self.fill_up_to(SequenceNumber::MAX);
         let Some(mut current) = self.current.take() else { return };
         if self.failed.is_none()
             && let Err(error) = current.seal()
@@ -291,6 +357,12 @@ impl Salvager {
         current.row.end = end;
         current.row.reserved = current.row.reserved.max(end);
         current.log.end = end;
+        for numbers in self.taken.iter().map(|taken| taken.numbers.clone()) {
+            match current.log.unnamed.last_mut().filter(|last| last.end == numbers.start) {
+                Some(last) => last.end = numbers.end,
+                None => current.log.unnamed.push(numbers),
+            }
+        }
         self.report.records += current.log.records;
         self.report.bytes += current.log.bytes;
         self.report.logs.push(current.log);

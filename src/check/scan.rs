@@ -5,123 +5,72 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::env::Access;
 use crate::error::Result;
 use crate::format::batch;
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, EntryKind};
-use crate::format::manifest::{LogRow, SegmentRow, decode_page};
-use crate::format::segment::{HEADER_BYTES, SegmentHeader};
-use crate::id::{LogId, SegmentId};
+use crate::format::manifest::{LogRow, decode_page};
+use crate::id::{LogId, SequenceNumber};
 use crate::manifest::{manifest_path, read_root};
 use crate::options::LogOptions;
-use crate::segment::walk::{Event, walk};
-use crate::segment::{segment_of, segment_path};
 
+use super::finding::Finding;
 use super::inspection::Inspection;
 use super::journal::Journal;
 use super::manifests;
 use super::replay::InJournal;
 use super::salvage::Salvager;
-
-/// Pieces are looked for in so many bytes at a time.
-const SEARCH_BYTES: u64 = 64 << 10;
+use super::unnamed::{self, Place, Unnamed};
 
 /// What is known of one log.
 #[derive(Default)]
 struct Pieces {
     row: Option<LogRow>,
-    /// Segments and pieces of packs, with where they start.
-    segments: Vec<(u64, SegmentHeader)>,
+    /// Segments and pieces of packs.
+    places: Vec<Place>,
     batches: Vec<InJournal>,
+    /// It was trimmed up to here, as far as is known.
+    horizon: SequenceNumber,
 }
 
 /// Hands the salvager every log that it does not have yet, if what would name them can't be read.
 pub(super) fn salvage(ins: &mut Inspection<'_>, journal: &Journal, salvager: &mut Salvager) -> Result<()> {
     salvager.end_log();
-    if !ins.is_uncertain() {
+    if !ins.is_uncertain_of_logs() {
         return Ok(());
     }
     if journal.plan.is_none() {
         salvager.begin_without(journal);
     }
-    let mut logs: BTreeMap<LogId, Pieces> = BTreeMap::new();
-    for folder in ins.list("segments")?.into_iter().filter(|e| e.is_dir) {
-        for entry in ins.list(&format!("segments/{}", folder.name))? {
-            let Some(id) = segment_of(&folder.name, &entry) else { continue };
-            let mut bytes = [0; HEADER_BYTES];
-            let read = ins.disk.open(&segment_path(id), Access::Read).and_then(|file| file.read_at(&mut bytes, 0));
-            let header = read.ok().and_then(|_| SegmentHeader::parse(&bytes).ok());
-            let origin = ins.origin;
-            let ours = |h: &SegmentHeader| h.origin == origin && h.segment == id;
-            let found = match header {
-                Some(header) if ours(&header) && !header.is_pack() => vec![(0, header)],
-                // A pack, or a file whose front can't be read and may be one.
-                _ => pieces(ins, id),
-            };
-            for (start, header) in found.into_iter().filter(|(_, header)| ours(header) && !salvager.has(header.log)) {
-                logs.entry(header.log).or_default().segments.push((start, header));
-            }
-        }
-    }
+    let places = unnamed::places(ins)?.into_iter().filter(|(log, _)| !salvager.has(*log));
+    let mut logs: BTreeMap<LogId, Pieces> =
+        places.map(|(log, places)| (log, Pieces { places, ..Pieces::default() })).collect();
     // Opening passes over what frames that it replays have of a log that nothing names.
     for place in journal.plan.iter().flat_map(|plan| &plan.frames).chain(&journal.stranded) {
         frame(ins, &journal.bytes_of(place), &mut logs, salvager);
     }
     rows(ins, &mut logs)?;
     for (id, mut pieces) in logs {
-        let row = pieces.row.take().unwrap_or_else(|| unknown(id));
+        let mut row = pieces.row.take().unwrap_or_else(|| unknown(id));
+        row.horizon = row.horizon.max(pieces.horizon);
         let end = row.segments.iter().map(|segment| segment.end).max().unwrap_or(0).max(row.end);
         salvager.begin_log(&row, end, ins.origin);
-        pieces.segments.sort_by_key(|(start, h)| (h.base, h.segment, *start));
-        for (start, header) in &pieces.segments {
-            segment(ins, *start, header, salvager);
-        }
+        salvager.take_unnamed(Unnamed::new(ins, pieces.places, &[], true));
         pieces.batches.sort_by_key(|batch| batch.header.first);
         for batch in &pieces.batches {
             salvager.batch(&batch.header, &batch.bytes[..batch.header.len()]);
         }
         salvager.end_log();
+        for taken in salvager.taken() {
+            ins.report.records += taken.records;
+            ins.report.batches += taken.batches;
+            ins.verified(taken.bytes);
+        }
+        let what = "nothing that counts names this log; it is put together from what segments and the journal say of themselves";
+        let finding = Finding::warning("segments", what).log(id, &row.name);
+        ins.find(finding.advice("It may have been deleted: delete it in the copy if it is not wanted."));
     }
     Ok(())
-}
-
-/// The pieces of a pack, with where they start. Behind a header that can't be read every place is tried.
-fn pieces(ins: &mut Inspection<'_>, id: SegmentId) -> Vec<(u64, SegmentHeader)> {
-    let mut found = Vec::new();
-    let Ok((file, len)) = ins.open(&segment_path(id)) else { return found };
-    let mut at = HEADER_BYTES as u64;
-    while at + HEADER_BYTES as u64 <= len {
-        let n = (len - at).min(SEARCH_BYTES) as usize;
-        let bytes = ins.read(&*file, at, n).unwrap_or_default();
-        let piece = |front: &[u8]| SegmentHeader::parse(front).ok().filter(|h| h.bytes > HEADER_BYTES as u64);
-        let fronts = bytes.windows(HEADER_BYTES).step_by(8).map(piece);
-        match fronts.enumerate().find_map(|(step, header)| Some((step as u64 * 8, header?))) {
-            Some((offset, header)) => {
-                found.push((at + offset, header));
-                at += offset + header.bytes.next_multiple_of(8);
-            }
-            None => at += (n as u64).saturating_sub(HEADER_BYTES as u64) / 8 * 8 + 8,
-        }
-    }
-    found
-}
-
-fn segment(ins: &mut Inspection<'_>, start: u64, header: &SegmentHeader, salvager: &mut Salvager) {
-    let Ok((file, len)) = ins.open(&segment_path(header.segment)) else { return };
-    let bytes = if start > 0 { len.min(start.saturating_add(header.bytes)) } else { len };
-    let row = SegmentRow { start, end: u64::MAX, bytes, ..header.empty_row() };
-    let salt = Salt::batches(ins.origin, header.log);
-    walk(&*file, len, salt, &row, true, &mut |event| match event {
-        Event::Batch { header, bytes, .. } => {
-            ins.report.batches += 1;
-            ins.report.records += u64::from(header.count);
-            salvager.batch(&header, bytes);
-        }
-        Event::Read(bytes) => ins.verified(bytes),
-        Event::Searched { .. } => ins.verified(0),
-        _ => {}
-    });
 }
 
 /// Rows and batches of a frame that verifies.
@@ -150,7 +99,12 @@ fn frame(ins: &Inspection<'_>, bytes: &Bytes, logs: &mut BTreeMap<LogId, Pieces>
                     row.closed = true;
                 }
             }
-            EntryKind::Trim | EntryKind::Mark => {}
+            EntryKind::Trim => {
+                if let Some(pieces) = logs.get_mut(&entry.log) {
+                    pieces.horizon = pieces.horizon.max(entry.first);
+                }
+            }
+            EntryKind::Mark => {}
         }
     }
 }

@@ -226,6 +226,10 @@ fn salvaged(context: &mut Context, dest: &std::path::Path, report: &SalvageRepor
 fn log_text(context: &mut Context, log: &SalvagedLog) -> Result<(), Failure> {
     let (records, bytes) = (units::counted(log.records, "record"), units::bytes(log.bytes));
     writeln!(context.out, "salvaged {:?} ({}): {records}, {bytes}; goes on with number {}", log.name, log.id, log.end)?;
+    for taken in &log.unnamed {
+        let (first, last) = (taken.start, taken.end.saturating_sub(1));
+        writeln!(context.out, "         records {first} to {last} from files that nothing readable names")?;
+    }
     for gap in &log.missing {
         writeln!(context.out, "         no records {} to {}", gap.start, gap.end.saturating_sub(1))?;
     }
@@ -240,5 +244,6 @@ fn log_json(log: &SalvagedLog) -> Value {
         "bytes": log.bytes,
         "end": log.end,
         "missing": log.missing.iter().map(|gap| [gap.start, gap.end]).collect::<Vec<_>>(),
+        "unnamed": log.unnamed.iter().map(|taken| [taken.start, taken.end]).collect::<Vec<_>>(),
     })
 }

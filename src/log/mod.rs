@@ -426,7 +426,7 @@ impl LogState {
     }
 
     /// Writes batches to the log's own segments. What the log has in packs right before them is copied in front of them, and so
-    /// is a small last segment of an earlier life. Answers with the segments begun, those made redundant, and how it went; how
+    /// is a small last segment of an earlier life, unless the log is stopped. Answers with the segments begun, those made redundant, and how it went; how
     /// far it got can be read off the segments.
     pub(crate) fn write_out(
         &self,
@@ -434,7 +434,9 @@ impl LogState {
         files: &SegmentFiles,
         batches: Vec<(BatchHeader, Bytes)>,
     ) -> (Vec<Arc<Segment>>, Vec<Arc<Segment>>, std::io::Result<()>) {
-        let own = writer.is_fresh().then(|| crate::segment::TAKE_OVER_BYTES.min(self.segment_bytes_max() / 2));
+        // Behind the end of a stopped log's last segment there may be a large share that is withheld, for a salvage to find.
+        let own = (writer.is_fresh() && self.stopped_at().is_none())
+            .then(|| crate::segment::TAKE_OVER_BYTES.min(self.segment_bytes_max() / 2));
         let (redundant, batches) = self.take_over(files, batches, usize::MAX, own);
         let mut begun = Vec::new();
         let before = writer.active_row();

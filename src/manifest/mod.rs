@@ -71,14 +71,14 @@ pub(crate) fn number_of(entry: &DirEntry) -> Option<u64> {
 
 /// The numbers of the manifest files there are, oldest first.
 pub(crate) fn numbers(disk: &dyn Disk) -> Result<Vec<u64>> {
-    let entries = disk.list("manifest").map_err(Error::io("list", "manifest"))?;
+    let entries = names::look(disk, "manifest").map_err(Error::io("list", "manifest"))?;
     let mut numbers: Vec<u64> = entries.iter().filter_map(number_of).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
 fn open(disk: &dyn Disk, path: &str) -> Result<Arc<dyn DiskFile>> {
-    disk.open(path, Access::Read).map_err(|error| match error.kind() {
+    names::open(disk, path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::damaged(path, 0)(Damage::Missing),
         _ => Error::io("open", path)(error),
     })
@@ -100,7 +100,7 @@ fn read_range(file: &dyn DiskFile, path: &str, position: u64, len: usize) -> Res
 /// Whether a manifest file has no header yet.
 fn is_unfinished(disk: &dyn Disk, number: u64) -> bool {
     let mut header = [0; HEADER_BYTES];
-    let read = disk.open(&manifest_path(number), Access::Read).and_then(|file| file.read_at(&mut header, 0));
+    let read = names::open(disk, &manifest_path(number)).and_then(|file| file.read_at(&mut header, 0));
     matches!(read, Ok(n) if n < HEADER_BYTES || header == [0; HEADER_BYTES])
 }
 
@@ -209,13 +209,22 @@ impl Manifest {
         self.previous.last().is_some_and(|loaded| *loaded < self.number)
     }
 
-    /// Makes the manifest that was loaded durable: its writer may have been killed before it did that, and the next one names
-    /// pages in it.
+    /// Makes the manifest that was loaded durable, with its name: its writer may have been killed before it did that, or could
+    /// not do it, and the next one names pages in it.
     pub(crate) fn sync_loaded(&self) -> Result<()> {
         let Some(number) = self.previous.iter().next_back() else { return Ok(()) };
         let path = manifest_path(*number);
-        let sync = || self.disk.open(&path, Access::Read)?.sync_data().and_then(|()| self.disk.sync_dir("manifest"));
+        let sync = || {
+            self.disk.open(&path, Access::Read)?.sync_data()?;
+            names::renew(&*self.disk, &path)?;
+            self.disk.sync_dir("manifest")
+        };
         sync().map_err(Error::io("sync manifest", &path))
+    }
+
+    /// Gives manifests that an open which was cut short left aside their names back; before the first of them is loaded.
+    pub(crate) fn restore_names(disk: &dyn Disk) -> Result<()> {
+        names::list(disk, "manifest").map(drop).map_err(Error::io("list", "manifest"))
     }
 
     /// The first manifest of a new store.

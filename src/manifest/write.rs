@@ -23,7 +23,11 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// What becomes of rows, in the order in which they lie in pages.
 #[derive(Default)]
-pub(crate) struct Changes(BTreeMap<(u16, LogId), Option<LogRow>>);
+pub(crate) struct Changes {
+    rows: BTreeMap<(u16, LogId), Option<LogRow>>,
+    /// See [`Changes::keep_pages`].
+    keeps_pages: bool,
+}
 
 /// By bucket, then by id.
 fn place(id: LogId) -> (u16, LogId) {
@@ -33,38 +37,45 @@ fn place(id: LogId) -> (u16, LogId) {
 impl Changes {
     /// The log has this row now.
     pub(crate) fn put(&mut self, row: LogRow) {
-        self.0.insert(place(row.id), Some(row));
+        self.rows.insert(place(row.id), Some(row));
     }
 
     /// The log is gone.
     pub(crate) fn remove(&mut self, id: LogId) {
-        self.0.insert(place(id), None);
+        self.rows.insert(place(id), None);
+    }
+
+    /// Where a page that changes can't be read nothing is written, instead of a page that stands for it with the changed rows alone:
+    /// for a manifest at the frame of the one before, on which the journal has changes of its other logs, too.
+    pub(crate) fn keep_pages(&mut self) {
+        self.keeps_pages = true;
     }
 
     /// The log's new row.
     pub(crate) fn row(&self, id: LogId) -> Option<&LogRow> {
-        self.0.get(&place(id))?.as_ref()
+        self.rows.get(&place(id))?.as_ref()
     }
 
     /// The segments that the log has now: none, if it is gone. `None` if nothing is said of it.
     pub(crate) fn segments(&self, id: LogId) -> Option<&[SegmentRow]> {
-        self.0.get(&place(id)).map(|row| row.as_ref().map_or(&[][..], |row| &row.segments))
+        self.rows.get(&place(id)).map(|row| row.as_ref().map_or(&[][..], |row| &row.segments))
     }
 
     /// The new rows.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &LogRow> {
-        self.0.values().flatten()
+        self.rows.values().flatten()
     }
 
     /// Lets go of them, a few at a time.
     pub(crate) fn let_go(self) {
-        self.0.into_iter().enumerate().for_each(|(step, _)| give_way(step));
+        self.rows.into_iter().enumerate().for_each(|(step, _)| give_way(step));
     }
 }
 
 impl FromIterator<LogRow> for Changes {
     fn from_iter<T: IntoIterator<Item = LogRow>>(rows: T) -> Changes {
-        Changes(rows.into_iter().map(|row| (place(row.id), Some(row))).collect())
+        let rows = rows.into_iter().map(|row| (place(row.id), Some(row))).collect();
+        Changes { rows, keeps_pages: false }
     }
 }
 
@@ -217,7 +228,8 @@ impl Manifest {
         let rewrite_all = files.len() > FILES_MAX;
         let none = PageRef { first_bucket: 0, manifest: 0, position: 0, bytes: 0, checksum: 0, logs: 0 };
         let today = if self.root.pages.is_empty() { vec![none] } else { self.root.pages.clone() };
-        let mut changes = changes.0.iter().peekable();
+        let keeps_pages = changes.keeps_pages;
+        let mut changes = changes.rows.iter().peekable();
         for (step, page) in today.iter().enumerate() {
             // A page has as many rows as are a step elsewhere.
             give_way(step * 32 + 31);
@@ -231,6 +243,7 @@ impl Manifest {
                 continue;
             }
             let bytes = match self.bytes_to_rewrite(page) {
+                Err(error @ Error::Damaged { .. }) if changed && keeps_pages => return Err(error),
                 // Its logs are not known, and nobody else is to suffer for that. Pieces that changed rows had in packs stay counted.
                 Err(Error::Damaged { .. }) => {
                     writer.pages.push(*page);

@@ -340,6 +340,7 @@ pub fn pinned_records() -> Verdict {
     }
     let pinned = run.stored().store().stats().bytes_pinned;
     ensure!(pinned > 0, "nothing was removed while it was read: the script is too short");
+    ensure!(run.disk.mapped_shrinks() == 0, "a file was to be shortened while it was read");
     for (record, rec) in held.iter().zip(&run.model.logs["bravo"].recs) {
         ensure!(is_payload(&record.data, rec.tag, rec.len), "record {} changed under its reader", rec.number);
     }

@@ -161,7 +161,8 @@ impl Upkeep {
     /// last one, whose rows are as they were but for the segments that their logs left since, and but for logs whose deletion is
     /// durable. Answers with the segments that stay retired.
     ///
-    /// The journal is replayed on top of it as before. Its entries about a log without a row are passed over. What they say of
+    /// The journal is replayed on top of it as before, so a page that can't be read is not set aside for what is known of it: where
+    /// one changes, there is no such manifest. Its entries about a log without a row are passed over. What they say of
     /// segments below a row's horizon is, too: see [`LogState::replace_segments`]. A buffered log is followed from its last
     /// segment on, so that one stays.
     pub(super) fn forget(&mut self, logs: &[Arc<LogState>], retired: Vec<Arc<Segment>>) -> Vec<Arc<Segment>> {
@@ -217,6 +218,7 @@ impl Upkeep {
         leftovers.extend(retired.iter().map(|segment| segment.id));
         let (frame, chain) = (before.frame, before.chain);
         let covered = Covered { frame, chain, clean: false, left: leftovers, superfluous: Vec::new() };
+        changes.keep_pages();
         if self.write_manifest(covered, &changes, before.touched, going).is_err() {
             gone.truncate(left);
             return retired.into_iter().chain(gone).collect();

@@ -393,8 +393,10 @@ impl Drop for Upkeep {
 
 impl LogState {
     /// Expired segments, at most `max`, out of the readers' sight. The newest goes too if all of it expired and nothing of
-    /// the log waits in memory: the next append then begins another.
+    /// the log waits in memory: the next append then begins another. Of a stopped log only what its owner trimmed goes, not what
+    /// a rule comes to: behind a segment's end there may be a large share that is withheld, for a salvage to find.
     fn take_expired(&self, horizon: u64, max: usize) -> Vec<Arc<Segment>> {
+        let horizon = self.stopped_at().map_or(horizon, |_| horizon.min(self.trimmed()));
         let mut writer = self.writer.lock();
         let idle = {
             let view = self.view.read().unwrap_or_else(|p| p.into_inner());

@@ -206,6 +206,11 @@ impl SimDisk {
         self.lock_world().run.fired
     }
 
+    /// How often a file was to be shortened while it was mapped, and was not: who asked did not know that it is read.
+    pub fn mapped_shrinks(&self) -> u64 {
+        self.lock_world().run.mapped_shrinks
+    }
+
     /// How many calls were made.
     pub fn calls(&self) -> u64 {
         self.lock_world().run.calls

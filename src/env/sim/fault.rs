@@ -185,6 +185,8 @@ pub(super) struct Run {
     pub(super) tape: Tape,
     pub(super) opens: BTreeMap<Ino, u32>,
     pub(super) maps: BTreeMap<Ino, u32>,
+    /// How often a mapped file was to be shortened.
+    pub(super) mapped_shrinks: u64,
     pub(super) locks: BTreeMap<Ino, LockState>,
     pub(super) calls: u64,
     pub(super) operations: u64,
@@ -208,6 +210,7 @@ impl Run {
             tape,
             opens: BTreeMap::new(),
             maps: BTreeMap::new(),
+            mapped_shrinks: 0,
             locks: BTreeMap::new(),
             calls: 0,
             operations: 0,

@@ -7,7 +7,7 @@
 //! - **Never kinder than a real disk.** Where file systems differ, the [`Profile`] says which promise is kept; the
 //!   default keeps only what POSIX promises.
 //! - **Breaking the contract of [`Disk`](super::Disk) panics.** Asking a mapping for bytes the file doesn't have, or
-//!   shortening a file that is still mapped or named, would be a SIGBUS or lost data on a real disk.
+//!   shortening a file that is still named, would be a SIGBUS or lost data on a real disk.
 //!
 //! This module stands outside semver.
 
