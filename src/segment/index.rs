@@ -7,7 +7,7 @@ use crate::limits::INDEX_INTERVAL_BYTES;
 use crate::sync::Arc;
 
 use super::reader::Readable;
-use super::walk::From;
+use super::walk::WalkFrom;
 use super::{Segment, SegmentFiles, index_path};
 
 /// Segments below this size have no index file: walking one takes microseconds.
@@ -97,12 +97,12 @@ pub(super) fn start(
     segment: &Arc<Segment>,
     files: &SegmentFiles,
     before: impl Fn(&IndexEntry) -> bool,
-) -> Result<From> {
+) -> Result<WalkFrom> {
     let look = |entries: &[IndexEntry]| match entries.partition_point(&before).checked_sub(1) {
         None => segment.front(),
         Some(n) => {
             let IndexEntry { position, number, .. } = entries[n];
-            From { position: u64::from(position), next: segment.base + u64::from(number) }
+            WalkFrom { position: u64::from(position), next: segment.base + u64::from(number) }
         }
     };
     if let Some(entries) = segment.index.read().unwrap_or_else(|p| p.into_inner()).entries() {

@@ -11,7 +11,7 @@ use crate::format::segment::{BULK_ALIGNMENT, next_batch};
 use crate::id::SequenceNumber;
 use crate::sync::Arc;
 
-use super::walk::{Event, From, walk_from};
+use super::walk::{Event, WalkFrom, walk_from};
 use super::{OpenSegment, Segment, SegmentFiles, index};
 
 /// A batch's place: where to go on from without a look-up.
@@ -40,7 +40,7 @@ pub(super) struct Walk<'a> {
     files: &'a SegmentFiles,
     segment: Arc<Segment>,
     open: Arc<OpenSegment>,
-    at: From,
+    at: WalkFrom,
 }
 
 /// A batch that a walk over damage came to.
@@ -48,7 +48,7 @@ pub(super) struct Readable {
     pub(super) position: u64,
     pub(super) header: BatchHeader,
     /// Where what is lost before it begins.
-    lost: Option<From>,
+    lost: Option<WalkFrom>,
 }
 
 impl Walk<'_> {
@@ -58,7 +58,7 @@ impl Walk<'_> {
         let Some((position, header)) = self.segment.within_map(self.files, &mut self.open, header_at)? else {
             return Ok(None);
         };
-        self.at = From { position: next_batch(position, &header), next: header.end() };
+        self.at = WalkFrom { position: next_batch(position, &header), next: header.end() };
         Ok(Some((position, header)))
     }
 
@@ -79,18 +79,18 @@ impl Walk<'_> {
         let behind = if whole { None } else { self.segment.next_whole(&self.open, at, |_| true) };
         let found = behind.map_or(found, |found| Ok(Some(found)))?;
         let Some((position, header)) = found else { return Ok(None) };
-        self.at = From { position: next_batch(position, &header), next: header.end() };
+        self.at = WalkFrom { position: next_batch(position, &header), next: header.end() };
         let lost = (!whole).then_some(at);
         Ok(Some(Readable { position, header, lost }))
     }
 }
 
 impl Segment {
-    pub(super) fn front(&self) -> From {
-        From { position: self.first_batch(), next: self.base }
+    pub(super) fn front(&self) -> WalkFrom {
+        WalkFrom { position: self.first_batch(), next: self.base }
     }
 
-    pub(super) fn walk<'a>(self: &Arc<Self>, files: &'a SegmentFiles, at: From) -> Result<Walk<'a>> {
+    pub(super) fn walk<'a>(self: &Arc<Self>, files: &'a SegmentFiles, at: WalkFrom) -> Result<Walk<'a>> {
         Ok(Walk { files, segment: self.clone(), open: self.open_file(files)?, at })
     }
 
@@ -98,7 +98,7 @@ impl Segment {
     fn next_whole(
         &self,
         open: &OpenSegment,
-        at: From,
+        at: WalkFrom,
         wanted: impl Fn(&BatchHeader) -> bool,
     ) -> Option<(u64, BatchHeader)> {
         let row = self.row();
@@ -229,7 +229,7 @@ impl Segment {
     /// Where the batch that holds `number` ends. `number` lies within the segment.
     pub(crate) fn end_of_batch(self: &Arc<Self>, files: &SegmentFiles, number: SequenceNumber) -> Result<u64> {
         let position = self.locate(files, number)?.position;
-        let mut walk = self.walk(files, From { position, next: self.base })?;
+        let mut walk = self.walk(files, WalkFrom { position, next: self.base })?;
         walk.next_header()?;
         Ok(walk.at.position)
     }
@@ -272,7 +272,7 @@ impl Segment {
     fn seek(
         self: &Arc<Self>,
         files: &SegmentFiles,
-        start: From,
+        start: WalkFrom,
         found: impl Fn(u64, &BatchHeader) -> bool,
         has: impl Fn(&BatchHeader) -> bool,
     ) -> Result<(Location, SequenceNumber)> {
@@ -283,7 +283,7 @@ impl Segment {
                 Ok(Some(Readable { position, header, lost })) if found(position, &header) => {
                     at = match lost {
                         Some(lost) if !has(&header) => lost,
-                        _ => From { position, next: header.first },
+                        _ => WalkFrom { position, next: header.first },
                     };
                     break;
                 }

@@ -30,23 +30,23 @@ pub(crate) enum Event<'a> {
     /// So many more bytes were read.
     Read(u64),
     /// The walk comes to this place, and could be begun there.
-    At(From),
+    At(WalkFrom),
     /// Up to here nothing was found behind damage that began where the walk last came to.
     Searched { upto: u64 },
 }
 
 /// Where a walk begins: at a batch, or at padding before one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct From {
+pub(crate) struct WalkFrom {
     pub(crate) position: u64,
     /// The number that comes next.
     pub(crate) next: SequenceNumber,
 }
 
-impl From {
+impl WalkFrom {
     /// The first batch of a segment.
-    pub(crate) fn front(row: &SegmentRow) -> From {
-        From { position: row.start + SEGMENT_HEADER_BYTES as u64, next: row.base }
+    pub(crate) fn front(row: &SegmentRow) -> WalkFrom {
+        WalkFrom { position: row.start + SEGMENT_HEADER_BYTES as u64, next: row.base }
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn walk(
     };
     let window = Window { file, limit: row.bytes.min(file_len), start: 0, bytes: Vec::new() };
     let _: ControlFlow<()> =
-        Walk { window, salt, row, open_ended, each: &mut each }.run(file_len, From::front(row), None);
+        Walk { window, salt, row, open_ended, each: &mut each }.run(file_len, WalkFrom::front(row), None);
 }
 
 /// Walks the batches of the segment `row` describes from somewhere in it, until `each` has enough. One that had enough can be gone on
@@ -76,7 +76,7 @@ pub(crate) fn walk_from(
     file_len: u64,
     salt: Salt,
     row: &SegmentRow,
-    from: From,
+    from: WalkFrom,
     searched: Option<u64>,
     each: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
@@ -93,9 +93,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&mut self, file_len: u64, from: From, searched: Option<u64>) -> ControlFlow<()> {
+    fn run(&mut self, file_len: u64, from: WalkFrom, searched: Option<u64>) -> ControlFlow<()> {
         let limit = self.window.limit;
-        let From { mut position, mut next } = from;
+        let WalkFrom { mut position, mut next } = from;
         if let Some(searched) = searched {
             let what = self.header(position, next).err().unwrap_or(Damage::Missing);
             let Some(behind) = self.over_damage(from, what, searched)? else { return ControlFlow::Continue(()) };
@@ -117,7 +117,7 @@ impl Walk<'_> {
                 told = position;
             }
             if padded.is_none() {
-                (self.each)(Event::At(From { position, next }))?;
+                (self.each)(Event::At(WalkFrom { position, next }))?;
             }
             if let Some(boundary) = self.padding(position) {
                 self.zeros(position, boundary)?;
@@ -151,7 +151,7 @@ impl Walk<'_> {
                 other => {
                     let what = other.err().unwrap_or(Damage::Missing);
                     position = padded.take().unwrap_or(position);
-                    let damaged = From { position, next };
+                    let damaged = WalkFrom { position, next };
                     let Some(behind) = self.over_damage(damaged, what, position + 8)? else { break };
                     (position, next) = (behind.position, behind.next);
                 }
@@ -168,14 +168,14 @@ impl Walk<'_> {
     }
 
     /// Where the walk goes on behind damage that was searched up to `searched`; `None` where that is the end.
-    fn over_damage(&mut self, from: From, what: Damage, searched: u64) -> ControlFlow<(), Option<From>> {
+    fn over_damage(&mut self, from: WalkFrom, what: Damage, searched: u64) -> ControlFlow<(), Option<WalkFrom>> {
         let found = self.resync(searched, from.next)?;
         if self.open_ended && found.is_none() {
             return ControlFlow::Continue(None);
         }
         let behind = match found {
-            Some((position, header)) => From { position, next: header.first },
-            None => From { position: self.window.limit, next: self.row.end },
+            Some((position, header)) => WalkFrom { position, next: header.first },
+            None => WalkFrom { position: self.window.limit, next: self.row.end },
         };
         self.damaged(from.position, behind.position, what, from.next..behind.next)?;
         ControlFlow::Continue(Some(behind))

@@ -30,7 +30,7 @@ use crate::manifest::{scrub_page, scrub_root};
 use crate::metrics::add;
 use crate::scrub::ScrubFinding;
 use crate::segment::segment_path;
-use crate::segment::walk::{Event, From, walk_from};
+use crate::segment::walk::{Event, WalkFrom, walk_from};
 use crate::sync::Arc;
 
 use super::full::is_passing;
@@ -60,7 +60,7 @@ struct Piece {
 /// A piece that is being read.
 struct Walking {
     piece: Piece,
-    at: From,
+    at: WalkFrom,
     /// How far it was looked for the end of the damage at `at`.
     searched: Option<u64>,
 }
@@ -68,7 +68,7 @@ struct Walking {
 /// What a look at a part of a piece came to.
 #[derive(Default)]
 struct Scan {
-    at: Option<From>,
+    at: Option<WalkFrom>,
     searched: Option<u64>,
     ended: bool,
     found: Vec<(u64, Damage, Range<SequenceNumber>)>,
@@ -266,7 +266,7 @@ impl Pass {
                 continue;
             }
             self.to_leave_out = 0;
-            let at = From::front(&piece.row);
+            let at = WalkFrom::front(&piece.row);
             return Some(Walking { piece, at, searched: None });
         }
         None
@@ -342,7 +342,7 @@ impl Pass {
                 return true;
             }
         }
-        if walking.at == From::front(&row) && walking.searched.is_none() {
+        if walking.at == WalkFrom::front(&row) && walking.searched.is_none() {
             self.headers(core, &*file, &walking.piece);
         }
         let scan = walking.scan(core, &*file, len, max);
