@@ -16,7 +16,7 @@ use braidlog::env::sim::{Crash, ManualClock, SimDisk, Tape};
 use braidlog::manual::ManualStore;
 use braidlog::{DiskChoice, Durability, Error, LogOptions, ReadMode, RecordParts, StartAt, Store, StoreOptions};
 use support::runner::{Run, draw};
-use support::{env_of, small};
+use support::{budget, env_of, small};
 
 const ALL: [&str; 6] = ["rolled", "bulk", "buffered", "indexed", "trimmed", "keyed"];
 
@@ -168,7 +168,9 @@ fn a_backup_and_ten_thousand_logs_are_healthy() {
     store.backup(dir.path().join("copy")).unwrap();
     store.close().unwrap();
     let report = look(&dir.path().join("copy"));
-    assert_eq!((report.findings, report.logs), (vec![], 10_005));
+    // What the store wrote by itself while it was copied may be in the copy's journal.
+    let is_note = |finding: &Finding| finding.severity == Severity::Note;
+    assert!(report.findings.iter().all(is_note) && report.logs == 10_005, "{:#?}", report.findings);
     // Segments that were given up during the backup may be left over.
     let report = look(&dir.path().join("store"));
     assert!(report.is_sound() && report.findings.iter().all(is_leftover), "{:#?}", report.findings);
@@ -176,8 +178,7 @@ fn a_backup_and_ten_thousand_logs_are_healthy() {
 
 #[test]
 fn histories_with_crashes_leave_no_damage() {
-    let seconds = std::env::var("BRAIDLOG_CRASH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(8.0);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs_f64(seconds);
+    let until = budget(0.125);
     let mut looked = 0;
     for seed in 0.. {
         let tape = Tape::seeded(seed);
