@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use braidlog::check::{CheckOptions, CheckReport, check, salvage};
+use braidlog::check::{CheckOptions, CheckReport, Severity, check, salvage};
 use braidlog::env::sim::{ManualClock, SeededRandom, SimDisk, Tape};
 use braidlog::env::{Access, Disk, Env};
 use braidlog::manual::ManualStore;
@@ -193,7 +193,9 @@ fn a_backup_of_packs_reads_the_same() {
     let report = store.backup(dir.path().join("copy")).unwrap();
     assert_eq!(report.logs, LOGS as u64);
     round(&logs);
-    assert_eq!(look(&dir.path().join("copy")).findings, []);
+    // What was given up while it was copied may be in it, to be removed by who opens it.
+    let report = look(&dir.path().join("copy"));
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Note), "{:#?}", report.findings);
     let (copy, copied) = open(&dir.path().join("copy"), ReadMode::Copy);
     verify(&copied, 7);
     round(&copied);
