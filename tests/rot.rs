@@ -283,6 +283,8 @@ enum Harm {
     Header,
     /// A batch's header is zeros, which is what padding looks like.
     ZeroHeader,
+    /// The last batch's header is zeros, and so is its end to what reads the file.
+    ZeroLast,
     /// A bit of a batch's records is flipped.
     Records,
     /// A block is zeros: batches end and begin in it.
@@ -310,7 +312,8 @@ fn what_lies_around_damage_stays_readable_by_number() {
     let segments: Vec<_> = run.disk.files().into_iter().filter(|(path, _)| path.ends_with(".seg")).collect();
     assert!(segments.len() >= 3, "{segments:?}");
     let modes = [ReadMode::Copy, ReadMode::Map];
-    let harms = [Harm::Header, Harm::ZeroHeader, Harm::Records, Harm::ZeroBlock, Harm::Unreadable, Harm::Cut];
+    let harms =
+        [Harm::Header, Harm::ZeroHeader, Harm::ZeroLast, Harm::Records, Harm::ZeroBlock, Harm::Unreadable, Harm::Cut];
     for ((mode, harm), (path, _)) in modes
         .into_iter()
         .flat_map(|mode| harms.map(|harm| (mode, harm)))
@@ -322,10 +325,11 @@ fn what_lies_around_damage_stays_readable_by_number() {
         // In the header of a batch its magic is 40 bytes behind its start.
         let headers: Vec<u64> =
             (64..len - 64).step_by(8).filter(|at| bytes[*at as usize + 40..][..2] == *b"Bb").collect();
-        let header = headers[headers.len() / 2];
+        let middle = if matches!(harm, Harm::ZeroLast) { headers.len() - 1 } else { headers.len() / 2 };
+        let header = headers[middle];
         match harm {
             Harm::Header => disk.flip_bit(path, (header + 3) * 8).unwrap(),
-            Harm::ZeroHeader => {
+            Harm::ZeroHeader | Harm::ZeroLast => {
                 bytes[header as usize..][..64].fill(0);
                 disk.write_bytes(path, &bytes).unwrap();
             }
@@ -366,7 +370,9 @@ fn what_lies_around_damage_stays_readable_by_number() {
         let run_of_them = lost.windows(2).all(|two| two[1] == two[0] + 1);
         assert!(!lost.is_empty() && run_of_them, "{what}: {lost:?}");
         match harm {
-            Harm::Header | Harm::ZeroHeader | Harm::Records => assert_eq!(lost.len(), 1, "{what}: {lost:?}"),
+            Harm::Header | Harm::ZeroHeader | Harm::ZeroLast | Harm::Records => {
+                assert_eq!(lost.len(), 1, "{what}: {lost:?}")
+            }
             Harm::ZeroBlock | Harm::Unreadable => assert!(lost.len() <= 2, "{what}: {lost:?}"),
             Harm::Cut => {}
         }

@@ -349,11 +349,10 @@ impl LogState {
             });
             match found {
                 Ok((Some((header, records)), at)) => return Ok((within(&header, &records), Some(at))),
-                Ok((None, _)) => return Ok((segment.end().min(high), None)),
                 // Removed since it was looked up: another segment has what it had, or it was trimmed.
                 Err(_) if segment.is_buried() => {}
-                // It may have been any of those that are lost.
-                Err(Error::Damaged { .. }) => return Ok((lost.min(high), None)),
+                // It may have been any of those that are lost, up to the segment's end where zeros stand for them.
+                Ok((None, _)) | Err(Error::Damaged { .. }) => return Ok((lost.min(high), None)),
                 Err(error) => return Err(error),
             }
         }
