@@ -41,6 +41,12 @@ pub(super) fn take_lock(disk: &dyn Disk, mode: LockMode) -> Result<Option<Box<dy
     }
 }
 
+/// Whether it is damage to what says where records are.
+fn is_of_places(finding: &Finding) -> bool {
+    let names_segments = finding.path.starts_with("manifest") || finding.path.starts_with("journal");
+    finding.severity == Severity::Damage && names_segments
+}
+
 /// What the parts of a check share.
 pub(super) struct Inspection<'a> {
     pub(super) env: &'a Env,
@@ -117,9 +123,8 @@ impl<'a> Inspection<'a> {
     /// Adds a finding about a manifest that another stands for: with the journal that one says which logs there are, but not where
     /// all of their records are.
     pub(super) fn find_superseding(&mut self, finding: Finding) {
-        let before = self.uncertain_of_logs;
-        self.find(finding);
-        self.uncertain_of_logs = before;
+        self.uncertain |= is_of_places(&finding);
+        self.add(finding);
     }
 
     pub(super) fn finish(mut self) -> CheckReport {
@@ -149,11 +154,13 @@ impl<'a> Inspection<'a> {
 
     /// Adds a finding.
     pub(super) fn find(&mut self, finding: Finding) {
+        self.uncertain |= is_of_places(&finding);
+        self.uncertain_of_logs |= is_of_places(&finding);
+        self.add(finding);
+    }
+
+    fn add(&mut self, finding: Finding) {
         self.report.counts[finding.severity as usize] += 1;
-        let names_segments = finding.path.starts_with("manifest") || finding.path.starts_with("journal");
-        let is_uncertain = finding.severity == Severity::Damage && names_segments;
-        self.uncertain |= is_uncertain;
-        self.uncertain_of_logs |= is_uncertain;
         if self.report.findings.len() < self.findings_max {
             self.report.findings.push(finding);
             return;

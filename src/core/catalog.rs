@@ -115,22 +115,13 @@ impl Core {
 
     /// The logs in use whose buckets these are. The lock is given up now and then: there may be many.
     pub(crate) fn loaded_logs_of(&self, buckets: &Range<u16>) -> Vec<Arc<LogState>> {
-        const LOOK_AT: usize = 4096;
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let from = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-            let catalog = self.catalog.read().unwrap_or_else(|p| p.into_inner());
-            let mut seen = 0;
-            for (id, log) in catalog.by_id.range(from).take(LOOK_AT) {
-                (seen, after) = (seen + 1, Some(*id));
-                if buckets.contains(&id.bucket()) {
-                    found.push(log.clone());
-                }
-            }
-            if seen < LOOK_AT {
-                return found;
-            }
+        let mut found = Vec::new();
+        let mut logs = self.loaded_logs_after(None);
+        while let Some(last) = logs.last().map(|log| log.id) {
+            found.extend(logs.into_iter().filter(|log| buckets.contains(&log.id.bucket())));
+            logs = self.loaded_logs_after(Some(last));
         }
+        found
     }
 
     /// The log of this id, if it is in use.

@@ -36,50 +36,41 @@ impl Instants {
 #[derive(Debug)]
 pub(crate) struct Clocks {
     agreed: Instants,
-    /// Since when nobody has set the wall clock, on the monotonic one, while that has to be shown.
-    unproven_since: Option<u64>,
+    /// Otherwise nobody may set the wall clock for a while from there on.
+    is_proven: bool,
 }
 
 impl Clocks {
     /// From here on: the wall clock is right.
     pub(crate) fn new(now: Instants) -> Clocks {
-        Clocks { agreed: now, unproven_since: None }
+        Clocks { agreed: now, is_proven: true }
     }
 
     /// A store is opened that gave out its last stamp then.
     pub(crate) fn opened(now: Instants, last_stamp_ms: u64) -> Clocks {
-        let long = now.wall.saturating_sub(last_stamp_ms) > LONG_MS;
-        Clocks { agreed: now, unproven_since: long.then_some(now.monotonic) }
+        Clocks { agreed: now, is_proven: now.wall.saturating_sub(last_stamp_ms) <= LONG_MS }
     }
 
     /// Whether the wall clock can be believed now.
     pub(crate) fn compare(&mut self, now: Instants) -> bool {
-        let agrees = self.agreed.agrees(now);
-        if let Some(since) = self.unproven_since {
-            if !agrees {
-                // Set right, as far as anybody can tell.
-                *self = Clocks { agreed: now, unproven_since: Some(now.monotonic) };
-                return false;
-            }
-            if now.monotonic.saturating_sub(since) < PROOF_MS {
-                return false;
-            }
-            self.unproven_since = None;
+        match (self.agreed.agrees(now), self.is_proven) {
+            (false, true) => return false,
+            // Set right, as far as anybody can tell.
+            (false, false) => *self = Clocks { agreed: now, is_proven: false },
+            (true, false) if now.monotonic.saturating_sub(self.agreed.monotonic) < PROOF_MS => {}
+            (true, _) => *self = Clocks::new(now),
         }
-        if agrees {
-            self.agreed = now;
-        }
-        agrees
+        self.is_proven
     }
 
     /// The wall clock if it can be believed, otherwise what the monotonic one makes of the last time it could; while neither is
     /// proven the one by which less has expired.
     pub(crate) fn now_ms(&self, now: Instants) -> u64 {
         let expected = self.agreed.expected_wall(now.monotonic);
-        match self.unproven_since {
+        match self.is_proven {
             _ if self.agreed.agrees(now) => now.wall,
-            Some(_) => now.wall.min(expected),
-            None => expected,
+            true => expected,
+            false => now.wall.min(expected),
         }
     }
 }

@@ -190,6 +190,13 @@ const READ_RECORDS_EXPECTED: usize = 128;
 /// that count in one place take longer than copying the records would.
 const OWN_COUNT_FROM: u32 = 8;
 
+/// The segments that begin at or before a number, and behind it. By where they begin: one that is being written can reach over the
+/// pieces that are copied into it.
+fn around(segments: &[Arc<Segment>], number: SequenceNumber) -> (Option<&Arc<Segment>>, Option<&Arc<Segment>>) {
+    let (before, after) = segments.split_at(segments.partition_point(|segment| segment.base <= number));
+    (before.last(), after.first())
+}
+
 /// How far a reader may go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bound {
@@ -384,9 +391,7 @@ impl Reader {
 
     fn segment_of(&self, number: SequenceNumber) -> Option<Arc<Segment>> {
         let view = self.log.state.view.read().unwrap_or_else(|p| p.into_inner());
-        let after = view.segments.partition_point(|s| s.base <= number);
-        let segment = &view.segments[after.checked_sub(1)?];
-        (segment.end() > number).then(|| segment.clone())
+        around(&view.segments, number).0.filter(|segment| segment.end() > number).cloned()
     }
 
     /// Goes on at `next`, behind records that another reader read from here, `first` the first of them: if that may still be
@@ -504,13 +509,11 @@ impl Reader {
                     None => return Err(self.lost(number)),
                 }
             } else {
-                // By where they begin: one that is being written can reach over the pieces that are copied into it.
-                let after = view.segments.partition_point(|s| s.base <= number);
-                let holds = after > 0 && view.segments[after - 1].end() > number;
-                match view.segments.get(after - usize::from(holds)) {
-                    Some(segment) if segment.base <= number => Ok(segment.clone()),
-                    Some(segment) => Err(segment.base),
-                    None => Err(view.pending.front().map_or_else(|| self.end(), |batch| batch.header.first)),
+                let (before, after) = around(&view.segments, number);
+                match (before.filter(|segment| segment.end() > number), after) {
+                    (Some(segment), _) => Ok(segment.clone()),
+                    (None, Some(segment)) => Err(segment.base),
+                    (None, None) => Err(view.pending.front().map_or_else(|| self.end(), |batch| batch.header.first)),
                 }
             }
         };

@@ -78,7 +78,11 @@ pub(crate) fn numbers(disk: &dyn Disk) -> Result<Vec<u64>> {
 }
 
 fn open(disk: &dyn Disk, path: &str) -> Result<Arc<dyn DiskFile>> {
-    names::open(disk, path).map_err(|error| match error.kind() {
+    opened(path, names::open(disk, path))
+}
+
+fn opened(path: &str, file: io::Result<Arc<dyn DiskFile>>) -> Result<Arc<dyn DiskFile>> {
+    file.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Error::damaged(path, 0)(Damage::Missing),
         _ => Error::io("open", path)(error),
     })
@@ -140,11 +144,14 @@ fn page_in(file: &dyn DiskFile, origin: StoreId, page: &PageRef) -> Result<Vec<u
 
 // What the scrub looks at, by whoever sees to it that the file stays: the manifest's lock is not held while a device is read.
 
-fn open_past_cache(disk: &dyn Disk, number: u64) -> Result<Arc<dyn DiskFile>> {
+/// Looks at what the device has, and once more where that is not right.
+fn look_twice<T>(disk: &dyn Disk, number: u64, look: impl Fn(&dyn DiskFile) -> Result<T>) -> Result<T> {
     let path = manifest_path(number);
-    names::open_past_cache(disk, &path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::damaged(&path, 0)(Damage::Missing),
-        _ => Error::io("open", &path)(error),
+    let past_cache = || look(&*opened(&path, names::open_past_cache(disk, &path))?);
+    past_cache().or_else(|error| match error {
+        // A file system that opens files so may refuse to read them.
+        Error::Io(_) => look(&*open(disk, &path)?),
+        _ => past_cache(),
     })
 }
 
@@ -153,8 +160,7 @@ fn open_past_cache(disk: &dyn Disk, number: u64) -> Result<Arc<dyn DiskFile>> {
 /// # Errors
 /// It is damaged, each time it is asked for; or could not be looked at.
 pub(crate) fn scrub_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result<u64> {
-    let look = || root_in(&*open_past_cache(disk, number)?, &manifest_path(number), origin, number);
-    let root = look().or_else(|_| look())?;
+    let root = look_twice(disk, number, |file| root_in(file, &manifest_path(number), origin, number))?;
     Ok((HEADER_BYTES + root.encode().len()) as u64)
 }
 
@@ -163,14 +169,8 @@ pub(crate) fn scrub_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Resul
 /// # Errors
 /// As [`scrub_root`].
 pub(crate) fn scrub_page(disk: &dyn Disk, origin: StoreId, page: &PageRef) -> Result<Vec<LogRow>> {
-    let look = || page_in(&*open_past_cache(disk, page.manifest)?, origin, page);
-    let path = manifest_path(page.manifest);
-    let bytes = look().or_else(|error| match error {
-        // A file system that opens files so may refuse to read them.
-        Error::Io(_) => page_in(&*open(disk, &path)?, origin, page),
-        _ => look(),
-    });
-    decode_page(&bytes?).map_err(Error::damaged(&path, page.position))
+    let bytes = look_twice(disk, page.manifest, |file| page_in(file, origin, page))?;
+    decode_page(&bytes).map_err(Error::damaged(manifest_path(page.manifest), page.position))
 }
 
 /// The first page covers what comes before it, too: an empty one before it may have gone. Wherever a root comes from, this is
