@@ -37,8 +37,9 @@ fn every_short_history_survives_a_crash_at_every_boundary() {
     let sum = |of: fn(&Looked) -> u64| done.iter().map(|(looked, _)| of(looked)).sum::<u64>();
     let complete = (0..4).take_while(|&at| done.iter().all(|(_, lengths)| lengths[at])).count();
     println!(
-        "figures: {} crash states, none wrong, of {} short histories at {} boundaries; all of up to {complete} operations in both read modes",
+        "figures: {} crash states ({} different), none wrong, of {} short histories at {} boundaries; all of up to {complete} operations in both read modes",
         sum(|looked| looked.states),
+        sum(|looked| looked.recovered),
         sum(|looked| looked.histories),
         sum(|looked| looked.boundaries),
     );

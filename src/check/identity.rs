@@ -1,10 +1,10 @@
 //! `STORE`, and what else lies in the root.
 
 use crate::error::{Error, Result};
-use crate::format::Damage;
 use crate::format::manifest::{HEADER_BYTES, ManifestHeader};
 use crate::format::segment::{HEADER_BYTES as SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::store::{BYTES, StoreFile};
+use crate::format::{Damage, first_nonzero};
 use crate::id::StoreId;
 use crate::manifest::manifest_path;
 
@@ -92,7 +92,7 @@ fn reserve(ins: &mut Inspection<'_>) {
         let n = (len - at).min(1 << 20) as usize;
         match ins.read(&*file, at, n) {
             Ok(bytes) => {
-                if let Some(dirt) = bytes.iter().position(|b| *b != 0) {
+                if let Some(dirt) = first_nonzero(&bytes) {
                     let what = "it holds bytes that are not zero; nothing is ever read from it";
                     let at = at + dirt as u64;
                     ins.find(Finding::warning(RESERVE_PATH, what).at(at).advice("Watch the device it lies on."));

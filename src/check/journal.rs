@@ -5,11 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::format::Damage;
 use crate::format::batch;
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
+use crate::format::{Damage, first_nonzero};
 use crate::id::{FrameNumber, StoreId};
 use crate::journal::{FramePlace, Plan, Verdict, hides_a_frame, journal_path, number_of, plan, read_blocks, survey};
 use crate::limits::JOURNAL_FILE_BYTES_MAX;
@@ -94,7 +94,7 @@ pub(super) fn inspect(ins: &mut Inspection<'_>, root: Option<&Root>) -> Result<J
         let begins_later = journal::looks_like_frame(&bytes)
             && bytes.get(8..16).and_then(|n| n.try_into().ok()).is_some_and(|n| u64::from_le_bytes(n) > after);
         clean &= !begins_later;
-        let front = bytes.get(..FRAME_ALIGNMENT).and_then(|block| block.iter().position(|b| *b != 0));
+        let front = bytes.get(..FRAME_ALIGNMENT).and_then(first_nonzero);
         if front.is_some() && frames.first().is_none_or(|first| first.offset > 0) {
             fronts.push(path);
         }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::env::real::is_unreadable;
 use crate::env::{Access, Disk, DiskFile, DiskKind, SparseBuf};
 use crate::error::{Error, Result};
+use crate::format::first_nonzero;
 use crate::format::journal::{self, FRAME_ALIGNMENT};
 use crate::format::manifest::Root;
 use crate::id::StoreId;
@@ -80,7 +81,7 @@ fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize)
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<Read>)>> = Mutex::default();
     let reader = || {
-        let mut piece = vec![0; PIECE_BYTES.min(file_bytes as usize)];
+        let mut piece = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(f) = found.get(index) else { return };
@@ -103,24 +104,32 @@ fn read_files(found: &[Found], origin: StoreId, file_bytes: u64, readers: usize)
     done.into_iter().map(|(_, read)| read).collect()
 }
 
-/// The bytes of a file, and what of it the device can't read: there may be nothing in it that anybody needs.
-fn read_file(found: &Found, max: u64, piece: &mut [u8]) -> Result<(Bytes, Vec<Range<usize>>)> {
+/// The bytes of a file, and what of it the device can't read: there may be nothing in it that anybody needs. `piece` is memory to
+/// read into, made where it is wanted.
+fn read_file(found: &Found, max: u64, piece: &mut Vec<u8>) -> Result<(Bytes, Vec<Range<usize>>)> {
     let path = || journal_path(found.number);
     let len = found.file.len().map_err(|error| Error::io("measure", path())(error))?.min(max) as usize;
-    if len == 0 {
-        return Ok(Default::default());
-    }
     let mut unreadable = Vec::new();
+    let mut read = |buf: &mut [u8], at: usize| {
+        let read = match found.file.read_at(buf, at as u64) {
+            Err(error) if is_unreadable(&error) => read_blocks(&*found.file, buf, at, &mut unreadable),
+            read => read,
+        };
+        read.map_err(Error::io("read", path()))
+    };
+    if len <= PIECE_BYTES {
+        // A mapping costs more than what is zero in so little.
+        let mut bytes = vec![0; len];
+        let n = read(&mut bytes, 0)?;
+        return Ok((Bytes::from(bytes).slice(..n), unreadable));
+    }
+    piece.resize(PIECE_BYTES, 0);
     let mut bytes = SparseBuf::zeroed(len).map_err(Error::io("find memory for", path()))?;
     let mut at = 0;
     while at < bytes.len() {
         let want = piece.len().min(bytes.len() - at);
-        let read = match found.file.read_at(&mut piece[..want], at as u64) {
-            Err(error) if is_unreadable(&error) => read_blocks(&*found.file, &mut piece[..want], at, &mut unreadable),
-            read => read,
-        };
-        let n = read.map_err(Error::io("read", path()))?;
-        if !is_zero(&piece[..n]) {
+        let n = read(&mut piece[..want], at)?;
+        if first_nonzero(&piece[..n]).is_some() {
             bytes.put(at, &piece[..n]);
         }
         at += n;
@@ -159,11 +168,6 @@ pub(crate) fn read_blocks(
     Ok(at)
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,15 +177,18 @@ mod tests {
     fn what_is_read_is_what_is_there_wherever_the_pieces_lie() {
         let disk = SimDisk::new(Tape::replay(Vec::new()));
         disk.create_dir("journal").unwrap();
-        let mut wanted = vec![0; 10_000];
+        let len = 3 * PIECE_BYTES + 100;
+        let mut wanted = vec![0; len];
         wanted[3_333] = 1;
-        wanted[9_999] = 2;
+        wanted[PIECE_BYTES] = 2;
+        wanted[len - 1] = 3;
         disk.open(&journal_path(7), Access::CreateNew).unwrap().write_at(&wanted, 0).unwrap();
         let found = Ring::find(&disk, Access::Read).unwrap();
-        for (piece, max) in [(1, 10_000), (17, 20_000), (4_096, 9_000), (10_000, 10_000), (20_000, 20_000)] {
-            let (bytes, unreadable) = read_file(&found[0], max, &mut vec![0xff; piece]).unwrap();
+        let mut piece = vec![0xff; PIECE_BYTES];
+        for max in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, len, 2 * len] {
+            let (bytes, unreadable) = read_file(&found[0], max as u64, &mut piece).unwrap();
             assert!(unreadable.is_empty());
-            assert!(bytes == wanted[..wanted.len().min(max as usize)], "in pieces of {piece}");
+            assert!(bytes == wanted[..len.min(max)], "at most {max}");
         }
     }
 }

@@ -6,11 +6,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::format::Damage;
 use crate::format::batch;
 use crate::format::checksum::Salt;
 use crate::format::journal::{self, Entry, EntryKind, FRAME_ALIGNMENT, FrameHeader};
 use crate::format::manifest::Root;
+use crate::format::{Damage, first_nonzero};
 use crate::id::{FrameNumber, LogId, StoreId};
 
 use super::journal_path;
@@ -108,7 +108,7 @@ pub(crate) fn survey(bytes: &[u8], file: usize, origin: StoreId) -> Vec<FramePla
 
 /// Whether bytes are what stood in the place of a frame before it was written: zeros, or a frame of an earlier lap.
 fn is_older(bytes: &[u8], frame: FrameNumber, origin: StoreId) -> bool {
-    let zeros = bytes.iter().all(|byte| *byte == 0);
+    let zeros = first_nonzero(bytes).is_none();
     !bytes.is_empty() && (zeros || journal::decode(bytes, origin).is_ok_and(|found| found.header.frame < frame))
 }
 

@@ -9,6 +9,7 @@ use std::io;
 
 use crate::env::{Access, BLOCK, DirEntry, Disk, DiskFile, Pace, names};
 use crate::error::{Error, Result, is_no_space};
+use crate::format::first_nonzero;
 use crate::id::FrameNumber;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, Ordering};
 
@@ -296,5 +297,5 @@ fn make(disk: &dyn Disk, number: u64, bytes: u64, pace: &Pace) -> io::Result<Arc
 pub(crate) fn is_pristine(file: &dyn DiskFile) -> bool {
     let mut block = crate::env::AlignedBuf::with_capacity(BLOCK);
     block.resize(BLOCK);
-    matches!(file.read_at(&mut block, 0), Ok(BLOCK)) && block.iter().all(|b| *b == 0)
+    matches!(file.read_at(&mut block, 0), Ok(BLOCK)) && first_nonzero(&block).is_none()
 }

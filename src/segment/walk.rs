@@ -8,11 +8,11 @@
 use std::ops::{ControlFlow, Range};
 
 use crate::env::DiskFile;
-use crate::format::Damage;
 use crate::format::batch::{BatchHeader, HEADER_BYTES};
 use crate::format::checksum::Salt;
 use crate::format::manifest::SegmentRow;
 use crate::format::segment::{BULK_ALIGNMENT, HEADER_BYTES as SEGMENT_HEADER_BYTES, next_batch};
+use crate::format::{Damage, first_nonzero};
 use crate::id::SequenceNumber;
 
 const WINDOW_BYTES: usize = 512 << 10;
@@ -260,7 +260,7 @@ impl Walk<'_> {
 
 /// The first byte of a range that is not zero.
 pub(crate) fn dirty(bytes: &[u8], from: usize, upto: usize) -> Option<usize> {
-    bytes.get(from..upto)?.iter().position(|b| *b != 0).map(|at| from + at)
+    first_nonzero(bytes.get(from..upto)?).map(|at| from + at)
 }
 
 /// A piece of the file in memory.

@@ -47,12 +47,17 @@ pub fn base_with(options: StoreOptions) -> Verdict<Run> {
     Ok(run)
 }
 
-/// What was looked at.
-#[derive(Debug, Default, Clone, Copy)]
+/// What was looked at from one base.
+#[derive(Debug, Default)]
 pub struct Looked {
     pub histories: u64,
     pub boundaries: u64,
     pub states: u64,
+    /// Those of them that were recovered, no two the same.
+    pub recovered: u64,
+    /// What a crash left, what is known of it, and whether it was a power cut: a recovery depends on nothing else, so it is not done
+    /// twice. Most of what can be left at one boundary can be at the one before, too.
+    seen: HashSet<(u64, u64, bool)>,
 }
 
 /// Histories of one length, as numbers in base 12.
@@ -91,11 +96,11 @@ pub fn explore(base: &Run, ops: &[Op], looked: &mut Looked) -> Verdict {
     for at in before..=end {
         for torn in [false, true] {
             let tape = Tape::seeded(at);
-            let mut run = go(base, ops, Some((at, torn)))?;
-            run.disk.set_tape(tape.clone());
+            let run = go(base, ops, Some((at, torn)))?;
+            run.disk.set_tape(tape);
             let where_at =
                 |e: String| format!("{ops:?}, boundary {at} of {end}{}: {e}", if torn { ", torn" } else { "" });
-            crash_each_way(&mut run, looked).map_err(where_at)?;
+            crash_each_way(&run, looked).map_err(where_at)?;
             looked.boundaries += 1;
         }
     }
@@ -103,8 +108,7 @@ pub fn explore(base: &Run, ops: &[Op], looked: &mut Looked) -> Verdict {
     Ok(())
 }
 
-fn crash_each_way(run: &mut Run, looked: &mut Looked) -> Verdict {
-    let mut seen = HashSet::new();
+fn crash_each_way(run: &Run, looked: &mut Looked) -> Verdict {
     let group = [1, 2, 4, 8, 16, 64].into_iter().find(|&g| run.disk.unsynced_count(g) <= UNITS_MAX).unwrap_or(256);
     let units = run.disk.unsynced_count(group);
     let exhaustive = units <= UNITS_MAX;
@@ -117,22 +121,34 @@ fn crash_each_way(run: &mut Run, looked: &mut Looked) -> Verdict {
             .chain((0..64).map(|_| tape.choose("mask", u64::MAX)))
             .collect()
     };
+    let mut here = HashSet::new();
     for mask in masks {
         let left = run.disk.crash_subset(group, mask);
-        let hash = left.image_hash();
-        if seen.insert(hash) {
-            let states = recover(run, left, Crash::Power, hash)
+        if here.insert(left.image_hash()) {
+            recover_once(run, left, Crash::Power, looked)
                 .map_err(|e| format!("power, {mask:#b} of {units} units of {group}: {e}"))?;
-            looked.states += states;
         }
     }
     for seed in 0..2 {
         let left = run.disk.crash(Crash::Kill, &Tape::seeded(seed));
-        let hash = left.image_hash();
-        if seen.insert(hash) || seed == 0 {
-            looked.states += recover(run, left, Crash::Kill, hash).map_err(|e| format!("kill, seed {seed}: {e}"))?;
+        if here.insert(left.image_hash()) || seed == 0 {
+            recover_once(run, left, Crash::Kill, looked).map_err(|e| format!("kill, seed {seed}: {e}"))?;
         }
     }
+    Ok(())
+}
+
+/// Recovers what a crash left, unless just that was recovered before.
+fn recover_once(run: &Run, left: SimDisk, kind: Crash, looked: &mut Looked) -> Verdict {
+    let hash = left.image_hash();
+    let states = if looked.seen.insert((hash, run.known_hash(), kind == Crash::Power)) {
+        let states = recover(run, left, kind, hash)?;
+        looked.recovered += states;
+        states
+    } else {
+        1
+    };
+    looked.states += states;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::{AGE_MS, Verdict, attributes, is_payload, key};
 use crate::ensure;
 
 /// A record that was accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rec {
     pub number: u64,
     pub tag: u64,
@@ -20,7 +20,7 @@ pub struct Rec {
 }
 
 /// A transaction that was not answered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct OpenTransaction {
     /// Per append: log, tag, length.
     pub appends: Vec<(String, u64, usize)>,
@@ -29,7 +29,7 @@ pub struct OpenTransaction {
 }
 
 /// One life of one name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub struct LogModel {
     pub id: Option<LogId>,
     pub buffered: bool,
@@ -81,7 +81,7 @@ impl LogModel {
 }
 
 /// Everything that was asked of a store, and what was answered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub struct Model {
     pub logs: BTreeMap<String, LogModel>,
     pub open: Option<OpenTransaction>,
