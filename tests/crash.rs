@@ -21,7 +21,7 @@ use support::{NAMES, budget, crash_seconds, env_of, packing, small, two_lanes};
 #[test]
 fn every_short_history_survives_a_crash_at_every_boundary() {
     // Where a crash run was asked for, its first part is complete, not sampled, however slow the machine is today.
-    let at_least = if crash_seconds().is_some_and(|seconds| seconds >= 240.0) { 3 } else { 1 };
+    let at_least = if crash_seconds().is_some_and(|seconds| seconds >= 180.0) { 3 } else { 1 };
     let (until, patience) = (budget(0.5), budget(3.0));
     let done = two_lanes(|lane| {
         let base = base(if lane == 0 { ReadMode::Map } else { ReadMode::Copy }).unwrap();

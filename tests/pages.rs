@@ -164,6 +164,38 @@ fn a_page_that_rots_concerns_its_logs_and_no_others() {
     assert_eq!(report.count(Severity::Damage), 1, "{report:?}");
 }
 
+/// Another log of a page that a checkpoint set aside, in use and idle: what the journal had of it afterwards could be applied to
+/// nothing, and the store was read-only after a crash.
+#[test]
+fn a_log_that_was_idle_when_its_page_was_set_aside_goes_on() {
+    const LOGS: usize = 300;
+    let disk = store_with(LOGS);
+    let mut store = open(&disk);
+    let lost = {
+        let fork = disk.fork();
+        rot(&fork, &idle(7));
+        damaged(open(&fork).store(), LOGS)
+    };
+    let other = *lost.iter().find(|n| **n != 7).unwrap();
+    let [changed, unchanged] = [7, other].map(|n| store.store().log(&idle(n)).unwrap());
+    rot(&disk, &idle(7));
+    append(&mut store, &changed, b"after it rotted").unwrap();
+    store.checkpoint().unwrap();
+    append(&mut store, &unchanged, b"after it was set aside").unwrap();
+    drop((changed, unchanged, store));
+    let disk = disk.crash(Crash::Kill, &Tape::seeded(1));
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(store.store().health(), Health::Ok);
+        for n in [7, other] {
+            assert_eq!(store.store().log(&idle(n)).unwrap().end(), 1, "log {n}");
+        }
+        let left = damaged(store.store(), LOGS);
+        assert_eq!(left.len(), lost.len() - 2);
+        store.close().unwrap();
+    }
+}
+
 /// What is known of a log when its page can't be read any more is kept beside the page.
 #[test]
 fn a_log_that_was_in_use_when_its_page_rotted_goes_on() {

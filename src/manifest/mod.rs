@@ -10,6 +10,7 @@ mod write;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
 use crate::env::real::is_unreadable;
 use crate::env::{Access, DirEntry, Disk, DiskFile, Pace, names};
@@ -37,6 +38,8 @@ pub(crate) struct Manifest {
     opened: Mutex<Option<(u64, Arc<dyn DiskFile>)>>,
     /// Files removed, whose space is still taken. Nobody reads them: who reads a page has the manifest to himself.
     removed: Vec<Arc<dyn DiskFile>>,
+    /// The buckets of pages that were set aside.
+    set_aside: Vec<Range<u16>>,
 }
 
 /// What is known of the logs of a page.
@@ -192,8 +195,10 @@ impl Manifest {
                 Ok(root) => {
                     let previous = root.pages.iter().map(|p| p.manifest).chain([number]).collect();
                     let newest = numbers.last().copied().unwrap_or(number);
-                    let (opened, removed) = Default::default();
-                    return Ok((Manifest { disk, origin, number: newest, root, previous, opened, removed }, damage));
+                    let (opened, removed, set_aside) = Default::default();
+                    let manifest =
+                        Manifest { disk, origin, number: newest, root, previous, opened, removed, set_aside };
+                    return Ok((manifest, damage));
                 }
                 Err(error @ (Error::TooNew { .. } | Error::Io(_))) => return Err(error),
                 // The header is written last: without one, its owner died while writing it.
@@ -229,8 +234,9 @@ impl Manifest {
 
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
-        let (root_before, previous, opened, removed) = Default::default();
-        let mut manifest = Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed };
+        let (root_before, previous, opened, removed, set_aside) = Default::default();
+        let mut manifest =
+            Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed, set_aside };
         manifest.write(root, &Changes::default(), &Pace::none())?;
         Ok(manifest)
     }
@@ -325,6 +331,12 @@ impl Manifest {
         let end = self.root.pages.get(after).map_or(LogId::BUCKETS, |next| next.first_bucket);
         let page = self.page_of(bucket).copied();
         Covering { set_aside: page.and_then(|page| self.set_aside_for(&page)), page, end }
+    }
+
+    /// The buckets of pages that were set aside since this was asked last. Of their logs, pages have those alone that changed since:
+    /// who knows others says so, by a row of each.
+    pub(crate) fn take_set_aside(&mut self) -> Vec<Range<u16>> {
+        std::mem::take(&mut self.set_aside)
     }
 
     /// The files removed since this was asked last.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 
 use crate::env::{Access, DiskFile, Pace};
 use crate::error::{Error, Result};
@@ -91,6 +92,8 @@ struct FileWriter<'a> {
     last_bucket: u16,
     /// It stands for one that was set aside, whose buckets are all its own: it ends where that did.
     stands_in: bool,
+    /// The buckets of those set aside by this manifest.
+    set_aside: Vec<Range<u16>>,
     /// What is not written yet.
     buffer: Vec<u8>,
     /// Where that goes.
@@ -182,16 +185,20 @@ impl Manifest {
         // The number is used up whatever happens: a file is written once. It does not run over: no name counts that is near the end.
         self.number += 1;
         let path = manifest_path(self.number);
-        let written = self.write_file(&path, &mut root, changes, pace).and_then(|()| {
+        let written = self.write_file(&path, &mut root, changes, pace).and_then(|set_aside| {
             let synced = self.disk.sync_dir("manifest");
-            synced.map_err(Error::io("write manifest", &path))
+            synced.map(|()| set_aside).map_err(Error::io("write manifest", &path))
         });
-        if let Err(error) = written {
-            // A half-written manifest must not become the newest. If it can't be taken away either, it still doesn't verify,
-            // unless only the folder's sync failed: then it is a manifest like any other, and names a durable state.
-            let _ = self.disk.remove(&path);
-            return Err(error);
-        }
+        let set_aside = match written {
+            Ok(set_aside) => set_aside,
+            Err(error) => {
+                // A half-written manifest must not become the newest. If it can't be taken away either, it still doesn't verify,
+                // unless only the folder's sync failed: then it is a manifest like any other, and names a durable state.
+                let _ = self.disk.remove(&path);
+                return Err(error);
+            }
+        };
+        self.set_aside.extend(set_aside);
         let before = std::mem::replace(&mut self.root, root);
         // It may be one that goes now.
         *self.opened.lock() = None;
@@ -199,7 +206,8 @@ impl Manifest {
         Ok(())
     }
 
-    fn write_file(&self, path: &str, root: &mut Root, changes: &Changes, pace: &Pace) -> Result<()> {
+    /// Answers with the buckets of the pages that it set aside.
+    fn write_file(&self, path: &str, root: &mut Root, changes: &Changes, pace: &Pace) -> Result<Vec<Range<u16>>> {
         let fault = || Error::io("write manifest", path);
         let number = self.number;
         let mut writer = FileWriter {
@@ -210,6 +218,7 @@ impl Manifest {
             pages: Vec::new(),
             last_bucket: 0,
             stands_in: false,
+            set_aside: Vec::new(),
             buffer: Vec::with_capacity(WRITE_BYTES + 2 * PAGE_BYTES),
             position: HEADER_BYTES as u64,
         };
@@ -218,7 +227,9 @@ impl Manifest {
         root.pages = std::mem::take(&mut writer.pages);
         first_page_from_the_first_bucket(root);
         self.settle_packs(root, packs);
-        writer.finish(root, self.origin).map_err(fault())
+        let set_aside = std::mem::take(&mut writer.set_aside);
+        writer.finish(root, self.origin).map_err(fault())?;
+        Ok(set_aside)
     }
 
     /// Today's pages with what changes; those in which nothing does are named where they are.
@@ -251,6 +262,7 @@ impl Manifest {
                         continue;
                     }
                     writer.stands_in = true;
+                    writer.set_aside.push(page.first_bucket..end);
                     page_begin(0).to_vec()
                 }
                 bytes => bytes?,

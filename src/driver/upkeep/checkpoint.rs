@@ -77,11 +77,23 @@ impl Upkeep {
             // What nobody uses was closed by now.
             outcome = self.take_checkpoint(clean);
         }
+        if outcome.is_ok() && self.list_beside_set_aside() {
+            outcome = self.take_checkpoint(clean);
+        }
         if outcome.is_err() && deletions {
             self.core.deletions.store(true, Ordering::Release);
         }
         self.core.checkpoint_ended(&outcome);
         outcome
+    }
+
+    /// Lists the logs in use whose page could not be read any more by a checkpoint that had to change it: what is known of them is in
+    /// memory alone, and what the journal will have of them could be applied to nothing. Whether there are any.
+    fn list_beside_set_aside(&mut self) -> bool {
+        let set_aside = self.core.manifest.lock().take_set_aside();
+        let logs: Vec<_> = set_aside.iter().flat_map(|buckets| self.core.loaded_logs_of(buckets)).collect();
+        logs.iter().for_each(|log| self.core.list_for_checkpoint(log));
+        !logs.is_empty()
     }
 
     fn take_checkpoint(&mut self, clean: bool) -> Result<()> {
