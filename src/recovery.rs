@@ -24,7 +24,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::core::{CoreParts, RESERVE_PATH};
-use crate::env::{Access, AlignedBuf, Disk, DiskKind, DiskLock, DiskOp, Env, LockMode, Pace, Wait, WriteQueue, names};
+use crate::env::{
+    Access, AlignedBuf, Disk, DiskFile, DiskKind, DiskLock, DiskOp, Env, LockMode, Pace, Wait, WriteQueue, names,
+};
 use crate::error::{Error, Result};
 use crate::format::Damage;
 use crate::format::manifest::Root;
@@ -32,7 +34,7 @@ use crate::format::store::{BYTES as STORE_BYTES, StoreFile};
 use crate::id::{FrameNumber, SegmentId, StoreId};
 use crate::journal::{self, Contents, FramePlace, Plan, Ring, Verdict, hides_a_frame, is_pristine, journal_path, plan};
 use crate::log::LogState;
-use crate::manifest::{Changes, Manifest};
+use crate::manifest::{Changes, Manifest, look_twice};
 use crate::metrics::Health;
 use crate::options::StoreOptions;
 use crate::segment::{RESERVE_IDS, segment_path};
@@ -177,18 +179,26 @@ fn take_lock(disk: &dyn Disk, mode: LockMode) -> Result<Box<dyn DiskLock>> {
     }
 }
 
-fn read_whole(disk: &dyn Disk, path: &str, max: u64) -> Result<Vec<u8>> {
-    let file = disk.open(path, Access::Read).map_err(Error::io("open", path))?;
-    let len = file.len().map_err(Error::io("measure", path))?.min(max);
-    let mut bytes = vec![0; len as usize];
-    let n = file.read_at(&mut bytes, 0).map_err(|_| Error::damaged(path, 0)(Damage::Unreadable))?;
-    bytes.truncate(n);
-    Ok(bytes)
+fn read_identity(disk: &dyn Disk) -> Result<StoreFile> {
+    identity_in(&*disk.open(STORE_PATH, Access::Read).map_err(Error::io("open", STORE_PATH))?)
 }
 
-fn read_identity(disk: &dyn Disk) -> Result<StoreFile> {
-    let bytes = read_whole(disk, STORE_PATH, STORE_BYTES as u64 + 1)?;
-    StoreFile::decode(&bytes).map_err(Error::damaged(STORE_PATH, 0))
+fn identity_in(file: &dyn DiskFile) -> Result<StoreFile> {
+    // One byte more than it has: so it is not taken for whole where there is more.
+    let mut bytes = [0; STORE_BYTES + 1];
+    let n = file.read_at(&mut bytes, 0).map_err(|_| Error::damaged(STORE_PATH, 0)(Damage::Unreadable))?;
+    StoreFile::decode(&bytes[..n]).map_err(Error::damaged(STORE_PATH, 0))
+}
+
+/// Verifies `STORE`, without which nothing is opened, as the device has it: its bytes.
+///
+/// # Errors
+/// It is damaged, each time it is asked for; or could not be looked at.
+pub(crate) fn scrub_identity(disk: &dyn Disk, identity: &StoreFile) -> Result<u64> {
+    look_twice(disk, STORE_PATH, |file| match identity_in(file)? {
+        found if found == *identity => Ok(STORE_BYTES as u64),
+        _ => Err(Error::damaged(STORE_PATH, 0)(Damage::Misplaced)),
+    })
 }
 
 /// Makes a store where there is none. `STORE` comes last: without it there is no store, whatever else is there.

@@ -39,8 +39,8 @@ pub struct ScrubFinding {
     pub position: u64,
     /// What is wrong.
     pub what: Damage,
-    /// The log that it is a part of: its id and its name. `None` where many are concerned or none: a page of the manifest, the
-    /// front of a pack.
+    /// The log that it is a part of: its id and its name. `None` where many are concerned or none: `STORE`, a page of the
+    /// manifest, the front of a pack.
     pub log: Option<(LogId, String)>,
     /// The records that can't be read for it; `None` where it costs none by itself, as in a header that reads go without. Of a page
     /// of the manifest it can't be said which logs it has: all of those, until the page can be read again.

@@ -49,12 +49,14 @@ fn every_short_history_survives_a_crash_at_every_boundary() {
 /// The same where small logs share files.
 #[test]
 fn every_short_history_of_packs_survives_a_crash_at_every_boundary() {
-    let until = budget(0.25);
+    let (until, patience) = (budget(0.25), budget(3.0));
     let done = two_lanes(|lane| {
         let base = base_with(packing(if lane == 0 { ReadMode::Map } else { ReadMode::Copy })).unwrap();
         let mut looked = Looked::default();
-        let complete =
-            (1..=3).take_while(|&n| explore_all(&base, n, until, &mut looked).unwrap_or_else(|e| panic!("{e}")));
+        let complete = (1..=3).take_while(|&length| {
+            let until = if length == 1 { patience } else { until };
+            explore_all(&base, length, until, &mut looked).unwrap_or_else(|e| panic!("{e}"))
+        });
         (complete.count(), looked)
     });
     let (complete, states) = done.iter().fold((3, 0), |sum, (n, looked)| (sum.0.min(*n), sum.1 + looked.states));

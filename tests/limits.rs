@@ -148,6 +148,11 @@ fn a_call_may_have_so_many_records_and_not_one_more() {
     let records = vec![RecordParts::from("x"); (1 << 20) + 1];
     assert!(matches!(bench.append(&log, &records), Err(Error::TransactionTooLarge { .. })));
     assert_eq!(log.end(), 0);
+    bench.append(&log, &records[1..]).unwrap();
+    assert_eq!(log.end(), 1 << 20);
+    assert_eq!(log.read(StartAt::TrimHorizon).unwrap().map(Result::unwrap).count(), 1 << 20);
+    let last = log.read(StartAt::Sequence((1 << 20) - 1)).unwrap().next().unwrap().unwrap();
+    assert_eq!((last.sequence_number, &last.data[..]), ((1 << 20) - 1, &b"x"[..]));
 }
 
 #[test]

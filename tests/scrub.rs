@@ -236,6 +236,30 @@ fn rot_of_the_manifest_is_told_within_a_period() {
     }
 }
 
+/// Without `STORE` nothing is opened; and the manifest before the one in force is all there is where that can't be read.
+#[test]
+fn rot_of_what_a_store_is_opened_by_is_told_within_a_period() {
+    let disk = SimDisk::new(Tape::seeded(1));
+    let clock = clock_at(0.0);
+    let (mut store, _used) = store_with_everything(&disk, &clock);
+    let (before, len) = files(&disk, "manifest", ".man").into_iter().rev().nth(1).unwrap();
+    let places = [("STORE", 0), ("STORE", 30), ("STORE", 63), (&*before, 9), (&*before, len - 3)];
+    for (path, at) in places {
+        disk.flip_bit(path, at * 8 + 1).unwrap();
+        pass(&mut store, &clock, 100);
+        let found = store.store().scrub_findings();
+        assert!(found.len() == 1 && found[0].path == path && found[0].position <= at, "{path}, {at}: {found:?}");
+        assert_eq!((&found[0].log, &found[0].records), (&None, &None));
+        disk.flip_bit(path, at * 8 + 1).unwrap();
+        pass(&mut store, &clock, 200);
+        assert_eq!(store.store().scrub_findings(), [], "{path}, {at}");
+    }
+    disk.erase("STORE").unwrap();
+    pass(&mut store, &clock, 100);
+    let found = store.store().scrub_findings();
+    assert!(found.len() == 1 && found[0].path == "STORE" && found[0].what == Damage::Missing, "{found:?}");
+}
+
 /// A file that is gone, one that is cut short, one that the device can't read.
 #[test]
 fn what_is_gone_cut_or_unreadable_is_told() {

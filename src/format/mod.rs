@@ -117,7 +117,7 @@ pub(crate) fn first_nonzero(bytes: &[u8]) -> Option<usize> {
 
 /// Tests that flip every bit flip one in so many where an interpreter runs them, which takes a minute for a millisecond's work.
 #[cfg(test)]
-const ONE_IN: usize = if cfg!(miri) { 13 } else { 1 };
+const ONE_IN: usize = if cfg!(miri) { 37 } else { 1 };
 
 #[cfg(test)]
 mod tests {

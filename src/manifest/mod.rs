@@ -40,6 +40,8 @@ pub(crate) struct Manifest {
     removed: Vec<Arc<dyn DiskFile>>,
     /// The buckets of pages that were set aside.
     set_aside: Vec<Range<u16>>,
+    /// The number of the one before, which counts where this one can't be read.
+    before: Option<u64>,
 }
 
 /// What is known of the logs of a page.
@@ -147,13 +149,12 @@ fn page_in(file: &dyn DiskFile, origin: StoreId, page: &PageRef) -> Result<Vec<u
 
 // What the scrub looks at, by whoever sees to it that the file stays: the manifest's lock is not held while a device is read.
 
-/// Looks at what the device has, and once more where that is not right.
-fn look_twice<T>(disk: &dyn Disk, number: u64, look: impl Fn(&dyn DiskFile) -> Result<T>) -> Result<T> {
-    let path = manifest_path(number);
-    let past_cache = || look(&*opened(&path, names::open_past_cache(disk, &path))?);
+/// Looks at what the device has of a file, and once more where that is not right.
+pub(crate) fn look_twice<T>(disk: &dyn Disk, path: &str, look: impl Fn(&dyn DiskFile) -> Result<T>) -> Result<T> {
+    let past_cache = || look(&*opened(path, names::open_past_cache(disk, path))?);
     past_cache().or_else(|error| match error {
         // A file system that opens files so may refuse to read them.
-        Error::Io(_) => look(&*open(disk, &path)?),
+        Error::Io(_) => look(&*open(disk, path)?),
         _ => past_cache(),
     })
 }
@@ -163,7 +164,8 @@ fn look_twice<T>(disk: &dyn Disk, number: u64, look: impl Fn(&dyn DiskFile) -> R
 /// # Errors
 /// It is damaged, each time it is asked for; or could not be looked at.
 pub(crate) fn scrub_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Result<u64> {
-    let root = look_twice(disk, number, |file| root_in(file, &manifest_path(number), origin, number))?;
+    let path = manifest_path(number);
+    let root = look_twice(disk, &path, |file| root_in(file, &path, origin, number))?;
     Ok((HEADER_BYTES + root.encode().len()) as u64)
 }
 
@@ -172,8 +174,9 @@ pub(crate) fn scrub_root(disk: &dyn Disk, origin: StoreId, number: u64) -> Resul
 /// # Errors
 /// As [`scrub_root`].
 pub(crate) fn scrub_page(disk: &dyn Disk, origin: StoreId, page: &PageRef) -> Result<Vec<LogRow>> {
-    let bytes = look_twice(disk, page.manifest, |file| page_in(file, origin, page))?;
-    decode_page(&bytes).map_err(Error::damaged(manifest_path(page.manifest), page.position))
+    let path = manifest_path(page.manifest);
+    let bytes = look_twice(disk, &path, |file| page_in(file, origin, page))?;
+    decode_page(&bytes).map_err(Error::damaged(&path, page.position))
 }
 
 /// The first page covers what comes before it, too: an empty one before it may have gone. Wherever a root comes from, this is
@@ -195,9 +198,9 @@ impl Manifest {
                 Ok(root) => {
                     let previous = root.pages.iter().map(|p| p.manifest).chain([number]).collect();
                     let newest = numbers.last().copied().unwrap_or(number);
-                    let (opened, removed, set_aside) = Default::default();
+                    let (opened, removed, set_aside, before) = Default::default();
                     let manifest =
-                        Manifest { disk, origin, number: newest, root, previous, opened, removed, set_aside };
+                        Manifest { disk, origin, number: newest, root, previous, opened, removed, set_aside, before };
                     return Ok((manifest, damage));
                 }
                 Err(error @ (Error::TooNew { .. } | Error::Io(_))) => return Err(error),
@@ -234,9 +237,9 @@ impl Manifest {
 
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
-        let (root_before, previous, opened, removed, set_aside) = Default::default();
+        let (root_before, previous, opened, removed, set_aside, before) = Default::default();
         let mut manifest =
-            Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed, set_aside };
+            Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed, set_aside, before };
         manifest.write(root, &Changes::default(), &Pace::none())?;
         Ok(manifest)
     }
@@ -323,6 +326,11 @@ impl Manifest {
     /// The number of the manifest in force.
     pub(crate) fn in_force(&self) -> Option<u64> {
         self.previous.last().copied()
+    }
+
+    /// The number of the one before it, written in this life or the last.
+    pub(crate) fn before(&self) -> Option<u64> {
+        self.before
     }
 
     /// The page that covers a bucket.

@@ -319,7 +319,8 @@ impl Manifest {
         let mut today = of(&self.root);
         today.insert(self.number);
         let mut needed = of(before);
-        needed.extend(self.previous.last());
+        self.before = self.in_force();
+        needed.extend(self.before);
         needed.extend(&today);
         self.previous = today;
         // Old files are only a matter of space: a failure here is looked at again with the next manifest.

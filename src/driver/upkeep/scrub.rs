@@ -11,7 +11,7 @@
 //! 3. **A step is small, and holds nothing up.** It is taken by the thread that makes journal files and checkpoints, when it has
 //!    nothing else to do. No file stays open in between, and so none keeps its space.
 //!
-//! Order within a period: pages of the manifest by bucket, with each the logs of its buckets: those in use as they are, the others as
+//! Order within a period: the store's identity and the manifests' roots, then pages of the manifest by bucket, with each the logs of its buckets: those in use as they are, the others as
 //! their rows say.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +28,7 @@ use crate::format::segment::{HEADER_BYTES, SegmentHeader};
 use crate::id::{LogId, SegmentId, SequenceNumber};
 use crate::manifest::{scrub_page, scrub_root};
 use crate::metrics::add;
+use crate::recovery::scrub_identity;
 use crate::scrub::ScrubFinding;
 use crate::segment::segment_path;
 use crate::segment::walk::{Event, WalkFrom, walk_from};
@@ -90,7 +91,7 @@ struct Pass {
     left_out: u64,
     to_leave_out: u64,
     done: u64,
-    has_root: bool,
+    has_begun: bool,
     next_bucket: u16,
     pieces: VecDeque<Piece>,
     walking: Option<Walking>,
@@ -173,7 +174,7 @@ impl Scrub {
             left_out,
             to_leave_out: left_out,
             done: 0,
-            has_root: false,
+            has_begun: false,
             next_bucket: 0,
             pieces: VecDeque::new(),
             walking: None,
@@ -229,13 +230,8 @@ impl Pass {
 
     fn step(&mut self, core: &Core) -> Step {
         let mut left = self.step_bytes;
-        if !std::mem::replace(&mut self.has_root, true) {
-            let number = core.manifest.lock().in_force();
-            match number.map_or(Ok(0), |number| scrub_root(&*core.env.disk, core.identity.origin, number)) {
-                Ok(bytes) => self.note(core, bytes),
-                // What could not be looked at is with the next pass.
-                Err(damage) => self.tell_of_manifest(core, &damage),
-            }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.look_at_roots(core);
         }
         while left > 0 {
             let before = self.done;
@@ -250,6 +246,23 @@ impl Pass {
             left = left.saturating_sub((self.done - before).max(PIECE_BYTES_MIN));
         }
         Step::On
+    }
+
+    /// What all else is found by: the store's identity, the manifest in force, and the one that counts where that can't be read.
+    fn look_at_roots(&mut self, core: &Core) {
+        let (disk, origin) = (&*core.env.disk, core.identity.origin);
+        let manifests = {
+            let manifest = core.manifest.lock();
+            [manifest.in_force(), manifest.before()]
+        };
+        let roots = manifests.into_iter().flatten().map(|number| scrub_root(disk, origin, number));
+        for looked in roots.chain([scrub_identity(disk, &core.identity)]) {
+            match looked {
+                Ok(bytes) => self.note(core, bytes),
+                // What could not be looked at is with the next pass.
+                Err(damage) => self.tell_of_roots(core, &damage),
+            }
+        }
     }
 
     fn note(&mut self, core: &Core, bytes: u64) {
@@ -286,13 +299,13 @@ impl Pass {
                 Vec::new()
             }
             Err(damage) => {
-                self.tell_of_manifest(core, &damage);
+                self.tell_of_roots(core, &damage);
                 Vec::new()
             }
             Ok(rows) => rows,
         };
         self.note(core, page.map_or(0, |page| u64::from(page.bytes)));
-        covering.set_aside.iter().for_each(|damage| self.tell_of_manifest(core, damage));
+        covering.set_aside.iter().for_each(|damage| self.tell_of_roots(core, damage));
         let mut pieces: BTreeMap<(u16, LogId), Vec<Piece>> = BTreeMap::new();
         for row in rows {
             let name: Arc<str> = row.name.as_str().into();
@@ -392,7 +405,7 @@ impl Pass {
         }
     }
 
-    fn tell_of_manifest(&self, core: &Core, damage: &Error) {
+    fn tell_of_roots(&self, core: &Core, damage: &Error) {
         match damage {
             Error::Damaged { path, at, what, .. } => self.tell_place(core, path.clone(), *at, *what, None),
             Error::TooNew { path, version } => {

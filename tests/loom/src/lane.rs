@@ -18,7 +18,7 @@ include!(concat!(env!("OUT_DIR"), "/lane.rs"));
 mod tests {
     use super::*;
     use crate::bugs::{SeededBug, activate};
-    use crate::{explore, finds};
+    use crate::{explore, explore_long, finds};
     use loom::thread;
 
     /// The driver's loop: takes until the lane closes and nothing is left.
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn loom_what_is_registered_is_taken_and_its_turn_resolves() {
-        explore(|| {
+        explore_long(|| {
             let lane = Arc::new(Lane::default());
             let driver = {
                 let lane = lane.clone();
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn loom_what_a_caller_puts_back_is_the_threads_once_it_is_roused() {
-        explore(|| {
+        explore_long(|| {
             callers_and_a_thread(|lane, turn| {
                 if let Some(taken) = lane.take_small(turn, 1) {
                     lane.put_back(taken);

@@ -72,11 +72,11 @@ mod sync {
     pub(crate) use crate::seqcst::AtomicU64;
 }
 
-#[path = "../../../src/ticket.rs"]
-mod ticket;
 #[cfg(test)]
 #[path = "../../../src/segment/slot.rs"]
 mod slot;
+#[path = "../../../src/ticket.rs"]
+mod ticket;
 #[path = "../../../src/log/watch.rs"]
 mod watch;
 
@@ -94,6 +94,13 @@ mod watermark;
 #[cfg(test)]
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_switches(3, model);
+}
+
+/// As [`explore`], of a model that takes minutes: with at most two, or as many as `BRAIDLOG_LOOM_SWITCHES` says.
+#[cfg(test)]
+fn explore_long(model: impl Fn() + Send + Sync + 'static) {
+    let switches = std::env::var("BRAIDLOG_LOOM_SWITCHES").ok().and_then(|switches| switches.parse().ok());
+    explore_switches(switches.unwrap_or(2), model);
 }
 
 /// As [`explore`], with at most so many forced switches: for models of many threads.
