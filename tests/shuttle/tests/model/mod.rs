@@ -204,16 +204,7 @@ pub fn trims_under_checkpoints() {
         ticket.try_get().expect("all is settled").expect("the disk is well");
     }
     let shared = Shared { store, disk, known: Arc::default(), over: Arc::default() };
-    let (of_commit, tape) = (shared.clone(), Tape::seeded(seed.wrapping_add(1)));
-    let mut of_checkpoints = shared.clone();
-    let machines = [
-        thread::spawn(move || commit(of_commit, &tape)),
-        thread::spawn(move || {
-            while !of_checkpoints.is_over() {
-                of_checkpoints.store.checkpoint().unwrap_or_else(|error| panic!("checkpoint: {error}"));
-            }
-        }),
-    ];
+    let machines = commits_and_checkpoints(&shared, seed);
     for log in &logs {
         let mut pending = shared.store.trim(log, 1).unwrap_or_else(|error| panic!("trim: {error}"));
         wait(|| pending.try_get()).unwrap_or_else(|error| panic!("trim: {error}"));
@@ -234,6 +225,47 @@ pub fn trims_under_checkpoints() {
             "log-{n} is not trimmed any more"
         );
     }
+}
+
+/// One record after the other is appended while one checkpoint after the other is taken, and the process is killed in between.
+pub fn appends_under_checkpoints() {
+    const APPENDS: u64 = 8;
+    let seed = thread_rng().next_u64();
+    let (disk, tape) = (SimDisk::new(Tape::seeded(seed)), Tape::seeded(seed.wrapping_add(2)));
+    let mut store = ManualStore::open(env_of(&disk), options()).expect("an empty disk");
+    let mut made = store.create_log(ALPHA, log_options(ALPHA)).expect("it is new");
+    store.settle();
+    let log = made.try_get().expect("all is settled").expect("it is new");
+    let shared = Shared { store, disk, known: Arc::default(), over: Arc::default() };
+    let machines = commits_and_checkpoints(&shared, seed);
+    for n in 0..APPENDS {
+        let ticket = log.try_append_batch(&[RecordParts::from("x")]).expect("there is room");
+        wait(|| ticket.try_get()).unwrap_or_else(|error| panic!("append: {error}"));
+        for _ in 0..4 {
+            (0..tape.choose("rest", 100)).for_each(|_| thread::yield_now());
+            let left = shared.disk.crash(Crash::Kill, &tape);
+            let store = ManualStore::open(env_of(&left), options()).unwrap_or_else(|error| panic!("open: {error}"));
+            let log = store.store().log(ALPHA).unwrap_or_else(|error| panic!("{ALPHA}: {error}"));
+            let reader = log.read(StartAt::TrimHorizon).unwrap_or_else(|error| panic!("read: {error}"));
+            assert_eq!(reader.filter_map(Result::ok).count() as u64, n + 1, "of what was acknowledged");
+        }
+    }
+    shared.over.store(true, Ordering::Relaxed);
+    machines.into_iter().for_each(|machine| machine.join().expect("a machine"));
+}
+
+/// The commit machine, and one checkpoint after the other, each on a thread of its own, until all is over.
+fn commits_and_checkpoints(shared: &Shared, seed: u64) -> [thread::JoinHandle<()>; 2] {
+    let (of_commit, tape) = (shared.clone(), Tape::seeded(seed.wrapping_add(1)));
+    let mut of_checkpoints = shared.clone();
+    [
+        thread::spawn(move || commit(of_commit, &tape)),
+        thread::spawn(move || {
+            while !of_checkpoints.is_over() {
+                of_checkpoints.store.checkpoint().unwrap_or_else(|error| panic!("checkpoint: {error}"));
+            }
+        }),
+    ]
 }
 
 /// The power goes, or the process does, on a copy of the disk as it is now.
