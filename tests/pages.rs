@@ -170,29 +170,41 @@ fn a_page_that_rots_concerns_its_logs_and_no_others() {
 fn a_log_that_was_idle_when_its_page_was_set_aside_goes_on() {
     const LOGS: usize = 300;
     let disk = store_with(LOGS);
-    let mut store = open(&disk);
     let lost = {
         let fork = disk.fork();
         rot(&fork, &idle(7));
         damaged(open(&fork).store(), LOGS)
     };
     let other = *lost.iter().find(|n| **n != 7).unwrap();
-    let [changed, unchanged] = [7, other].map(|n| store.store().log(&idle(n)).unwrap());
-    rot(&disk, &idle(7));
-    append(&mut store, &changed, b"after it rotted").unwrap();
-    store.checkpoint().unwrap();
-    append(&mut store, &unchanged, b"after it was set aside").unwrap();
-    drop((changed, unchanged, store));
-    let disk = disk.crash(Crash::Kill, &Tape::seeded(1));
-    for _ in 0..2 {
-        let store = open(&disk);
-        assert_eq!(store.store().health(), Health::Ok);
-        for n in [7, other] {
-            assert_eq!(store.store().log(&idle(n)).unwrap().end(), 1, "log {n}");
+    let sound = disk;
+    for closes in [false, true] {
+        let disk = sound.fork();
+        let mut store = open(&disk);
+        let [changed, unchanged] = [7, other].map(|n| store.store().log(&idle(n)).unwrap());
+        rot(&disk, &idle(7));
+        append(&mut store, &changed, b"after it rotted").unwrap();
+        let disk = if closes {
+            // The last checkpoint is the one that comes to it.
+            drop(changed);
+            store.close().unwrap();
+            disk
+        } else {
+            store.checkpoint().unwrap();
+            append(&mut store, &unchanged, b"after it was set aside").unwrap();
+            drop((changed, store));
+            disk.crash(Crash::Kill, &Tape::seeded(1))
+        };
+        drop(unchanged);
+        for _ in 0..2 {
+            let store = open(&disk);
+            assert_eq!(store.store().health(), Health::Ok);
+            for (n, end) in [(7, 1), (other, u64::from(!closes))] {
+                assert_eq!(store.store().log(&idle(n)).unwrap().end(), end, "log {n}, closed: {closes}");
+            }
+            let left = damaged(store.store(), LOGS);
+            assert_eq!(left.len(), lost.len() - 2);
+            store.close().unwrap();
         }
-        let left = damaged(store.store(), LOGS);
-        assert_eq!(left.len(), lost.len() - 2);
-        store.close().unwrap();
     }
 }
 

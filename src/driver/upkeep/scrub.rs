@@ -11,8 +11,8 @@
 //! 3. **A step is small, and holds nothing up.** It is taken by the thread that makes journal files and checkpoints, when it has
 //!    nothing else to do. No file stays open in between, and so none keeps its space.
 //!
-//! Order within a period: the store's identity and the manifests' roots, then pages of the manifest by bucket, with each the logs of its buckets: those in use as they are, the others as
-//! their rows say.
+//! Order within a period: the store's identity and the manifests' roots; pages of the manifest by bucket, with each the logs of its
+//! buckets: those in use as they are, the others as their rows say.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -260,7 +260,7 @@ impl Pass {
             match looked {
                 Ok(bytes) => self.note(core, bytes),
                 // What could not be looked at is with the next pass.
-                Err(damage) => self.tell_of_roots(core, &damage),
+                Err(damage) => self.tell_of_file(core, &damage),
             }
         }
     }
@@ -299,13 +299,13 @@ impl Pass {
                 Vec::new()
             }
             Err(damage) => {
-                self.tell_of_roots(core, &damage);
+                self.tell_of_file(core, &damage);
                 Vec::new()
             }
             Ok(rows) => rows,
         };
         self.note(core, page.map_or(0, |page| u64::from(page.bytes)));
-        covering.set_aside.iter().for_each(|damage| self.tell_of_roots(core, damage));
+        covering.set_aside.iter().for_each(|damage| self.tell_of_file(core, damage));
         let mut pieces: BTreeMap<(u16, LogId), Vec<Piece>> = BTreeMap::new();
         for row in rows {
             let name: Arc<str> = row.name.as_str().into();
@@ -405,7 +405,7 @@ impl Pass {
         }
     }
 
-    fn tell_of_roots(&self, core: &Core, damage: &Error) {
+    fn tell_of_file(&self, core: &Core, damage: &Error) {
         match damage {
             Error::Damaged { path, at, what, .. } => self.tell_place(core, path.clone(), *at, *what, None),
             Error::TooNew { path, version } => {
