@@ -130,8 +130,8 @@ pub struct StoreOptions {
     /// Within this time everything that is stored, in segments and packs of all logs, in the manifest and in `STORE`, is read from the
     /// device and verified once, and damage is told ([`Store::scrub_findings`](crate::Store::scrub_findings)) instead of waiting for
     /// the reader who needs the record. Default 28 days, 1 minute to 10 years; `None` for never. It costs what is stored in reads: of
-    /// 100 GiB in 28 days some 50 KB/s, in steps of at most a megabyte or one batch; the page cache keeps what it has where the file system can
-    /// read past it. It gives way while the store is full or somebody waits for room, and catches up in the last eighth of the time.
+    /// 100 GiB in 28 days some 50 KB/s, in steps of at most a megabyte or one batch; the page cache keeps what it has where the file
+    /// system can read past it. It gives way while the store is full or somebody waits for room, and catches up in the last eighth of the time.
     /// Which part is due follows from the wall clock at opening: a store that is opened anew goes on about where it was. One that is
     /// open for reading only, or stopped, is not scrubbed, nor is the journal, of which an open reads what counts.
     pub scrub_period: Option<Duration>,

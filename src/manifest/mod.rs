@@ -187,6 +187,11 @@ fn first_page_from_the_first_bucket(root: &mut Root) {
 }
 
 impl Manifest {
+    fn with(disk: Arc<dyn Disk>, origin: StoreId, number: u64, root: Root, previous: BTreeSet<u64>) -> Manifest {
+        let (opened, removed, set_aside, before) = Default::default();
+        Manifest { disk, origin, number, root, previous, opened, removed, set_aside, before }
+    }
+
     /// The newest manifest that is whole; if that is not the newest there is, then also the damage of the newest. Whether the
     /// journal reaches back far enough for an older one is for the journal to say.
     pub(crate) fn load(disk: Arc<dyn Disk>, origin: StoreId) -> Result<(Manifest, Option<Error>)> {
@@ -198,10 +203,7 @@ impl Manifest {
                 Ok(root) => {
                     let previous = root.pages.iter().map(|p| p.manifest).chain([number]).collect();
                     let newest = numbers.last().copied().unwrap_or(number);
-                    let (opened, removed, set_aside, before) = Default::default();
-                    let manifest =
-                        Manifest { disk, origin, number: newest, root, previous, opened, removed, set_aside, before };
-                    return Ok((manifest, damage));
+                    return Ok((Manifest::with(disk, origin, newest, root, previous), damage));
                 }
                 Err(error @ (Error::TooNew { .. } | Error::Io(_))) => return Err(error),
                 // The header is written last: without one, its owner died while writing it.
@@ -214,14 +216,14 @@ impl Manifest {
 
     /// Whether there is a newer one than the one that was loaded: it can't be read, or its owner died while writing it.
     pub(crate) fn is_before_the_newest(&self) -> bool {
-        self.previous.last().is_some_and(|loaded| *loaded < self.number)
+        self.in_force().is_some_and(|loaded| loaded < self.number)
     }
 
     /// Makes the manifest that was loaded durable, with its name: its writer may have been killed before it did that, or could
     /// not do it, and the next one names pages in it.
     pub(crate) fn sync_loaded(&self) -> Result<()> {
-        let Some(number) = self.previous.iter().next_back() else { return Ok(()) };
-        let path = manifest_path(*number);
+        let Some(number) = self.in_force() else { return Ok(()) };
+        let path = manifest_path(number);
         let sync = || {
             self.disk.open(&path, Access::Read)?.sync_data()?;
             names::renew(&*self.disk, &path)?;
@@ -237,9 +239,7 @@ impl Manifest {
 
     /// The first manifest of a new store.
     pub(crate) fn create(disk: Arc<dyn Disk>, origin: StoreId, root: Root) -> Result<Manifest> {
-        let (root_before, previous, opened, removed, set_aside, before) = Default::default();
-        let mut manifest =
-            Manifest { disk, origin, number: 0, root: root_before, previous, opened, removed, set_aside, before };
+        let mut manifest = Manifest::with(disk, origin, 0, Root::default(), BTreeSet::new());
         manifest.write(root, &Changes::default(), &Pace::none())?;
         Ok(manifest)
     }

@@ -186,18 +186,12 @@ impl Manifest {
         self.number += 1;
         let path = manifest_path(self.number);
         let written = self.write_file(&path, &mut root, changes, pace).and_then(|set_aside| {
-            let synced = self.disk.sync_dir("manifest");
-            synced.map(|()| set_aside).map_err(Error::io("write manifest", &path))
+            self.disk.sync_dir("manifest").map_err(Error::io("write manifest", &path))?;
+            Ok(set_aside)
         });
-        let set_aside = match written {
-            Ok(set_aside) => set_aside,
-            Err(error) => {
-                // A half-written manifest must not become the newest. If it can't be taken away either, it still doesn't verify,
-                // unless only the folder's sync failed: then it is a manifest like any other, and names a durable state.
-                let _ = self.disk.remove(&path);
-                return Err(error);
-            }
-        };
+        // A half-written manifest must not become the newest. If it can't be taken away either, it still doesn't verify, unless only
+        // the folder's sync failed: then it is a manifest like any other, and names a durable state.
+        let set_aside = written.inspect_err(|_| drop(self.disk.remove(&path)))?;
         self.set_aside.extend(set_aside);
         let before = std::mem::replace(&mut self.root, root);
         // It may be one that goes now.

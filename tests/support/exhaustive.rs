@@ -95,9 +95,7 @@ pub fn explore(base: &Run, ops: &[Op], looked: &mut Looked) -> Verdict {
     drop(whole);
     for at in before..=end {
         for torn in [false, true] {
-            let tape = Tape::seeded(at);
             let run = go(base, ops, Some((at, torn)))?;
-            run.disk.set_tape(tape);
             let where_at =
                 |e: String| format!("{ops:?}, boundary {at} of {end}{}: {e}", if torn { ", torn" } else { "" });
             crash_each_way(&run, looked).map_err(where_at)?;
@@ -121,39 +119,41 @@ fn crash_each_way(run: &Run, looked: &mut Looked) -> Verdict {
             .chain((0..64).map(|_| tape.choose("mask", u64::MAX)))
             .collect()
     };
+    let known = run.known_hash();
+    // What was recovered before is looked at, and not recovered again.
+    let mut recover_once = |left: SimDisk, kind: Crash, hash: u64| -> Verdict {
+        looked.states += if looked.seen.insert((hash, known, kind == Crash::Power)) {
+            let states = recover(run, left, kind, hash)?;
+            looked.recovered += states;
+            states
+        } else {
+            1
+        };
+        Ok(())
+    };
     let mut here = HashSet::new();
     for mask in masks {
         let left = run.disk.crash_subset(group, mask);
-        if here.insert(left.image_hash()) {
-            recover_once(run, left, Crash::Power, looked)
+        let hash = left.image_hash();
+        if here.insert(hash) {
+            recover_once(left, Crash::Power, hash)
                 .map_err(|e| format!("power, {mask:#b} of {units} units of {group}: {e}"))?;
         }
     }
     for seed in 0..2 {
         let left = run.disk.crash(Crash::Kill, &Tape::seeded(seed));
-        if here.insert(left.image_hash()) || seed == 0 {
-            recover_once(run, left, Crash::Kill, looked).map_err(|e| format!("kill, seed {seed}: {e}"))?;
+        let hash = left.image_hash();
+        if here.insert(hash) || seed == 0 {
+            recover_once(left, Crash::Kill, hash).map_err(|e| format!("kill, seed {seed}: {e}"))?;
         }
     }
     Ok(())
 }
 
-/// Recovers what a crash left, unless just that was recovered before.
-fn recover_once(run: &Run, left: SimDisk, kind: Crash, looked: &mut Looked) -> Verdict {
-    let hash = left.image_hash();
-    let states = if looked.seen.insert((hash, run.known_hash(), kind == Crash::Power)) {
-        let states = recover(run, left, kind, hash)?;
-        looked.recovered += states;
-        states
-    } else {
-        1
-    };
-    looked.states += states;
-    Ok(())
-}
-
 fn recover(run: &Run, left: SimDisk, kind: Crash, hash: u64) -> Verdict<u64> {
+    // What the disk draws follows from what was left, too.
     let tape = Tape::seeded(hash);
+    left.set_tape(tape.clone());
     match hash % 8 {
         0 => recover_and_crash_again(run, left, kind, &tape),
         1 => crash_inside_recovery(run, left, kind, &tape),

@@ -69,6 +69,13 @@ impl Shared {
     }
 }
 
+/// Makes a log of a store that has no machines yet.
+fn make(store: &mut ManualStore, name: &str) -> Log {
+    let mut made = store.create_log(name, log_options(name)).expect("it is new");
+    store.settle();
+    made.try_get().expect("all is settled").expect("it is new")
+}
+
 /// Runs one history; how many crashes it had.
 pub fn history() -> u64 {
     let seed = thread_rng().next_u64();
@@ -81,9 +88,7 @@ pub fn history() -> u64 {
     let options = if choices.choose("packs", 2) == 0 { options() } else { options().pack_from(0) };
     let mut store = ManualStore::open(env_of(&disk), options.clone()).expect("an empty disk");
     for name in [ALPHA, BRAVO, BUFFERED] {
-        let mut made = store.create_log(name, log_options(name)).expect("it is new");
-        store.settle();
-        made.try_get().expect("all is settled").expect("it is new");
+        make(&mut store, name);
     }
     let shared = Shared { store, disk, known: Arc::default(), over: Arc::default() };
 
@@ -191,13 +196,7 @@ pub fn trims_under_checkpoints() {
     let seed = thread_rng().next_u64();
     let disk = SimDisk::new(Tape::seeded(seed));
     let mut store = ManualStore::open(env_of(&disk), options()).expect("an empty disk");
-    let logs: Vec<Log> = (0..LOGS)
-        .map(|n| {
-            let mut made = store.create_log(&format!("log-{n}"), log_options(ALPHA)).expect("it is new");
-            store.settle();
-            made.try_get().expect("all is settled").expect("it is new")
-        })
-        .collect();
+    let logs: Vec<Log> = (0..LOGS).map(|n| make(&mut store, &format!("log-{n}"))).collect();
     for log in &logs {
         let ticket = log.try_append_batch(&[RecordParts::from("x")]).expect("there is room");
         store.settle();
@@ -233,9 +232,7 @@ pub fn appends_under_checkpoints() {
     let seed = thread_rng().next_u64();
     let (disk, tape) = (SimDisk::new(Tape::seeded(seed)), Tape::seeded(seed.wrapping_add(2)));
     let mut store = ManualStore::open(env_of(&disk), options()).expect("an empty disk");
-    let mut made = store.create_log(ALPHA, log_options(ALPHA)).expect("it is new");
-    store.settle();
-    let log = made.try_get().expect("all is settled").expect("it is new");
+    let log = make(&mut store, ALPHA);
     let shared = Shared { store, disk, known: Arc::default(), over: Arc::default() };
     let machines = commits_and_checkpoints(&shared, seed);
     for n in 0..APPENDS {
